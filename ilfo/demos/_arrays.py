@@ -1,0 +1,169 @@
+"""What every reader and writer refuses: arrays that are not finite numbers of agreeing lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ilfo._errors import InputError
+from ilfo.demos.trajectory import Trajectory
+
+__all__ = ["as_float32", "check_widths", "checked", "numeric_dataset", "pick"]
+
+
+def numeric_dataset(group: h5py.Group, name: str, where: str) -> h5py.Dataset:
+    """The dataset ``group[name]``, sure to hold numbers.
+
+    Args:
+        group: The group that holds it.
+        name: Its name there.
+        where: The start of an error's sentence: file and group.
+
+    Raises:
+        InputError: It is a group (a dict observation), or holds text, objects or encoded images.
+    """
+    node = group[name]
+    if not isinstance(node, h5py.Dataset):
+        raise InputError(
+            f"{where}: {name!r} is a group of {_listed(node)}, expected one numeric dataset. "
+            "Concatenate its parts into one array (rows, dimensions)."
+        )
+    if node.dtype.kind not in "fiub":
+        raise InputError(
+            f"{where}, dataset {name!r}: holds {node.dtype} values, expected numbers. "
+            "Write it as a float32 array; encoded images and text are not states."
+        )
+    return node
+
+
+def as_float32(values: Any, where: str) -> np.ndarray:
+    """The values as a contiguous float32 array, sure to be finite.
+
+    Args:
+        values: ``(T, ...)`` numbers of any width; the first axis is time.
+        where: The start of an error's sentence: file, group and dataset.
+
+    Raises:
+        InputError: Not numbers, or a value is NaN, infinite or beyond float32; names its step and dimension.
+    """
+    array = np.atleast_1d(values)
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"{where}: holds {array.dtype} values, expected numbers. Convert it to float32.")
+    with np.errstate(over="ignore"):
+        single = np.ascontiguousarray(array, dtype=np.float32)
+    finite = np.isfinite(single)
+    if not finite.all():
+        first = tuple(int(index) for index in np.argwhere(~finite)[0])
+        place = f"step {first[0]}" + "".join(f", dimension {index}" for index in first[1:])
+        bad = int(finite.size - finite.sum())
+        raise InputError(
+            f"{where}: {place} is {array[first]}, expected finite float32 numbers "
+            f"({bad} of {finite.size} values are not). Repair the recording or leave that episode out."
+        )
+    return single
+
+
+def checked(trajectory: Trajectory, where: str) -> Trajectory:
+    """The trajectory in its canonical form: contiguous float32 arrays, Python booleans, lengths that agree.
+
+    Args:
+        trajectory: As read or as given; actions ``(T,)`` become ``(T, 1)``, rewards ``(T, 1)``
+            become ``(T,)``.
+        where: The start of an error's sentence: file and group.
+
+    Raises:
+        InputError: Wrong rank, width 0, fewer than 2 observations, ragged lengths, values that are not
+            finite.
+    """
+    observations = as_float32(trajectory.observations, f"{where}, dataset 'observations'")
+    if observations.ndim != 2 or observations.shape[1] == 0:
+        raise InputError(
+            f"{where}, dataset 'observations': has shape {observations.shape}, expected (steps + 1, "
+            "dimensions). Flatten each observation into one vector of states."
+        )
+    if len(observations) < 2:
+        raise InputError(
+            f"{where}: {_count(len(observations), 'observation')} with the final one, expected at least 2. "
+            "An episode without a step shows nothing: leave it out."
+        )
+    steps = len(observations) - 1
+    actions, env_rewards = trajectory.actions, trajectory.env_rewards
+    if actions is not None:
+        actions = as_float32(actions, f"{where}, dataset 'actions'")
+        actions = actions[:, None] if actions.ndim == 1 else actions
+        _check_shape(actions, 2, steps, f"{where}, dataset 'actions'")
+    if env_rewards is not None:
+        env_rewards = as_float32(env_rewards, f"{where}, dataset 'rewards'")
+        env_rewards = env_rewards[:, 0] if env_rewards.shape[1:] == (1,) else env_rewards
+        _check_shape(env_rewards, 1, steps, f"{where}, dataset 'rewards'")
+    return Trajectory(
+        observations=observations,
+        actions=actions,
+        env_rewards=env_rewards,
+        terminated=bool(trajectory.terminated),
+        truncated=bool(trajectory.truncated),
+        success=None if trajectory.success is None else bool(trajectory.success),
+        seed=None if trajectory.seed is None else int(trajectory.seed),
+    )
+
+
+def check_widths(trajectories: Sequence[Trajectory], names: Sequence[str], where: str) -> None:
+    """Refuses episodes whose states or actions are not all of one width.
+
+    Args:
+        trajectories: Checked trajectories.
+        names: What an error calls each of them, e.g. ``"group 'episode_3'"``.
+        where: The start of an error's sentence: the file.
+
+    Raises:
+        InputError: Names the first episode that differs and both widths.
+    """
+    for kind in ("observations", "actions"):
+        widths = [None if (array := getattr(each, kind)) is None else array.shape[1] for each in trajectories]
+        for name, width in zip(names, widths, strict=True):
+            if width != widths[0]:
+                found, expected = (f"no {kind}" if w is None else f"{kind} of width {w}" for w in (width, widths[0]))
+                raise InputError(
+                    f"{where}, {name}: has {found}, but {names[0]} has {expected}. "
+                    "All episodes of a file come from one environment: split the file."
+                )
+
+
+def pick(episodes: Sequence[int] | None, count: int, where: str) -> list[int]:
+    """The episode numbers to read: all of them, or the chosen ones in the order given.
+
+    Raises:
+        InputError: None chosen, or a number that the file does not have.
+    """
+    if episodes is None:
+        return list(range(count))
+    chosen = [int(episode) for episode in episodes]
+    wrong = [episode for episode in chosen if not 0 <= episode < count]
+    if wrong or not chosen:
+        asked = f"no episode {wrong[0]}" if wrong else "no episode was chosen"
+        raise InputError(f"{where}: {asked}, the file has episodes 0 to {count - 1}. Choose among these.")
+    return chosen
+
+
+def _check_shape(array: np.ndarray, rank: int, steps: int, where: str) -> None:
+    if array.ndim != rank:
+        expected = "(steps, dimensions)" if rank == 2 else "(steps,)"
+        raise InputError(f"{where}: has shape {array.shape}, expected {expected}. Reshape it.")
+    if len(array) != steps:
+        raise InputError(
+            f"{where}: has {_count(len(array), 'row')}, expected {steps}: one a step, for "
+            f"{steps + 1} observations with the final one. Cut the arrays to one length, "
+            "or record the episode again."
+        )
+
+
+def _listed(group: h5py.Group) -> str:
+    names = sorted(group)
+    return ", ".join(map(repr, names[:8])) + (", ..." if len(names) > 8 else "") if names else "nothing"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")

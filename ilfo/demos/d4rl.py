@@ -1,0 +1,236 @@
+"""D4RL's flat files: every episode end to end in arrays of ``N`` rows (arXiv:2004.07219), read as they are.
+
+Only ``observations (N, D)`` is required. ``next_observations``, ``actions``, ``rewards``, ``terminals`` and
+``timeouts`` are used where they exist; everything else (``infos``, ``metadata``, scalars) is left alone.
+
+An episode ends at a terminal, at a timeout, and wherever ``next_observations[i]`` is not
+``observations[i + 1]``. No transition ever crosses such an end. Where ``next_observations`` is missing, or
+was taken after an automatic reset, the last step of an episode has no next state: an episode of ``n`` rows
+then has ``n`` observations and ``n - 1`` steps. Its last reward still counts in the expert's return.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from ilfo._errors import InputError
+from ilfo.demos._arrays import as_float32, check_widths, checked, numeric_dataset, pick
+from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory
+
+__all__ = ["read_d4rl"]
+
+_COLUMNS = ("observations", "next_observations", "actions", "rewards", "terminals", "timeouts")
+_BLOCK_ROWS = 65536
+
+
+def read_d4rl(
+    file: h5py.File, episodes: Sequence[int] | None = None, max_episode_steps: int | None = None
+) -> Demonstrations:
+    """Reads a D4RL file and cuts it into its episodes.
+
+    Args:
+        file: An open file with a dataset ``observations`` at its root.
+        episodes: Which to read, counted from 0; all by default.
+        max_episode_steps: The environment's time limit, for old files that do not record timeouts.
+
+    Returns:
+        The trajectories, with layout ``"d4rl"``. ``expert_return`` is the mean over every complete episode of
+        the file, and ``env_id`` and ``source`` are the file's attributes of these names, where it has them.
+
+    Raises:
+        InputError: Columns of different lengths, values that are not finite, an episode of one
+            observation, or ends that cannot be told without ``max_episode_steps``.
+
+    Warns:
+        UserWarning: Rows after the last marked end were left out, nothing marks where episodes end, or the
+            last next observation of an episode is a reset.
+    """
+    path = Path(file.filename)
+    columns = {name: numeric_dataset(file, name, str(path)) for name in _COLUMNS if name in file}
+    _check_columns(columns, str(path))
+    bounds, terminated = _episode_bounds(columns, max_episode_steps, str(path))
+    chosen = pick(episodes, len(bounds), str(path))
+    trajectories = tuple(
+        _read_episode(columns, *bounds[index], terminated[index], f"{path}, episode {index}") for index in chosen
+    )
+    if "next_observations" in columns:
+        _warn_of_resets(trajectories, [bounds[index] for index in chosen], str(path))
+    check_widths(trajectories, [f"episode {index}" for index in chosen], str(path))
+    provenance = Provenance(
+        env_id=_text(file, "env_id"),
+        observation_keys={"observation": trajectories[0].observations.shape[1]},
+        expert_return=_mean_return(columns, bounds, str(path)),
+        source=_text(file, "source"),
+    )
+    return Demonstrations(trajectories, provenance, path, "d4rl")
+
+
+def _check_columns(columns: dict[str, h5py.Dataset], path: str) -> None:
+    """Refuses columns that do not have one row a step, and states that are not vectors."""
+    observations = columns["observations"]
+    rows = observations.shape[0] if observations.ndim else 0
+    for name, column in columns.items():
+        vectors = name.endswith("observations")
+        if vectors and (column.ndim != 2 or column.shape[1] != observations.shape[-1]):
+            width = "dimensions" if name == "observations" else observations.shape[-1]
+            raise InputError(
+                f"{path}, dataset {name!r}: has shape {column.shape}, expected (rows, {width}). "
+                "Flatten each observation into one vector of states."
+            )
+        if column.ndim == 0 or column.shape[0] != rows:
+            raise InputError(
+                f"{path}, dataset {name!r}: has shape {column.shape}, expected {rows} rows as in "
+                "'observations'. Cut the arrays to one length, or take a fresh copy."
+            )
+        if name in ("rewards", "terminals", "timeouts") and column.size != rows:
+            raise InputError(
+                f"{path}, dataset {name!r}: has shape {column.shape}, expected ({rows},). Keep one number a row."
+            )
+    if rows == 0:
+        raise InputError(f"{path}, dataset 'observations': has no rows, expected at least one episode.")
+
+
+def _episode_bounds(
+    columns: dict[str, h5py.Dataset], max_episode_steps: int | None, path: str
+) -> tuple[list[tuple[int, int]], list[bool]]:
+    """First row and row after the last of each complete episode, and whether it terminated."""
+    rows = columns["observations"].shape[0]
+    terminals = _flags(columns, "terminals", path)
+    ends = terminals | _flags(columns, "timeouts", path)
+    if max_episode_steps is None and not columns.keys() & {"timeouts", "next_observations"}:
+        _check_terminals_suffice(terminals, path)
+    stated = bool(ends.any())
+    if "next_observations" in columns:
+        ends |= _jumps(columns["observations"], columns["next_observations"])
+    if max_episode_steps is not None:
+        limited = _with_time_limit(ends, max_episode_steps)
+        stated |= bool((limited & ~ends).any())
+        ends = limited
+    # A file that states where episodes end was cut in the middle of its last rows; where nothing is stated,
+    # they are an episode like the others.
+    if not stated:
+        ends[-1] = True
+    stops = np.flatnonzero(ends) + 1
+    if stops[-1] < rows:
+        warnings.warn(
+            f"{path}: the last {rows - stops[-1]} rows belong to an episode that was not finished; left out.",
+            stacklevel=2,
+        )
+    starts = [0, *stops[:-1].tolist()]
+    return list(zip(starts, stops.tolist(), strict=True)), terminals[stops - 1].tolist()
+
+
+def _flags(columns: dict[str, h5py.Dataset], name: str, path: str) -> np.ndarray:
+    """A column of flags ``(N,)`` as booleans; all False where the file has none."""
+    if name not in columns:
+        return np.zeros(columns["observations"].shape[0], bool)
+    return as_float32(columns[name][()].reshape(-1), f"{path}, dataset {name!r}") != 0
+
+
+def _check_terminals_suffice(terminals: np.ndarray, path: str) -> None:
+    """Refuses a file whose time limits are invisible; warns where it can only be believed."""
+    if terminals.any() and not terminals[-1]:
+        raise InputError(
+            f"{path}: 'terminals' ends some episodes, but nothing says where a time limit ended the others: "
+            "expected 'timeouts' or 'next_observations' too. Give the environment's limit once and keep the "
+            f"result: ilfo.demos.write('NEW.hdf5', ilfo.demos.open({path!r}, max_episode_steps=1000))."
+        )
+    count = max(int(terminals.sum()), 1)
+    warnings.warn(
+        f"{path}: no 'timeouts' and no 'next_observations' to tell its episodes apart; read as "
+        f"{count} episode{'' if count == 1 else 's'}. If a time limit ended some, pass max_episode_steps.",
+        stacklevel=2,
+    )
+
+
+def _jumps(observations: h5py.Dataset, next_observations: h5py.Dataset) -> np.ndarray:
+    """Rows ``(N,)`` bool whose next observation is not the observation of the row below."""
+    rows = observations.shape[0]
+    jumps = np.zeros(rows, bool)
+    for start in range(0, rows - 1, _BLOCK_ROWS):
+        stop = min(start + _BLOCK_ROWS, rows - 1)
+        expected = observations[start + 1 : stop + 1].astype(np.float64)
+        # Files mix float32 and float64 columns: rounding is not a jump, and NaN is for the reader to refuse.
+        with np.errstate(invalid="ignore"):
+            distance = np.abs(next_observations[start:stop] - expected)
+            jumps[start:stop] = (distance > 1e-6 + 1e-5 * np.abs(expected)).any(axis=1)
+    return jumps
+
+
+def _with_time_limit(ends: np.ndarray, limit: int) -> np.ndarray:
+    """The ends, and one more wherever an episode reaches the limit."""
+    if limit < 1:
+        raise InputError(f"max_episode_steps is {limit}, expected at least 1.")
+    limited = ends.copy()
+    start = 0
+    for stop in [*(np.flatnonzero(ends) + 1).tolist(), len(ends)]:
+        limited[start + limit - 1 : stop : limit] = True
+        start = stop
+    return limited
+
+
+def _read_episode(columns: dict[str, h5py.Dataset], start: int, stop: int, terminated: bool, where: str) -> Trajectory:
+    observations = as_float32(columns["observations"][start:stop], f"{where}, dataset 'observations'")
+    if "next_observations" in columns:
+        following = as_float32(columns["next_observations"][start:stop], f"{where}, dataset 'next_observations'")
+        if not _is_reset(columns, observations, following, stop):
+            observations = np.concatenate([observations, following[-1:]])
+    steps = slice(start, start + len(observations) - 1)
+    trajectory = Trajectory(
+        observations=observations,
+        actions=columns["actions"][steps] if "actions" in columns else None,
+        env_rewards=columns["rewards"][steps].reshape(-1) if "rewards" in columns else None,
+        terminated=terminated,
+        truncated=not terminated,
+    )
+    return checked(trajectory, f"{where} (rows {start} to {stop - 1})")
+
+
+def _is_reset(columns: dict[str, h5py.Dataset], observations: np.ndarray, following: np.ndarray, stop: int) -> bool:
+    """Whether the last next observation ``(n, D)`` of an episode was taken after an automatic reset.
+
+    It is one where it equals the first observation of the next episode. Where none follows, it is one if it
+    lands on this episode's own start from afar (20 times closer to it than to the state before) by a jump
+    that no other step comes near in some dimension (1.2 times the largest).
+    """
+    last = following[-1]
+    if stop < columns["observations"].shape[0]:
+        return bool(np.allclose(last, columns["observations"][stop], rtol=1e-5, atol=1e-6))
+    if len(observations) < 3:
+        return False
+    lands_on_start = 20 * np.linalg.norm(last - observations[0]) < np.linalg.norm(last - observations[-1])
+    usual = np.abs(np.diff(observations, axis=0)).max(axis=0)
+    return bool(lands_on_start and (np.abs(last - observations[-1]) > 1.2 * usual).any())
+
+
+def _warn_of_resets(trajectories: Sequence[Trajectory], bounds: list[tuple[int, int]], path: str) -> None:
+    resets = [len(each) < stop - start for each, (start, stop) in zip(trajectories, bounds, strict=True)]
+    if any(resets):
+        warnings.warn(
+            f"{path}, dataset 'next_observations': in {sum(resets)} of {len(resets)} episodes the last "
+            "one is the state after a reset; that step is left out, its reward still counts in the expert's "
+            "return.",
+            stacklevel=2,
+        )
+
+
+def _mean_return(columns: dict[str, h5py.Dataset], bounds: list[tuple[int, int]], path: str) -> float | None:
+    """Mean return of the episodes, the reward of every row counted."""
+    if "rewards" not in columns:
+        return None
+    rewards = columns["rewards"][()].reshape(-1)
+    returns = [
+        as_float32(rewards[start:stop], f"{path}, episode {index}, dataset 'rewards'").sum(dtype=np.float64)
+        for index, (start, stop) in enumerate(bounds)
+    ]
+    return float(np.mean(returns))
+
+
+def _text(file: h5py.File, name: str) -> str | None:
+    value = file.attrs.get(name)
+    return value.decode() if isinstance(value, bytes) else value if isinstance(value, str) else None

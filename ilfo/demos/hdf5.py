@@ -1,0 +1,261 @@
+"""The toolkit's own layout: Minari's episode groups, actions optional, provenance in the file's attributes.
+
+::
+
+    /                attributes: ilfo_format_version, env_id, versions (JSON), observation_keys (JSON,
+                     ordered), time_step (seconds), expert_return, source, sha256
+    /episode_0       attributes: id, seed, total_steps, success
+      observations   (T+1, D) float32, the final observation included
+      actions        (T, A) float32, optional
+      rewards        (T,) float32, the environment's own, optional
+      terminations   (T,) bool
+      truncations    (T,) bool
+
+A file without the root attributes is Minari's, and is read the same way where its observations are flat.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ilfo._atomic import atomic_path
+from ilfo._errors import InputError
+from ilfo.demos._arrays import check_widths, checked, numeric_dataset, pick
+from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory
+
+__all__ = ["FORMAT_VERSION", "episode_groups", "read_episodes", "write_demonstrations"]
+
+FORMAT_VERSION = 1
+"""Written into every file; a reader refuses a file of a later version."""
+
+_CHUNK_ROWS = 4096
+_EPISODE = re.compile(r"episode_(\d+)")
+
+
+def write_demonstrations(path: str | os.PathLike[str], demonstrations: Demonstrations) -> Path:
+    """Writes demonstrations to one file, whole or not at all.
+
+    Args:
+        path: Where to; an older file there is replaced only once the new one is complete.
+        demonstrations: At least one trajectory; arrays are stored as float32.
+
+    Returns:
+        The path written.
+
+    Raises:
+        InputError: No folder to write to, no trajectory, or a trajectory that reading would refuse.
+    """
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise InputError(f"{target}: the folder {target.parent} does not exist. Make it first.")
+    if not len(demonstrations):
+        raise InputError(f"{target}: no trajectory to write, expected at least one.")
+    names = [f"group 'episode_{index}'" for index in range(len(demonstrations))]
+    trajectories = tuple(checked(each, f"{target}, {name}") for each, name in zip(demonstrations, names, strict=True))
+    check_widths(trajectories, names, str(target))
+    canonical = Demonstrations(trajectories, demonstrations.provenance)
+    _check_keys(canonical, str(target))
+    with atomic_path(target) as temporary, h5py.File(temporary, "w") as file:
+        for index, trajectory in enumerate(trajectories):
+            _write_episode(file.create_group(f"episode_{index}"), index, trajectory)
+        _write_provenance(file, canonical)
+    return target
+
+
+def read_episodes(file: h5py.File, episodes: Sequence[int] | None = None) -> Demonstrations:
+    """Reads this layout, or Minari's with flat observations, episode by episode.
+
+    Args:
+        file: An open file with ``episode_*`` groups.
+        episodes: Which to read, counted from 0 in numeric order of the groups; all by default.
+
+    Returns:
+        The trajectories, with layout ``"ilfo"`` or ``"minari"``.
+
+    Raises:
+        InputError: A later format version, a group that is empty, ragged or not finite, or data that
+            does not match the file's SHA-256 (verified when every episode is read).
+    """
+    path = Path(file.filename)
+    layout = "ilfo" if "ilfo_format_version" in file.attrs else "minari"
+    if layout == "ilfo":
+        _check_version(file, str(path))
+    groups = episode_groups(file)
+    chosen = [groups[index] for index in pick(episodes, len(groups), str(path))]
+    trajectories = tuple(_read_episode(file, name, str(path)) for name in chosen)
+    check_widths(trajectories, [f"group {name!r}" for name in chosen], str(path))
+    provenance = _read_provenance(file, str(path), trajectories[0].observations.shape[1])
+    demonstrations = Demonstrations(trajectories, provenance, path, layout)
+    _check_keys(demonstrations, str(path))
+    if episodes is None:
+        _check_sha256(file, demonstrations)
+    return demonstrations
+
+
+def episode_groups(file: h5py.File) -> list[str]:
+    """Names of the ``episode_*`` groups by number, so that ``episode_10`` follows ``episode_9``."""
+    numbered = [(int(match[1]), name) for name in file if (match := _EPISODE.fullmatch(name))]
+    return [name for _, name in sorted(numbered)]
+
+
+def _write_episode(group: h5py.Group, index: int, trajectory: Trajectory) -> None:
+    steps = len(trajectory)
+    last = np.arange(steps) == steps - 1
+    arrays = {
+        "observations": trajectory.observations,
+        "actions": trajectory.actions,
+        "rewards": trajectory.env_rewards,
+        "terminations": last & trajectory.terminated,
+        "truncations": last & trajectory.truncated,
+    }
+    for name, array in arrays.items():
+        if array is not None:
+            chunks = (min(len(array), _CHUNK_ROWS), *array.shape[1:])
+            group.create_dataset(name, data=array, chunks=chunks, compression="gzip", shuffle=True)
+    group.attrs["id"] = index
+    group.attrs["total_steps"] = steps
+    if trajectory.seed is not None:
+        group.attrs["seed"] = trajectory.seed
+    if trajectory.success is not None:
+        group.attrs["success"] = trajectory.success
+
+
+def _write_provenance(file: h5py.File, demonstrations: Demonstrations) -> None:
+    provenance = demonstrations.provenance
+    attributes = {
+        "ilfo_format_version": FORMAT_VERSION,
+        "env_id": provenance.env_id,
+        "versions": json.dumps(provenance.versions),
+        "observation_keys": json.dumps(provenance.observation_keys),
+        "time_step": provenance.time_step,
+        "expert_return": demonstrations.expert_return,
+        "source": provenance.source,
+        "sha256": demonstrations.sha256,
+    }
+    for name, value in attributes.items():
+        if value is not None:
+            file.attrs[name] = value
+
+
+def _read_episode(file: h5py.File, name: str, path: str) -> Trajectory:
+    group, where = file[name], f"{path}, group {name!r}"
+    if not isinstance(group, h5py.Group):
+        raise InputError(f"{where}: is a dataset, expected a group that holds 'observations'.")
+    if "observations" not in group:
+        found = ", ".join(sorted(group)) or "nothing"
+        raise InputError(f"{where}: no dataset 'observations' (found {found}). Every episode needs its states.")
+
+    def read(key: str) -> np.ndarray | None:
+        return numeric_dataset(group, key, where)[()] if key in group else None
+
+    seed, success = group.attrs.get("seed"), group.attrs.get("success")
+    trajectory = checked(
+        Trajectory(
+            observations=numeric_dataset(group, "observations", where)[()],
+            actions=read("actions"),
+            env_rewards=read("rewards"),
+            success=None if success is None else bool(success),
+            seed=int(seed) if isinstance(seed, np.integer) else None,
+        ),
+        where,
+    )
+    terminated = _ended(read("terminations"), len(trajectory), f"{where}, dataset 'terminations'")
+    truncated = _ended(read("truncations"), len(trajectory), f"{where}, dataset 'truncations'")
+    total = group.attrs.get("total_steps", len(trajectory))
+    if total != len(trajectory):
+        raise InputError(
+            f"{where}: attribute total_steps says {total}, but its observations make {len(trajectory)} "
+            "steps. The recording was cut: leave the episode out or record it again."
+        )
+    return replace(
+        trajectory,
+        terminated=bool(terminated),
+        truncated=not terminated if truncated is None else truncated,
+    )
+
+
+def _ended(flags: np.ndarray | None, steps: int, where: str) -> bool | None:
+    """Whether the flags mark the last step; None where they were not recorded."""
+    if flags is None:
+        return None
+    if flags.size != steps or len(flags) != steps:
+        raise InputError(f"{where}: has shape {flags.shape}, expected ({steps},): one flag a step.")
+    marked = np.flatnonzero(flags)
+    if len(marked) and marked[0] != steps - 1:
+        raise InputError(
+            f"{where}: step {marked[0]} ends the episode, but {steps - 1 - marked[0]} more steps follow. "
+            "Split the episode there."
+        )
+    return bool(len(marked))
+
+
+def _read_provenance(file: h5py.File, path: str, width: int) -> Provenance:
+    if "ilfo_format_version" not in file.attrs:
+        return Provenance(observation_keys={"observation": width})
+
+    def text(name: str) -> str | None:
+        value = file.attrs.get(name)
+        return value.decode() if isinstance(value, bytes) else None if value is None else str(value)
+
+    def number(name: str) -> float | None:
+        value = file.attrs.get(name)
+        return None if value is None else _converted(float, value, name, "a number", path)
+
+    def mapping(name: str, convert: type) -> dict[str, Any]:
+        expected = "a JSON object"
+        value = _converted(json.loads, text(name) or "{}", name, expected, path)
+        return _converted(lambda pairs: {k: convert(v) for k, v in pairs.items()}, value, name, expected, path)
+
+    return Provenance(
+        env_id=text("env_id"),
+        observation_keys=mapping("observation_keys", int),
+        time_step=number("time_step"),
+        versions=mapping("versions", str),
+        expert_return=number("expert_return"),
+        source=text("source"),
+    )
+
+
+def _converted(convert: Any, value: Any, name: str, expected: str, path: str) -> Any:
+    try:
+        return convert(value)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path}, attribute {name!r}: found {value!r}, expected {expected}. Write the file again."
+        ) from error
+
+
+def _check_version(file: h5py.File, path: str) -> None:
+    value = file.attrs["ilfo_format_version"]
+    version = _converted(int, value, "ilfo_format_version", "a whole number", path)
+    if version > FORMAT_VERSION:
+        raise InputError(
+            f"{path}: written in format version {version}, this ilfo reads up to {FORMAT_VERSION}. Update ilfo."
+        )
+
+
+def _check_keys(demonstrations: Demonstrations, path: str) -> None:
+    keys = demonstrations.provenance.observation_keys
+    if keys and sum(keys.values()) != demonstrations.observation_dim:
+        raise InputError(
+            f"{path}, attribute 'observation_keys': {keys} are {sum(keys.values())} dimensions together, "
+            f"but the observations have {demonstrations.observation_dim}. Correct the keys."
+        )
+
+
+def _check_sha256(file: h5py.File, demonstrations: Demonstrations) -> None:
+    stated = file.attrs.get("sha256")
+    if stated is not None and stated != demonstrations.sha256:
+        raise InputError(
+            f"{file.filename}: its data has SHA-256 {demonstrations.sha256}, but the file states {stated}. "
+            "It was changed or damaged after it was written: take a fresh copy."
+        )

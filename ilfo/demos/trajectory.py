@@ -1,0 +1,146 @@
+"""What a demonstration is: trajectories of states, and where they came from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+__all__ = ["Demonstrations", "Provenance", "Trajectory"]
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """One episode of an expert, seen from outside: states, and whatever else was recorded.
+
+    A trajectory of ``T`` steps has ``T + 1`` observations, the final one included. Actions are never
+    required.
+
+    Attributes:
+        observations: ``(T+1, D)`` float32. Dict observations are flattened in the order of
+            ``Provenance.observation_keys``.
+        actions: ``(T, A)`` float32, or None.
+        env_rewards: ``(T,)`` float32, the environment's own reward, for evaluation only, or None.
+        terminated: The environment ended the episode (a fall, a goal) after the last observation.
+        truncated: A time limit, or the end of the recording, ended it.
+        success: Whether the task's own criterion was met; None where the task has none.
+        seed: The seed that the environment was reset with, or None.
+    """
+
+    observations: np.ndarray
+    actions: np.ndarray | None = None
+    env_rewards: np.ndarray | None = None
+    terminated: bool = False
+    truncated: bool = True
+    success: bool | None = None
+    seed: int | None = None
+
+    def __len__(self) -> int:
+        """Number of steps ``T``: one fewer than the observations."""
+        return len(self.observations) - 1
+
+    @property
+    def env_return(self) -> float | None:
+        """Sum of the environment's rewards, or None where they were not recorded."""
+        return None if self.env_rewards is None else float(np.sum(self.env_rewards, dtype=np.float64))
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where demonstrations came from, as far as the file says.
+
+    Attributes:
+        env_id: Gymnasium id of the environment, e.g. ``"Hopper-v5"``.
+        observation_keys: Name and width of each block of the flat observation, in order;
+            ``{"observation": D}`` for an environment whose observation is one vector.
+        time_step: Seconds between two observations.
+        versions: Library name to version, of what recorded the file.
+        expert_return: Mean undiscounted return of the expert under the environment's own reward.
+        source: One line for a reader: who recorded it, by which command.
+    """
+
+    env_id: str | None = None
+    observation_keys: dict[str, int] = field(default_factory=dict)
+    time_step: float | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    expert_return: float | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True)
+class Demonstrations(Sequence[Trajectory]):
+    """A sequence of expert trajectories with their provenance: what a reward generator is fitted on.
+
+    Attributes:
+        trajectories: At least one, all of one width.
+        provenance: Where they came from.
+        path: The file that they were read from, or None.
+        layout: ``"ilfo"``, ``"minari"``, ``"d4rl"``, or ``"memory"`` where no file was read.
+
+    Examples:
+        >>> states = np.zeros((6, 3), np.float32)
+        >>> expert = Demonstrations((Trajectory(states, env_rewards=np.ones(5)), Trajectory(states[:4])))
+        >>> len(expert), expert.horizon, expert.observation_dim
+        (2, 5, 3)
+        >>> expert[0].env_return, expert.expert_return is None
+        (5.0, True)
+        >>> len(expert[1:])
+        1
+    """
+
+    trajectories: tuple[Trajectory, ...]
+    provenance: Provenance = field(default_factory=Provenance)
+    path: Path | None = None
+    layout: str = "memory"
+
+    def __len__(self) -> int:
+        return len(self.trajectories)
+
+    @overload
+    def __getitem__(self, index: int) -> Trajectory: ...
+    @overload
+    def __getitem__(self, index: slice) -> Demonstrations: ...
+    def __getitem__(self, index: int | slice) -> Trajectory | Demonstrations:
+        if isinstance(index, slice):
+            return Demonstrations(self.trajectories[index], self.provenance, self.path, self.layout)
+        return self.trajectories[index]
+
+    def __iter__(self) -> Iterator[Trajectory]:
+        return iter(self.trajectories)
+
+    @property
+    def observation_dim(self) -> int:
+        """Width ``D`` of the flat observation."""
+        return int(self.trajectories[0].observations.shape[-1])
+
+    @property
+    def horizon(self) -> int:
+        """Steps of the longest trajectory."""
+        return max(len(trajectory) for trajectory in self.trajectories)
+
+    @property
+    def expert_return(self) -> float | None:
+        """The expert's mean return: as the file states it, else from the recorded rewards, else None."""
+        if self.provenance.expert_return is not None:
+            return self.provenance.expert_return
+        returns = [trajectory.env_return for trajectory in self.trajectories]
+        known = [value for value in returns if value is not None]
+        return float(np.mean(known)) if known and len(known) == len(returns) else None
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the data: every array of every trajectory, in order, with its name, shape and bytes."""
+        digest = hashlib.sha256()
+        for trajectory in self.trajectories:
+            for name in ("observations", "actions", "env_rewards"):
+                array: Any = getattr(trajectory, name)
+                if array is not None:
+                    contiguous = np.ascontiguousarray(array, dtype="<f4")
+                    digest.update(f"{name}{contiguous.shape}".encode())
+                    digest.update(contiguous.tobytes())
+            digest.update(f"{trajectory.terminated}{trajectory.truncated}{trajectory.success}".encode())
+        return digest.hexdigest()

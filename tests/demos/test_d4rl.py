@@ -1,0 +1,266 @@
+"""D4RL's flat files: episodes are cut where they end, and no step crosses an end."""
+
+import itertools
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ilfo.demos
+from ilfo._errors import InputError
+
+
+def walk(lengths, width=3, seed=0):
+    """True episodes as ``(T+1, D)`` arrays: random walks, each with a start of its own."""
+    generator = np.random.default_rng(seed)
+    return [generator.normal(size=(steps + 1, width)).cumsum(axis=0).astype(np.float32) for steps in lengths]
+
+
+def flat(episodes, *, terminated=(), following=True, timeouts=True, actions=True):
+    """The columns of a D4RL file: one row a step, the final observation only in ``next_observations``."""
+    rows = sum(len(each) - 1 for each in episodes)
+    last = np.cumsum([len(each) - 1 for each in episodes]) - 1
+    terminals = np.zeros(rows, bool)
+    terminals[last[list(terminated)]] = True
+    columns = {"observations": np.concatenate([each[:-1] for each in episodes]), "terminals": terminals}
+    columns["rewards"] = np.arange(rows, dtype=np.float32)
+    if following:
+        columns["next_observations"] = np.concatenate([each[1:] for each in episodes])
+    if timeouts:
+        columns["timeouts"] = np.isin(np.arange(rows), last) & ~terminals
+    if actions:
+        columns["actions"] = np.arange(2.0 * rows).reshape(rows, 2)
+    return columns
+
+
+def save(path, columns, **attributes):
+    with h5py.File(path, "w") as file:
+        for name, values in columns.items():
+            file[name] = values
+        file.attrs.update(attributes)
+    return path
+
+
+@settings(max_examples=40, deadline=None)
+@given(lengths=st.lists(st.integers(2, 7), min_size=1, max_size=6), data=st.data())
+def test_next_observations_give_every_step(tmp_path_factory, lengths, data):
+    ended = data.draw(st.sets(st.integers(0, len(lengths) - 1)))
+    episodes = walk(lengths)
+    path = save(tmp_path_factory.mktemp("d4rl") / "x.hdf5", flat(episodes, terminated=sorted(ended)))
+    expert = ilfo.demos.open(path)
+    for number, (trajectory, truth) in enumerate(zip(expert, episodes, strict=True)):
+        np.testing.assert_array_equal(trajectory.observations, truth)
+        assert trajectory.terminated == (number in ended)
+        assert trajectory.truncated != trajectory.terminated
+        assert len(trajectory.actions) == len(trajectory.env_rewards) == len(truth) - 1
+    assert expert.expert_return == pytest.approx(sum(range(sum(lengths))) / len(lengths))
+
+
+@settings(max_examples=40, deadline=None)
+@given(lengths=st.lists(st.integers(2, 7), min_size=1, max_size=6))
+def test_without_next_observations_the_last_step_has_no_next_state(tmp_path_factory, lengths):
+    episodes = walk(lengths)
+    path = save(tmp_path_factory.mktemp("d4rl") / "x.hdf5", flat(episodes, following=False))
+    expert = ilfo.demos.open(path)
+    start = 0
+    for trajectory, truth in zip(expert, episodes, strict=True):
+        np.testing.assert_array_equal(trajectory.observations, truth[:-1])
+        rows = np.arange(start, start + len(truth) - 2)
+        np.testing.assert_array_equal(trajectory.env_rewards, rows)
+        np.testing.assert_array_equal(trajectory.actions, np.stack([2 * rows, 2 * rows + 1], axis=1))
+        start += len(truth) - 1
+    assert expert.expert_return == pytest.approx(sum(range(start)) / len(lengths))
+
+
+def test_one_long_episode_like_those_of_locomotion(tmp_path):
+    columns = flat(walk([1000], width=11), actions=False)
+    path = save(tmp_path / "hopper.hdf5", columns, env_id="Hopper-v5", source="by hand")
+    expert = ilfo.demos.open(path)
+    assert (len(expert), len(expert[0]), expert.observation_dim, expert.layout) == (1, 1000, 11, "d4rl")
+    assert expert[0].actions is None
+    assert expert.expert_return == expert[0].env_return == pytest.approx(999 * 500)
+    assert expert.provenance.env_id == "Hopper-v5"
+    assert expert.provenance.source == "by hand"
+    assert expert.provenance.observation_keys == {"observation": 11}
+
+
+def test_everything_else_in_the_file_is_left_alone(tmp_path):
+    columns = flat(walk([4, 4])) | {
+        "metadata/algorithm": b"SAC",
+        "metadata/policy/fc0/weight": np.zeros((256, 3)),
+        "infos/qpos": np.full((8, 2), np.nan),
+        "seed": 3,
+        "initial_state/qpos": np.zeros((2, 30)),
+    }
+    assert len(ilfo.demos.open(save(tmp_path / "x.hdf5", columns))) == 2
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64, np.int32])
+def test_any_number_and_columns_of_width_one(tmp_path, dtype):
+    columns = flat([each.round() + 0 for each in walk([5, 4])])
+    converted = {name: values.astype(dtype) for name, values in columns.items()}
+    for name in ("rewards", "terminals", "timeouts"):
+        converted[name] = converted[name][:, None]
+    plain = ilfo.demos.open(save(tmp_path / "plain.hdf5", columns))
+    expert = ilfo.demos.open(save(tmp_path / "x.hdf5", converted))
+    assert expert.sha256 == plain.sha256
+    assert expert[0].observations.dtype == expert[0].env_rewards.dtype == np.float32
+
+
+def test_mixed_precision_is_not_a_jump(tmp_path):
+    episodes = [1000 * each.astype(np.float64) / 3 for each in walk([20])]
+    columns = flat(episodes, actions=False)
+    columns["next_observations"] = columns["next_observations"].astype(np.float32)
+    assert len(ilfo.demos.open(save(tmp_path / "x.hdf5", columns))) == 1
+
+
+def test_a_discontinuity_is_an_end(tmp_path):
+    columns = flat(walk([5, 3, 4]))
+    del columns["timeouts"], columns["terminals"]
+    assert [len(each) for each in ilfo.demos.open(save(tmp_path / "x.hdf5", columns))] == [5, 3, 4]
+
+
+def test_one_episode_without_any_flag_is_read(tmp_path):
+    columns = flat(walk([6]))
+    columns["timeouts"][:] = False
+    assert [len(each) for each in ilfo.demos.open(save(tmp_path / "x.hdf5", columns))] == [6]
+
+
+@pytest.mark.parametrize("following", [True, False])
+def test_an_unfinished_last_episode_is_left_out_and_said_so(tmp_path, following):
+    columns = flat(walk([5, 5, 4]), following=following)
+    columns["timeouts"][-1] = False
+    path = save(tmp_path / "x.hdf5", columns)
+    with pytest.warns(UserWarning, match="the last 4 rows belong to an episode that was not finished"):
+        expert = ilfo.demos.open(path)
+    assert len(expert) == 2
+    assert expert.expert_return == sum(range(10)) / 2
+
+
+def test_a_next_observation_after_the_reset_is_left_out(tmp_path):
+    episodes = walk([6, 6, 6])
+    for this, following in itertools.pairwise(episodes):
+        this[-1] = following[0]
+    path = save(tmp_path / "x.hdf5", flat(episodes))
+    with pytest.warns(UserWarning, match="in 2 of 3 episodes the last one is the state after a reset"):
+        expert = ilfo.demos.open(path)
+    assert [len(each) for each in expert] == [5, 5, 6]
+    np.testing.assert_array_equal(expert[0].observations, episodes[0][:-1])
+    assert expert.expert_return == sum(range(18)) / 3
+
+
+def test_a_reset_at_the_end_of_a_single_episode_is_left_out(tmp_path):
+    times = np.linspace(0, 9, 101)
+    episode = np.stack([np.sin(times), times], axis=1).astype(np.float32)
+    episode[-1] = episode[0] + 0.01
+    path = save(tmp_path / "x.hdf5", flat([episode]))
+    with pytest.warns(UserWarning, match="in 1 of 1 episodes"):
+        expert = ilfo.demos.open(path)
+    assert len(expert[0]) == 99
+    assert expert.expert_return == sum(range(100))
+
+
+def test_coming_back_to_the_start_is_not_a_reset(tmp_path):
+    angles = np.linspace(0, 2 * np.pi, 101)
+    circle = np.stack([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
+    assert len(ilfo.demos.open(save(tmp_path / "x.hdf5", flat([circle])))[0]) == 100
+
+
+def test_standing_still_is_not_a_reset(tmp_path):
+    still = np.zeros((50, 2), np.float32)
+    assert len(ilfo.demos.open(save(tmp_path / "x.hdf5", flat([still])))[0]) == 49
+
+
+def test_old_files_need_the_time_limit(tmp_path):
+    columns = flat(walk([5, 2, 5, 5]), terminated=[1], following=False, timeouts=False)
+    path = save(tmp_path / "hopper-v0.hdf5", columns)
+    with pytest.raises(InputError, match=r"max_episode_steps=1000"):
+        ilfo.demos.open(path)
+    expert = ilfo.demos.open(path, max_episode_steps=5)
+    assert [len(each) for each in expert] == [4, 1, 4, 4]
+    assert [each.terminated for each in expert] == [False, True, False, False]
+
+
+def test_the_time_limit_leaves_an_unfinished_rest_out(tmp_path):
+    columns = flat(walk([5, 5, 3]), following=False, timeouts=False)
+    with pytest.warns(UserWarning, match="last 3 rows"):
+        assert len(ilfo.demos.open(save(tmp_path / "x.hdf5", columns), max_episode_steps=5)) == 2
+
+
+def test_a_time_limit_below_one_is_refused(tmp_path):
+    with pytest.raises(InputError, match="max_episode_steps is 0"):
+        ilfo.demos.open(save(tmp_path / "x.hdf5", flat(walk([5]))), max_episode_steps=0)
+
+
+@pytest.mark.parametrize(("terminated", "count"), [([], 1), ([0, 1], 2)])
+def test_a_file_without_means_to_split_it_is_believed_aloud(tmp_path, terminated, count):
+    columns = flat(walk([5, 4]), terminated=terminated, following=False, timeouts=False)
+    with pytest.warns(UserWarning, match=f"read as {count} episode"):
+        assert len(ilfo.demos.open(save(tmp_path / "x.hdf5", columns))) == count
+
+
+def test_observations_alone_are_enough(tmp_path):
+    states = walk([9])[0]
+    with pytest.warns(UserWarning, match="read as 1 episode"):
+        expert = ilfo.demos.open(save(tmp_path / "x.hdf5", {"observations": states}))
+    np.testing.assert_array_equal(expert[0].observations, states)
+    assert expert.expert_return is None
+
+
+def test_chosen_episodes_keep_the_return_of_the_whole_file(tmp_path):
+    path = save(tmp_path / "x.hdf5", flat(walk([5, 3, 4])))
+    whole, chosen = ilfo.demos.open(path), ilfo.demos.open(path, episodes=[2, 0])
+    assert [len(each) for each in chosen] == [4, 5]
+    assert chosen.expert_return == whole.expert_return
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"actions": np.zeros((11, 2))}, r"'actions': has shape \(11, 2\), expected 12 rows"),
+        ({"timeouts": np.zeros(13)}, r"'timeouts': has shape \(13,\)"),
+        ({"rewards": 1.0}, r"'rewards': has shape \(\)"),
+        ({"rewards": np.zeros((12, 2))}, r"'rewards': has shape \(12, 2\), expected \(12,\)"),
+        ({"next_observations": np.zeros((12, 4))}, r"'next_observations': has shape \(12, 4\), expected \(rows, 3\)"),
+        ({"observations": np.zeros((12, 8, 8))}, r"'observations': has shape \(12, 8, 8\)"),
+        ({"observations": np.zeros(12)}, r"'observations': has shape \(12,\)"),
+        ({"observations": 1.0}, r"'observations': has shape \(\)"),
+        ({"observations": [b"text"] * 12}, "'observations': holds"),
+        ({"observations/flat": np.zeros((12, 3))}, "'observations' is a group of 'flat'"),
+        ({"terminals": np.full(12, np.nan)}, "'terminals': step 0 is nan"),
+    ],
+)
+def test_columns_that_do_not_agree_are_refused(tmp_path, change, message):
+    columns = flat(walk([5, 7]))
+    if "observations/flat" in change:
+        del columns["observations"]
+    with pytest.raises(InputError, match=message):
+        ilfo.demos.open(save(tmp_path / "x.hdf5", columns | change))
+
+
+@pytest.mark.parametrize("name", ["observations", "next_observations", "actions", "rewards"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_named(tmp_path, name, value):
+    columns = flat(walk([5, 7]))
+    place = (8,) if name == "rewards" else (8, 1)
+    columns[name][place] = value
+    expected = f"episode 1.*dataset '{name}': step 3" + ("" if name == "rewards" else ", dimension 1") + f" is {value}"
+    # An infinite state is also a jump, so it may open an episode of its own before it is refused.
+    if value == np.inf and name.endswith("observations"):
+        expected = f"dataset '{name}': step .*dimension 1 is inf"
+    with pytest.raises(InputError, match=expected):
+        ilfo.demos.open(save(tmp_path / "x.hdf5", columns))
+
+
+def test_an_episode_of_one_observation_is_refused(tmp_path):
+    path = save(tmp_path / "x.hdf5", flat(walk([5, 1, 4]), following=False))
+    with pytest.raises(InputError, match=r"episode 1 \(rows 5 to 5\): 1 observation with the final one"):
+        ilfo.demos.open(path)
+    assert len(ilfo.demos.open(path, episodes=[0, 2])) == 2
+
+
+def test_no_rows_are_refused(tmp_path):
+    with pytest.raises(InputError, match="has no rows"):
+        ilfo.demos.open(save(tmp_path / "x.hdf5", {"observations": np.zeros((0, 3))}))

@@ -1,0 +1,94 @@
+"""Opening: the layout is recognised, and what cannot be opened is refused in one sentence."""
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import ilfo.demos
+from ilfo._errors import InputError
+from ilfo.demos import Demonstrations, Trajectory
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"expert\.hdf5: no such file, and no bundled demonstration"):
+        ilfo.demos.open(tmp_path / "expert.hdf5")
+
+
+def test_a_folder_is_refused_and_its_files_are_named(tmp_path):
+    with pytest.raises(InputError, match=r"is a folder.*holds no \.hdf5 file"):
+        ilfo.demos.open(tmp_path)
+    (tmp_path / "one.hdf5").touch()
+    with pytest.raises(InputError, match=r"is a folder.*one\.hdf5"):
+        ilfo.demos.open(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x04pickle", b"PK\x03\x04 a zip", b"text\n" * 1000])
+def test_other_files_are_refused(tmp_path, content):
+    path = tmp_path / "expert.hdf5"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rf"is not HDF5 \({len(content)} bytes"):
+        ilfo.demos.open(path)
+
+
+@pytest.mark.parametrize("names", [[], ["obs", "acts"], [f"key{number}" for number in range(20)]])
+def test_an_unknown_layout_says_what_was_found(tmp_path, names):
+    path = tmp_path / "expert.hdf5"
+    with h5py.File(path, "w") as file:
+        for name in names:
+            file[name] = np.zeros(3)
+    found = "nothing" if not names else repr(sorted(names)[0])
+    with pytest.raises(InputError, match=f"found {found}.*expected groups 'episode_0'.*dataset 'observations'"):
+        ilfo.demos.open(path)
+
+
+def test_robomimic_is_recognised_and_refused(tmp_path):
+    path = tmp_path / "lift.hdf5"
+    with h5py.File(path, "w") as file:
+        file["data/demo_0/obs/object"] = np.zeros((5, 10))
+    with pytest.raises(InputError, match="robomimic"):
+        ilfo.demos.open(path)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    path = tmp_path_factory.mktemp("whole") / "expert.hdf5"
+    states = np.random.default_rng(0).normal(size=(400, 5)).astype(np.float32)
+    ilfo.demos.write(path, Demonstrations((Trajectory(states), Trajectory(states[:200]))))
+    return path.read_bytes()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_file_cut_anywhere_is_refused(tmp_path, whole, data):
+    path = tmp_path / "cut.hdf5"
+    path.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
+    with pytest.raises(InputError, match=r"cut\.hdf5: (is not HDF5|cannot be read as HDF5)"):
+        ilfo.demos.open(path)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_wiped_bytes_are_refused_or_harmless(tmp_path, whole, data):
+    start = data.draw(st.integers(0, len(whole) - 1))
+    path = tmp_path / "wiped.hdf5"
+    path.write_bytes(whole[:start] + bytes(64) + whole[start + 64 :])
+    try:
+        expert = ilfo.demos.open(path)
+    except InputError as error:
+        assert str(path) in str(error)  # noqa: PT017
+    else:
+        assert [len(each) for each in expert] == [399, 199]
+
+
+def test_a_string_opens_as_well_as_a_path(tmp_path, whole):
+    path = tmp_path / "expert.hdf5"
+    path.write_bytes(whole)
+    assert ilfo.demos.open(str(path)).sha256 == ilfo.demos.open(path).sha256
+
+
+def test_slicing_the_whole_is_opening_the_slice(tmp_path, whole):
+    path = tmp_path / "expert.hdf5"
+    path.write_bytes(whole)
+    assert ilfo.demos.open(path)[1:].sha256 == ilfo.demos.open(path, episodes=[1]).sha256

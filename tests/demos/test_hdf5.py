@@ -1,0 +1,266 @@
+"""The toolkit's own layout: what is written is read again, whole or by episode."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ilfo.demos
+from ilfo._errors import InputError
+from ilfo.demos import Demonstrations, Provenance, Trajectory
+
+
+def make(steps=5, width=3, number=0, **fields):
+    generator = np.random.default_rng(number)
+    return Trajectory(generator.normal(size=(steps + 1, width)).astype(np.float32), **fields)
+
+
+def same(one, other):
+    """Whether two trajectories agree in every array and every flag."""
+    arrays = ("observations", "actions", "env_rewards")
+    flags = ("terminated", "truncated", "success", "seed")
+    return all(getattr(one, name) == getattr(other, name) for name in flags) and all(
+        np.array_equal(getattr(one, name), getattr(other, name))
+        if getattr(one, name) is not None
+        else getattr(other, name) is None
+        for name in arrays
+    )
+
+
+@st.composite
+def demonstrations(draw):
+    width = draw(st.integers(1, 4))
+    action_width = draw(st.none() | st.integers(1, 3))
+    trajectories = []
+    for number in range(draw(st.integers(1, 12))):
+        steps = draw(st.integers(1, 6))
+        generator = np.random.default_rng(number)
+        actions = None if action_width is None else generator.normal(size=(steps, action_width))
+        rewards = generator.normal(size=steps).astype(np.float32) if draw(st.booleans()) else None
+        trajectories.append(
+            make(
+                steps,
+                width,
+                number,
+                actions=None if actions is None else actions.astype(np.float32),
+                env_rewards=rewards,
+                terminated=draw(st.booleans()),
+                truncated=draw(st.booleans()),
+                success=draw(st.none() | st.booleans()),
+                seed=draw(st.none() | st.integers(0, 2**31)),
+            )
+        )
+    provenance = Provenance(
+        env_id=draw(st.none() | st.just("Hopper-v5")),
+        observation_keys=draw(st.just({}) | st.just({"zeta": 1, "alpha": width - 1} if width > 1 else {})),
+        time_step=draw(st.none() | st.floats(1e-4, 1)),
+        versions={"mujoco": "3.2.0"},
+        expert_return=draw(st.floats(-1e6, 1e6)),
+        source=draw(st.none() | st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1)),
+    )
+    return Demonstrations(tuple(trajectories), provenance)
+
+
+@settings(max_examples=40, deadline=None)
+@given(expert=demonstrations())
+def test_round_trip_is_exact(tmp_path_factory, expert):
+    path = tmp_path_factory.mktemp("round") / "expert.hdf5"
+    ilfo.demos.write(path, expert)
+    copy = ilfo.demos.open(path)
+    assert all(same(one, other) for one, other in zip(expert, copy, strict=True))
+    assert copy.provenance == expert.provenance
+    assert list(copy.provenance.observation_keys) == list(expert.provenance.observation_keys)
+    assert copy.sha256 == expert.sha256
+    assert (copy.layout, copy.path) == ("ilfo", path)
+
+
+def test_episodes_come_in_numeric_order_and_can_be_chosen(tmp_path):
+    expert = Demonstrations(tuple(make(number + 1, number=number) for number in range(12)))
+    path = ilfo.demos.write(tmp_path / "expert.hdf5", expert)
+    assert [len(each) for each in ilfo.demos.open(path)] == list(range(1, 13))
+    assert [len(each) for each in ilfo.demos.open(path, episodes=[10, 2])] == [11, 3]
+
+
+def test_only_chosen_episodes_are_read(tmp_path):
+    path = ilfo.demos.write(tmp_path / "expert.hdf5", Demonstrations((make(), make(number=1))))
+    with h5py.File(path, "r+") as file:
+        file["episode_1/observations"][2, 1] = np.nan
+    assert len(ilfo.demos.open(path, episodes=[0])) == 1
+    with pytest.raises(InputError, match=r"'episode_1', dataset 'observations': step 2, dimension 1 is nan"):
+        ilfo.demos.open(path, episodes=[1])
+
+
+@pytest.mark.parametrize("episodes", [[2], [-1], []])
+def test_episodes_that_do_not_exist_are_refused(tmp_path, episodes):
+    path = ilfo.demos.write(tmp_path / "expert.hdf5", Demonstrations((make(), make())))
+    with pytest.raises(InputError, match="episodes 0 to 1"):
+        ilfo.demos.open(path, episodes=episodes)
+
+
+def test_the_file_is_laid_out_as_documented(tmp_path):
+    trajectory = make(
+        actions=np.ones((5, 2)), env_rewards=np.ones(5), terminated=True, truncated=False, seed=7, success=True
+    )
+    provenance = Provenance("Hopper-v5", {"b": 2, "a": 1}, 0.008, {"mujoco": "3.2.0"}, None, "by hand")
+    path = ilfo.demos.write(tmp_path / "expert.hdf5", Demonstrations((trajectory,), provenance))
+    with h5py.File(path) as file:
+        assert dict(file.attrs) == {
+            "ilfo_format_version": 1,
+            "env_id": "Hopper-v5",
+            "versions": '{"mujoco": "3.2.0"}',
+            "observation_keys": '{"b": 2, "a": 1}',
+            "time_step": 0.008,
+            "expert_return": 5.0,
+            "source": "by hand",
+            "sha256": ilfo.demos.open(path).sha256,
+        }
+        group = file["episode_0"]
+        assert dict(group.attrs) == {"id": 0, "seed": 7, "total_steps": 5, "success": True}
+        assert {name: (array.shape, array.dtype.name) for name, array in group.items()} == {
+            "observations": ((6, 3), "float32"),
+            "actions": ((5, 2), "float32"),
+            "rewards": ((5,), "float32"),
+            "terminations": ((5,), "bool"),
+            "truncations": ((5,), "bool"),
+        }
+        assert all(array.compression == "gzip" and array.shuffle and array.chunks for array in group.values())
+        assert group["terminations"][()].tolist() == [False] * 4 + [True]
+        assert not group["truncations"][()].any()
+
+
+def test_minari_groups_are_read(tmp_path):
+    with h5py.File(tmp_path / "main_data.hdf5", "w") as file:
+        for number in range(11):
+            group = file.create_group(f"episode_{number}")
+            group.attrs.update({"id": number, "seed": "None" if number else np.int64(3), "total_steps": 4})
+            group["observations"] = np.full((5, 2), number, np.float64)
+            group["actions"] = np.arange(4)
+            group["rewards"] = np.ones(4)
+            group["terminations"] = np.zeros(4, bool)
+            group["truncations"] = np.arange(4) == 3
+            group["infos/x"] = np.zeros(5)
+    expert = ilfo.demos.open(tmp_path / "main_data.hdf5")
+    assert expert.layout == "minari"
+    assert [each.observations[0, 0] for each in expert] == list(range(11))
+    assert expert[0].observations.dtype == np.float32
+    assert expert[0].actions.shape == (4, 1)
+    assert (expert[0].seed, expert[1].seed) == (3, None)
+    assert (expert[0].terminated, expert[0].truncated) == (False, True)
+    assert expert.expert_return == 4
+    assert expert.provenance == Provenance(observation_keys={"observation": 2})
+
+
+def test_float64_is_stored_as_float32(tmp_path):
+    trajectory = Trajectory(np.linspace(0, 1, 8).reshape(4, 2), success=np.True_)
+    copy = ilfo.demos.open(ilfo.demos.write(tmp_path / "expert.hdf5", Demonstrations((trajectory,))))
+    assert copy[0].observations.dtype == np.float32
+    assert copy[0].success is True
+
+
+def test_an_error_in_the_middle_of_writing_leaves_the_old_file(tmp_path):
+    path = ilfo.demos.write(tmp_path / "expert.hdf5", Demonstrations((make(),)))
+    before = path.read_bytes()
+    unwritable = Provenance(versions={"mujoco": object()})
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        ilfo.demos.write(path, Demonstrations((make(number=1), make(number=2)), unwritable))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("trajectories", "message"),
+    [
+        ((), "no trajectory to write"),
+        ((Trajectory(np.zeros((1, 3))),), r"'episode_0': 1 observation with the final one, expected at least 2"),
+        ((Trajectory(np.zeros((0, 3))),), "0 observations"),
+        (
+            (make(), Trajectory(np.full((4, 3), np.inf))),
+            "'episode_1', dataset 'observations': step 0, dimension 0 is inf",
+        ),
+        ((Trajectory(np.full((4, 3), 1e300)),), "1e.300, expected finite float32"),
+        ((Trajectory(np.zeros((4, 3, 2))),), r"has shape \(4, 3, 2\), expected \(steps \+ 1, dimensions\)"),
+        ((Trajectory(np.zeros(4)),), r"has shape \(4,\)"),
+        ((Trajectory(np.zeros((4, 0))),), r"has shape \(4, 0\)"),
+        ((Trajectory(np.array([["a"], ["b"]])),), "holds <U1 values, expected numbers"),
+        ((make(actions=np.zeros((6, 1))),), "dataset 'actions': has 6 rows, expected 5"),
+        ((make(actions=np.zeros((5, 1, 1))),), "dataset 'actions': has shape"),
+        ((make(env_rewards=np.zeros(4)),), "dataset 'rewards': has 4 rows, expected 5"),
+        ((make(env_rewards=np.zeros((5, 2))),), "dataset 'rewards': has shape"),
+        (
+            (make(), make(width=4)),
+            "'episode_1'.*observations of width 4, but group 'episode_0' has observations of width 3",
+        ),
+        ((make(), make(actions=np.zeros((5, 2)))), "actions of width 2, but group 'episode_0' has no actions"),
+    ],
+)
+def test_what_reading_would_refuse_is_not_written(tmp_path, trajectories, message):
+    with pytest.raises(InputError, match=message):
+        ilfo.demos.write(tmp_path / "expert.hdf5", Demonstrations(trajectories))
+    assert not list(tmp_path.iterdir())
+
+
+def test_writing_into_no_folder_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"folder .* does not exist"):
+        ilfo.demos.write(tmp_path / "no" / "expert.hdf5", Demonstrations((make(),)))
+
+
+def test_keys_that_do_not_add_up_are_not_written(tmp_path):
+    with pytest.raises(InputError, match="4 dimensions together, but the observations have 3"):
+        ilfo.demos.write(tmp_path / "x.hdf5", Demonstrations((make(),), Provenance(observation_keys={"a": 4})))
+
+
+def _replace(file, name, values):
+    del file[name]
+    file[name] = values
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: f.attrs.update(ilfo_format_version=2), "format version 2, this ilfo reads up to 1. Update ilfo"),
+        (lambda f: f.attrs.update(ilfo_format_version="new"), "attribute 'ilfo_format_version': found 'new'"),
+        (lambda f: f.attrs.update(sha256="0" * 64), "but the file states 000.*take a fresh copy"),
+        (lambda f: f.attrs.update(versions="{"), "attribute 'versions': found '{', expected a JSON object"),
+        (lambda f: f.attrs.update(versions="[1]"), "attribute 'versions'"),
+        (lambda f: f.attrs.update(observation_keys=json.dumps({"a": 1})), "1 dimensions together"),
+        (lambda f: f.attrs.update(observation_keys=json.dumps({"a": "x"})), "attribute 'observation_keys'"),
+        (lambda f: f.attrs.update(time_step="fast"), "attribute 'time_step': found 'fast', expected a number"),
+        (lambda f: f["episode_1"].attrs.update(total_steps=9), "'episode_1': attribute total_steps says 9"),
+        (lambda f: f["episode_1"].pop("observations"), "'episode_1': no dataset 'observations'.*found rewards"),
+        (lambda f: _replace(f, "episode_1", [1.0]), "'episode_1': is a dataset, expected a group"),
+        (lambda f: _replace(f, "episode_1/rewards", np.zeros(4)), "'rewards': has 4 rows, expected 5"),
+        (lambda f: _replace(f, "episode_1/terminations", np.zeros(4)), r"'terminations': has shape \(4,\)"),
+        (lambda f: _replace(f, "episode_1/truncations", np.eye(5)[1]), "step 1 ends the episode, but 3 more steps"),
+        (lambda f: _replace(f, "episode_1/observations", [b"jpeg"] * 6), "holds .* values, expected numbers"),
+        (lambda f: _replace(f, "episode_1/observations", 1.0), "has shape"),
+        (lambda f: _replace(f, "episode_1/observations", np.zeros((1, 3))), "1 observation with the final one"),
+        (lambda f: _replace(f, "episode_1/observations", np.zeros((6, 2))), "width 2, but group 'episode_0'"),
+    ],
+)
+def test_a_damaged_file_is_refused(tmp_path, damage, message):
+    two = Demonstrations((make(env_rewards=np.ones(5)), make(env_rewards=np.ones(5))))
+    path = ilfo.demos.write(tmp_path / "expert.hdf5", two)
+    with h5py.File(path, "r+") as file:
+        damage(file)
+    with pytest.raises(InputError, match=message) as caught:
+        ilfo.demos.open(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_changed_value_is_noticed(tmp_path):
+    path = ilfo.demos.write(tmp_path / "expert.hdf5", Demonstrations((make(), make())))
+    with h5py.File(path, "r+") as file:
+        file["episode_1/observations"][0, 0] += 1
+    with pytest.raises(InputError, match="changed or damaged"):
+        ilfo.demos.open(path)
+
+
+def test_dict_observations_are_refused(tmp_path):
+    with h5py.File(tmp_path / "main_data.hdf5", "w") as file:
+        file["episode_0/observations/observation"] = np.zeros((5, 2))
+        file["episode_0/observations/desired_goal"] = np.zeros((5, 2))
+    with pytest.raises(InputError, match="'episode_0': 'observations' is a group of 'desired_goal', 'observation'"):
+        ilfo.demos.open(tmp_path / "main_data.hdf5")
