@@ -1,0 +1,131 @@
+"""The contract of a reward generator: fit on demonstrations, score episodes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ilfo.demos import Demonstrations, Trajectory
+from ilfo.rewards.features import StateFeatures
+
+__all__ = ["Episodes", "Explanation", "RewardGenerator"]
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """A batch of episodes of different lengths, padded at the end.
+
+    Attributes:
+        observations: ``(B, T+1, D)`` float32; row ``b`` is valid up to and including index ``lengths[b]``.
+        lengths: ``(B,)`` int64, number of steps of each episode, at most ``T``.
+        terminated: ``(B,)`` bool; the environment ended the episode and absorbing states follow. All False where
+            episodes cannot terminate, or where absorbing-state handling is switched off.
+        env_rewards: ``(B, T)`` float32, the environment's own rewards, or None where nobody recorded them.
+    """
+
+    observations: Tensor
+    lengths: Tensor
+    terminated: Tensor
+    env_rewards: Tensor | None = None
+
+    @property
+    def mask(self) -> Tensor:
+        """``(B, T)`` bool, True on the steps that happened."""
+        steps = torch.arange(self.observations.shape[1] - 1, device=self.lengths.device)
+        return steps < self.lengths[:, None]
+
+    @classmethod
+    def from_trajectories(cls, trajectories: Sequence[Trajectory], device: torch.device | str = "cpu") -> Episodes:
+        """Pads trajectories to the longest of them."""
+        longest = max(len(trajectory) for trajectory in trajectories)
+        width = trajectories[0].observations.shape[-1]
+        observations = np.zeros((len(trajectories), longest + 1, width), np.float32)
+        env_rewards = np.zeros((len(trajectories), longest), np.float32)
+        for row, trajectory in enumerate(trajectories):
+            observations[row, : len(trajectory) + 1] = trajectory.observations
+            if trajectory.env_rewards is not None:
+                env_rewards[row, : len(trajectory)] = trajectory.env_rewards
+        rewarded = all(trajectory.env_rewards is not None for trajectory in trajectories)
+        return cls(
+            observations=torch.from_numpy(observations).to(device),
+            lengths=torch.tensor([len(trajectory) for trajectory in trajectories], device=device),
+            terminated=torch.tensor([trajectory.terminated for trajectory in trajectories], device=device),
+            env_rewards=torch.from_numpy(env_rewards).to(device) if rewarded else None,
+        )
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why an episode got its rewards: which expert step each of its steps was matched to, at which cost.
+
+    Attributes:
+        demonstration: Index of the demonstration that the episode was compared with.
+        expert_steps: ``(T,)`` int64, the expert step that each step was mostly matched to.
+        costs: ``(T,)`` float32, the cost of each step under the match; lower is closer to the expert.
+        plan: ``(T, T_expert)`` float32, share of each step's mass that went to each expert step; None for
+            generators without a plan.
+    """
+
+    demonstration: int
+    expert_steps: np.ndarray
+    costs: np.ndarray
+    plan: np.ndarray | None = None
+
+
+class RewardGenerator(ABC):
+    """Turns demonstrations into a reward.
+
+    A subclass implements :meth:`fit` and :meth:`score`; the training loop reads the class attributes and never
+    asks for a class.
+
+    Attributes:
+        Options: Dataclass of the generator's settings, whose fields become flags, or None.
+        needs: ``"trajectory"`` when a step's reward depends on its whole episode, so that rewards come when the
+            episode ends; ``"transition"`` when ``(s, s')`` is enough, so that they come at every step.
+        imitates: Whether it learns from demonstrations; if so they are required, and absorbing states apply.
+
+    Args:
+        options: An instance of ``Options``, or None for the defaults.
+        features: What of the state it looks at, fitted by :meth:`fit`; None for all dimensions.
+    """
+
+    Options: ClassVar[type | None] = None
+    needs: ClassVar[Literal["transition", "trajectory"]] = "trajectory"
+    imitates: ClassVar[bool] = True
+
+    def __init__(self, options: Any = None, features: StateFeatures | None = None) -> None:
+        self.options = options if options is not None or self.Options is None else self.Options()
+        self.features = features or StateFeatures()
+
+    @abstractmethod
+    def fit(self, demonstrations: Demonstrations) -> RewardGenerator:
+        """Learns from the expert; returns itself. Called once, before training."""
+
+    @abstractmethod
+    def score(self, episodes: Episodes) -> Tensor:
+        """Rewards ``(B, T)`` float32 on the device of the episodes; entries beyond an episode's length are 0."""
+
+    def absorbing_reward(self, episodes: Episodes) -> Tensor:
+        """Reward per step, ``(B,)``, of the absorbing state that follows a terminated episode, for ever after.
+
+        The default is the worst step of the episode, and at most 0, so that dying never pays whatever the sign of
+        the rewards (Discriminator-Actor-Critic, arXiv 1809.02925, section 4.1, names the bias).
+        """
+        return self.score(episodes).amin(dim=1).clamp(max=0.0)
+
+    def explain(self, trajectory: Trajectory) -> Explanation | None:
+        """What the episode was matched to, for the report; None where there is nothing to show."""
+        return None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that :meth:`fit` learned, as tensors and plain values."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what :meth:`state_dict` returned."""

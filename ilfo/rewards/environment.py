@@ -1,0 +1,45 @@
+"""The environment's own reward, passed through."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from ilfo._errors import InputError
+from ilfo.demos import Demonstrations
+from ilfo.rewards.base import Episodes, RewardGenerator
+
+__all__ = ["EnvironmentReward"]
+
+
+class EnvironmentReward(RewardGenerator):
+    """Passes the environment's rewards through: to make experts, and to compare with published curves.
+
+    It is no imitation: demonstrations are not needed, and not looked at.
+    """
+
+    needs: ClassVar[Literal["transition", "trajectory"]] = "transition"
+    imitates: ClassVar[bool] = False
+
+    def fit(self, demonstrations: Demonstrations) -> EnvironmentReward:
+        """Returns itself: there is nothing to learn from the expert."""
+        return self
+
+    def score(self, episodes: Episodes) -> Tensor:
+        """The environment's rewards ``(B, T)`` float32, 0 beyond an episode's length.
+
+        Raises:
+            InputError: The episodes carry no rewards of the environment.
+        """
+        if episodes.env_rewards is None:
+            raise InputError(
+                "The episodes carry no rewards of the environment: record them as env_rewards, or choose an "
+                "imitation reward."
+            )
+        return torch.where(episodes.mask, episodes.env_rewards, 0.0).float()
+
+    def absorbing_reward(self, episodes: Episodes) -> Tensor:
+        """Zeros ``(B,)``: for the environment, a terminal state has the value 0."""
+        return torch.zeros(len(episodes.lengths), device=episodes.observations.device)

@@ -1,0 +1,340 @@
+"""A reward from the optimal transport between an episode and a demonstration."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from ilfo._errors import InputError, closest
+from ilfo.demos import Demonstrations, Trajectory
+from ilfo.rewards.base import Episodes, Explanation, RewardGenerator
+from ilfo.rewards.costs import Cost, cost_matrix
+from ilfo.rewards.features import StateFeatures
+from ilfo.rewards.plans import exact_plan, sinkhorn_plan
+
+__all__ = ["OptimalTransport", "TransportOptions"]
+
+Atoms = Literal["transitions", "states"]
+Plan = Literal["exact", "entropic"]
+Squash = Literal["exponential", "none"]
+Aggregate = Literal["best", "mean", "random"]
+
+LARGEST = 1e12
+
+
+@dataclass(frozen=True)
+class TransportOptions:
+    """How an episode is compared with the expert, and how the cost becomes a reward."""
+
+    atoms: Atoms = "transitions"
+    """What is compared: pairs (s, s'), which tell the order of time, or single states s'."""
+    cost: Cost = "euclidean"
+    """Cost between two atoms; euclidean: root mean square difference in the expert's standard deviations."""
+    plan: Plan = "exact"
+    """Exact (on the CPU, 0.1 s for 1000 steps) or entropic (many episodes at once, on any device)."""
+    regularization: float = 0.05
+    """Entropy of an entropic plan, in the units of the cost."""
+    max_iterations: int = 1000
+    """Iterations of an entropic plan at most."""
+    tolerance: float = 1e-3
+    """Share of the expert's mass that an entropic plan may put on the wrong step."""
+    squash: Squash = "exponential"
+    """Exponential: scale * exp(-cost / temperature), between 0 and scale. None: -scale * cost, at most 0."""
+    temperature: float = 1.0
+    """Cost at which the exponential has fallen to 1/e."""
+    scale: float = 2.0
+    """Factor on the reward; with the exponential, the reward of a step that is exactly the expert's."""
+    aggregate: Aggregate = "best"
+    """Of several demonstrations: that of lowest total cost, the mean of their costs, or a random one."""
+    absorbing_cost: float | None = None
+    """Cost between the state after a termination and real ones; None: the largest between expert atoms."""
+    seed: int = 0
+    """Seed of the demonstrations that aggregate=random draws."""
+
+    def __post_init__(self) -> None:
+        choices = {"atoms": Atoms, "cost": Cost, "plan": Plan, "squash": Squash, "aggregate": Aggregate}
+        for name, choice in choices.items():
+            value, known = getattr(self, name), get_args(choice)
+            if value not in known:
+                raise InputError(f"{name} is {value!r}, which is none of {known}: {closest(str(value), known)}.")
+        for name in ("regularization", "max_iterations", "tolerance", "temperature", "scale"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise InputError(f"{name} is {value}: it must be a finite number above 0.")
+        apart = self.absorbing_cost
+        if apart is not None and not (math.isfinite(apart) and apart >= 0):
+            raise InputError(f"absorbing_cost is {apart}: it must be finite and at least 0, or None.")
+
+
+@dataclass(frozen=True)
+class _Match:
+    """Plans between episodes and one demonstration; the last row and column are the absorbing states.
+
+    Attributes:
+        plan: ``(B, T+1, M+1)``.
+        costs: ``(B, T+1)``, mean cost of each row's mass.
+        total: ``(B,)``, the transport cost.
+    """
+
+    plan: Tensor
+    costs: Tensor
+    total: Tensor
+
+
+class OptimalTransport(RewardGenerator):
+    """Rewards a step by what it costs to move its share of the episode on to the demonstration.
+
+    The atoms of an episode are its pairs ``(z(s_t), z(s_t+1))``, each with the same mass, and so are those of
+    the demonstration. With the plan ``P`` of lowest cost ``M`` between the two, step ``t`` costs
+    ``c_t = sum_j P[t,j] M[t,j] / sum_j P[t,j]`` and is rewarded by ``scale * exp(-c_t / temperature)`` or
+    ``-scale * c_t``. Each expert step can take only its own mass: staying in one good state does not pay.
+    Episodes and demonstrations may differ in length.
+
+    **Termination.** An episode of ``L`` steps that terminated before the horizon ``H``, the longer of the
+    longest demonstration and the episode itself, has mass ``1/H`` on each step and ``(H-L)/H`` on an
+    absorbing state; a demonstration that terminated early, likewise. Absorbing and real states are
+    ``absorbing_cost`` apart, or as far as the worst step of the episode was from its match, if that is
+    further; absorbing and absorbing states 0. Dying early never costs less than living on, unless the expert
+    did so too. :meth:`absorbing_reward` is the reward of that state.
+
+    Args:
+        options: The comparison and the scale.
+        features: What of the state is compared; fitted by :meth:`fit`. All dimensions by default.
+
+    Notes:
+        OOPS (arXiv 2310.01632) is, up to a constant factor, ``atoms="transitions"``,
+        ``cost="sqrt_euclidean"``, ``plan="entropic"``, ``squash="none"`` and ``aggregate="random"`` on
+        features with ``divisor=3`` and ``std_floor=0.33``. Its distance is not divided by the number of
+        dimensions ``F = 2 D``: its regularisation 0.05 is ``0.05 / F**0.25`` here, and its scale
+        ``5 / sqrt(D)`` is ``5 * F**0.25 / sqrt(D)``. It needs equal lengths, and has no absorbing states.
+
+    Example:
+        >>> import numpy as np, torch
+        >>> from ilfo.demos import Demonstrations, Trajectory
+        >>> expert = Trajectory(np.linspace([0.0], [1.0], 6, dtype=np.float32))
+        >>> idle = Trajectory(np.zeros((6, 1), np.float32))
+        >>> reward = OptimalTransport().fit(Demonstrations((expert,)))
+        >>> reward.score(Episodes.from_trajectories([expert, idle])).mean(dim=1)
+        tensor([2.0000, 0.6443])
+    """
+
+    Options: ClassVar[type | None] = TransportOptions
+    needs: ClassVar[Literal["transition", "trajectory"]] = "trajectory"
+    options: TransportOptions
+
+    def __init__(self, options: TransportOptions | None = None, features: StateFeatures | None = None) -> None:
+        super().__init__(options, features)
+        self._generator = torch.Generator().manual_seed(self.options.seed)
+        self._expert: list[Tensor] = []
+        self._expert_terminated: list[bool] = []
+        self._absorbing_cost = 0.0
+        self._last: tuple[Episodes, Tensor, Tensor] | None = None
+
+    def fit(self, demonstrations: Demonstrations) -> OptimalTransport:
+        """Fits the features and keeps the expert's; returns itself.
+
+        Raises:
+            InputError: The features cannot be fitted on these demonstrations.
+        """
+        self.features.fit(demonstrations)
+        self._last = None
+        self._expert = [
+            self.features(torch.as_tensor(trajectory.observations, dtype=torch.float32))
+            for trajectory in demonstrations
+        ]
+        self._expert_terminated = [trajectory.terminated for trajectory in demonstrations]
+        given = self.options.absorbing_cost
+        self._absorbing_cost = self._largest_expert_cost() if given is None else given
+        return self
+
+    def score(self, episodes: Episodes) -> Tensor:
+        """Rewards ``(B, T)`` float32 on the device of the episodes; 0 beyond an episode's length.
+
+        Raises:
+            InputError: An episode is not finite, has no steps, or is not as wide as the demonstrations.
+        """
+        steps, _ = self._costs(episodes)
+        return torch.where(episodes.mask, self._reward(steps), 0.0).float()
+
+    def absorbing_reward(self, episodes: Episodes) -> Tensor:
+        """Reward per step, ``(B,)``, of the state that follows a termination; 0 for other episodes.
+
+        It comes from the plan that :meth:`score` uses. An episode that terminated at the horizon has no mass
+        left to plan with: its absorbing state costs 0 where the demonstration terminated too, and
+        ``absorbing_cost`` where the expert lived on.
+        """
+        _, absorbing = self._costs(episodes)
+        return torch.where(episodes.terminated, self._reward(absorbing), 0.0).float()
+
+    def explain(self, trajectory: Trajectory) -> Explanation:
+        """The match with the demonstration of lowest total cost, whatever ``aggregate`` is.
+
+        The state after a termination is part of the match and not of the picture: a row of the plan sums to
+        less than 1 where the rest of its mass went to the state after an expert's own termination.
+        """
+        episodes = Episodes.from_trajectories([trajectory])
+        atoms = self._episode_atoms(episodes)
+        matches = [
+            self._match(atoms, episodes.lengths, episodes.terminated, index) for index in range(len(self._expert))
+        ]
+        best = min(range(len(matches)), key=lambda index: float(matches[index].total))
+        plan = matches[best].plan[0]
+        shares = (plan / plan.sum(dim=1, keepdim=True))[:-1, :-1]
+        return Explanation(
+            demonstration=best,
+            expert_steps=shares.argmax(dim=1).numpy(),
+            costs=matches[best].costs[0, :-1].numpy(),
+            plan=shares.numpy(),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Options, features, the expert's features and the random state, as tensors and plain values."""
+        return {
+            "options": asdict(self.options),
+            "features": self.features.state_dict(),
+            "expert": list(self._expert),
+            "expert_terminated": list(self._expert_terminated),
+            "absorbing_cost": self._absorbing_cost,
+            "generator": self._generator.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what :meth:`state_dict` returned, options included; no demonstration is needed."""
+        self.options = TransportOptions(**state["options"])
+        self.features.load_state_dict(state["features"])
+        self._expert = [features.cpu() for features in state["expert"]]
+        self._expert_terminated = list(state["expert_terminated"])
+        self._absorbing_cost = float(state["absorbing_cost"])
+        self._generator.set_state(state["generator"].cpu())
+        self._last = None
+
+    def _reward(self, costs: Tensor) -> Tensor:
+        if self.options.squash == "none":
+            return -self.options.scale * costs
+        return self.options.scale * torch.exp(-costs / self.options.temperature)
+
+    def _costs(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
+        """Costs ``(B, T)`` of the steps and ``(B,)`` of the absorbing state.
+
+        The last answer is kept: :meth:`score` and :meth:`absorbing_reward` share one plan and one draw.
+        """
+        if self._last is None or self._last[0] is not episodes:
+            costs = self._aggregate(episodes)
+            self._last = (episodes, costs[:, :-1], costs[:, -1])
+        return self._last[1:]
+
+    def _aggregate(self, episodes: Episodes) -> Tensor:
+        """Costs ``(B, T+1)`` under all demonstrations together."""
+        atoms = self._episode_atoms(episodes)
+        count, batch, steps, _ = len(self._expert), *atoms.shape
+        draws = self.options.aggregate == "random"
+        drawn = torch.randint(count, (batch,), generator=self._generator) if draws else None
+        costs = atoms.new_zeros(count, batch, steps + 1)
+        total = atoms.new_full((count, batch), torch.inf)
+        for index in range(count):
+            rows = torch.arange(batch) if drawn is None else torch.nonzero(drawn == index)[:, 0]
+            if len(rows):
+                rows = rows.to(atoms.device)
+                match = self._match(atoms[rows], episodes.lengths[rows], episodes.terminated[rows], index)
+                costs[index, rows], total[index, rows] = match.costs, match.total
+        if self.options.aggregate == "mean":
+            return costs.mean(dim=0)
+        # A demonstration that an episode did not draw has an infinite total.
+        return costs[total.argmin(dim=0), torch.arange(batch, device=costs.device)]
+
+    def _match(self, atoms: Tensor, lengths: Tensor, terminated: Tensor, index: int) -> _Match:
+        """Solves the plans between atoms ``(B, T, F)`` of episodes and those of demonstration ``index``."""
+        expert = self._atoms(self._expert[index].to(atoms))
+        cost = cost_matrix(atoms, expert.expand(len(atoms), -1, -1), self.options.cost)
+        cost = torch.nn.functional.pad(cost, (0, 1, 0, 1), value=self._absorbing_cost)
+        cost[:, -1, -1] = 0.0
+
+        horizon = lengths.clamp(min=max(len(features) - 1 for features in self._expert))
+        expert_lengths = torch.full_like(lengths, len(expert))
+        expert_terminated = torch.full_like(terminated, self._expert_terminated[index])
+        a = _masses(lengths, terminated, horizon, cost[:, :, 0])
+        b = _masses(expert_lengths, expert_terminated, horizon, cost[:, 0, :])
+        plan = self._plan(cost, a, b)
+
+        moved, mass = (plan * cost).sum(dim=-1), plan.sum(dim=-1)
+        costs = moved / torch.where(mass > 0, mass, 1.0)
+        # Far from the expert a living step can cost more than the expert's own states are apart; to be dead must
+        # not be a way out, so it costs at least as much as the worst step of the episode.
+        apart = costs[:, :-1].amax(dim=1).clamp(min=self._absorbing_cost)
+        alone = plan[:, -1, :-1].sum(dim=-1) / torch.where(mass[:, -1] > 0, mass[:, -1], 1.0)
+        at_horizon = 0.0 if self._expert_terminated[index] else 1.0
+        costs[:, -1] = apart * torch.where(mass[:, -1] > 0, alone, at_horizon)
+        return _Match(plan, costs, moved.sum(dim=-1))
+
+    def _plan(self, cost: Tensor, a: Tensor, b: Tensor) -> Tensor:
+        if self.options.plan == "exact":
+            return torch.stack([exact_plan(*problem) for problem in zip(cost, a, b, strict=True)])
+        return sinkhorn_plan(
+            cost,
+            a,
+            b,
+            regularization=self.options.regularization,
+            max_iterations=self.options.max_iterations,
+            tolerance=self.options.tolerance,
+        )
+
+    def _atoms(self, features: Tensor) -> Tensor:
+        """Atoms ``(..., T, F)`` of features ``(..., T+1, ·)``."""
+        following = features[..., 1:, :]
+        if self.options.atoms == "states":
+            return following
+        return torch.cat([features[..., :-1, :], following], dim=-1)
+
+    def _largest_expert_cost(self) -> float:
+        atoms = [self._atoms(features) for features in self._expert]
+        pairs = ((x, y) for index, x in enumerate(atoms) for y in atoms[index:])
+        return max(float(cost_matrix(x, y, self.options.cost).max()) for x, y in pairs)
+
+    def _episode_atoms(self, episodes: Episodes) -> Tensor:
+        """Atoms ``(B, T, F)`` of episodes, 0 in the padding; refuses episodes that cannot be scored."""
+        if not self._expert:
+            raise InputError("This reward knows no expert yet: call fit or load_state_dict first.")
+        steps = episodes.observations.shape[1] - 1
+        wrong = torch.nonzero((episodes.lengths < 1) | (episodes.lengths > steps))
+        if len(wrong):
+            row = int(wrong[0])
+            raise InputError(
+                f"Episode {row} has {int(episodes.lengths[row])} steps; expected 1 to {steps}, one fewer than "
+                "its observations."
+            )
+        width, expected = episodes.observations.shape[-1], self.features.observation_dim
+        if width != expected:
+            raise InputError(
+                f"Episode 0, step 0: the observation has {width} dimensions and the demonstrations' have "
+                f"{expected}; use a demonstration of this environment."
+            )
+        indices = torch.arange(steps + 1, device=episodes.lengths.device)
+        happened = indices <= episodes.lengths[:, None]
+        # NaN fails the comparison too. Larger numbers would overflow once they are squared and summed.
+        usable = episodes.observations.abs() < LARGEST
+        unusable = torch.nonzero(~usable & happened[..., None])
+        if len(unusable):
+            row, step, dimension = unusable[0].tolist()
+            raise InputError(
+                f"Episode {row}, step {step}: dimension {dimension} of the observation is "
+                f"{episodes.observations[row, step, dimension].item()}; expected a finite number below "
+                f"{LARGEST:g}. Has the simulation diverged?"
+            )
+        atoms = self._atoms(self.features(episodes.observations))
+        return torch.where(episodes.mask[..., None], atoms, 0.0)
+
+
+def _masses(lengths: Tensor, terminated: Tensor, horizon: Tensor, like: Tensor) -> Tensor:
+    """Mass of each step and, in the last column, of the absorbing state; ``like`` gives shape and dtype.
+
+    Rows ``(B, T+1)`` sum to 1.
+    """
+    steps = like.shape[1] - 1
+    each = 1.0 / torch.where(terminated, horizon, lengths).to(like)
+    happened = torch.arange(steps, device=like.device) < lengths[:, None]
+    absorbing = torch.where(terminated, (horizon - lengths) * each, 0.0)
+    return torch.cat([happened * each[:, None], absorbing[:, None]], dim=1)

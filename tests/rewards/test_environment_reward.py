@@ -1,0 +1,40 @@
+"""The environment's own reward, and the names on the command line."""
+
+import importlib
+
+import numpy as np
+import pytest
+import torch
+from pendulum_system import demonstrations, rollout
+
+from ilfo._errors import InputError
+from ilfo.demos import Trajectory
+from ilfo.rewards import BUILT_IN, EnvironmentReward, Episodes, RewardGenerator
+
+
+def rewarded(steps: int) -> Trajectory:
+    return Trajectory(np.zeros((steps + 1, 3), np.float32), env_rewards=np.arange(1.0, steps + 1, dtype=np.float32))
+
+
+def test_rewards_pass_through_and_the_padding_is_zero():
+    episodes = Episodes.from_trajectories([rewarded(2), rewarded(4)])
+    dirty = Episodes(episodes.observations, episodes.lengths, episodes.terminated, episodes.env_rewards + 0.0)
+    dirty.env_rewards[0, 2:] = torch.nan
+    scores = EnvironmentReward().fit(demonstrations()).score(dirty)
+    assert scores.tolist() == [[1.0, 2.0, 0.0, 0.0], [1.0, 2.0, 3.0, 4.0]]
+
+
+def test_a_terminal_state_is_worth_nothing():
+    assert EnvironmentReward().absorbing_reward(Episodes.from_trajectories([rewarded(2)] * 3)).tolist() == [0.0] * 3
+
+
+def test_episodes_without_rewards_are_refused():
+    with pytest.raises(InputError, match="no rewards of the environment"):
+        EnvironmentReward().score(Episodes.from_trajectories([rollout()]))
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_every_built_in_name_is_a_generator(name):
+    module, _, attribute = BUILT_IN[name].partition(":")
+    generator = getattr(importlib.import_module(module), attribute)()
+    assert isinstance(generator, RewardGenerator)

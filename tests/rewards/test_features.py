@@ -1,0 +1,124 @@
+"""What the reward looks at."""
+
+import numpy as np
+import pytest
+import torch
+from pendulum_system import demonstrations, rollout
+
+from ilfo._errors import InputError
+from ilfo.demos import Demonstrations, Provenance, Trajectory
+from ilfo.rewards import FeatureOptions, StateFeatures
+
+
+def expert_states(demos: Demonstrations) -> np.ndarray:
+    return np.concatenate([trajectory.observations for trajectory in demos]).astype(np.float64)
+
+
+def test_the_expert_has_mean_zero_and_deviation_one():
+    demos = demonstrations(rollout(seed=0), rollout(seed=1, steps=70))
+    z = StateFeatures().fit(demos)(torch.from_numpy(expert_states(demos)))
+    torch.testing.assert_close(z.mean(dim=0), torch.zeros(3, dtype=torch.float64))
+    torch.testing.assert_close(z.std(dim=0), torch.ones(3, dtype=torch.float64))
+
+
+def test_the_floor_comes_before_the_divisor():
+    demos = demonstrations()
+    states = expert_states(demos)
+    floor = float(np.median(states.std(axis=0, ddof=1)))
+    features = StateFeatures(FeatureOptions(std_floor=floor, divisor=3.0)).fit(demos)
+    expected = (states - states.mean(axis=0)) / (3.0 * np.maximum(states.std(axis=0, ddof=1), floor))
+    np.testing.assert_allclose(features(torch.from_numpy(states)).numpy(), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_a_constant_dimension_is_kept_and_divided_by_the_floor():
+    states = np.stack([np.arange(5.0), np.full(5, 7.0)], axis=1).astype(np.float32)
+    features = StateFeatures(FeatureOptions(std_floor=0.25)).fit(Demonstrations((Trajectory(states),)))
+    assert features.width == 2
+    torch.testing.assert_close(features(torch.tensor([2.0, 8.0])), torch.tensor([0.0, 4.0]))
+
+
+def test_statistics_of_a_large_offset_are_taken_in_double():
+    states = (1e4 + np.array([[0.0], [1.0], [2.0]])).astype(np.float32)
+    features = StateFeatures().fit(Demonstrations((Trajectory(states),)))
+    torch.testing.assert_close(features(torch.from_numpy(states)), torch.tensor([[-1.0], [0.0], [1.0]]))
+
+
+@pytest.mark.parametrize(
+    ("options", "columns"),
+    [
+        (FeatureOptions(), [0, 1, 2]),
+        (FeatureOptions(keys=("speed",)), [2]),
+        (FeatureOptions(keys=("speed", "angle")), [2, 0, 1]),
+        (FeatureOptions(dims=(2, 0)), [2, 0]),
+        (FeatureOptions(keys=("angle",), dims=(1,)), [1]),
+    ],
+)
+def test_keys_and_dims_choose_columns(options, columns):
+    demos = demonstrations()
+    states = torch.from_numpy(expert_states(demos))
+    chosen = StateFeatures(options).fit(demos)
+    assert chosen.width == len(columns)
+    torch.testing.assert_close(chosen(states), StateFeatures().fit(demos)(states)[:, columns])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (FeatureOptions(keys=("sped",)), "did you mean 'speed'"),
+        (FeatureOptions(dims=(0, 3)), "column 3.*columns 0 to 2"),
+        (FeatureOptions(dims=(-1,)), "column -1"),
+        (FeatureOptions(keys=("speed",), dims=(0,)), "column 0.*none of the keys speed"),
+    ],
+)
+def test_what_the_demonstrations_do_not_have_is_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        StateFeatures(options).fit(demonstrations())
+
+
+def test_keys_need_a_file_that_names_them():
+    nameless = Demonstrations((rollout(),), Provenance())
+    with pytest.raises(InputError, match="with dims instead"):
+        StateFeatures(FeatureOptions(keys=("speed",))).fit(nameless)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"std_floor": 0.0}, "std_floor is 0.0"),
+        ({"divisor": float("nan")}, "divisor is nan"),
+        ({"keys": ("a", "a")}, "names a more than once"),
+        ({"dims": (1, 1)}, "names 1 more than once"),
+    ],
+)
+def test_impossible_options_are_refused(settings, message):
+    with pytest.raises(InputError, match=message):
+        FeatureOptions(**settings)
+
+
+def test_unusable_demonstrations_are_refused():
+    broken = rollout().observations.copy()
+    broken[17, 2] = np.nan
+    for trajectories, message in [
+        ((), "no trajectory"),
+        ((rollout(), Trajectory(broken)), "trajectory 1, step 17: dimension 2 is nan"),
+        ((rollout(), Trajectory(broken[:, :2])), r"trajectory 1: .*\(121, 2\)"),
+        ((Trajectory(broken[:1]),), "trajectory 0"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            StateFeatures().fit(Demonstrations(trajectories))
+
+
+def test_features_need_an_expert_and_its_width():
+    with pytest.raises(InputError, match="fit or load_state_dict"):
+        StateFeatures()(torch.zeros(4, 3))
+    with pytest.raises(InputError, match="have 4 dimensions and the demonstrations 3"):
+        StateFeatures().fit(demonstrations())(torch.zeros(5, 4))
+
+
+def test_a_restored_copy_computes_the_same_bits():
+    fitted = StateFeatures(FeatureOptions(keys=("angle",), divisor=3.0)).fit(demonstrations())
+    restored = StateFeatures()
+    restored.load_state_dict(fitted.state_dict())
+    states = torch.randn(7, 3, generator=torch.Generator().manual_seed(0))
+    assert restored.options == fitted.options
+    assert torch.equal(restored(states), fitted(states))
