@@ -1,0 +1,8 @@
+"""Off-policy learners: one file an algorithm, its hyper-parameters beside it."""
+
+from ilfo.agents.base import Agent, Batch
+
+__all__ = ["BUILT_IN", "Agent", "Batch"]
+
+BUILT_IN = {"td3": "ilfo.agents.td3:TD3"}
+"""Name on the command line to ``module:Class``."""

@@ -1,0 +1,79 @@
+"""The contract of an agent: act, update on a batch, save and load."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+__all__ = ["Agent", "Batch"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Transitions that an agent learns from, all on its device.
+
+    Attributes:
+        observations: ``(B, D)`` float32.
+        actions: ``(B, A)`` float32 in [-1, 1].
+        rewards: ``(B,)`` float32, the imitation reward.
+        next_observations: ``(B, D)`` float32.
+        terminated: ``(B,)`` float32, 1 where nothing follows the next observation. A time limit is not an end.
+    """
+
+    observations: Tensor
+    actions: Tensor
+    rewards: Tensor
+    next_observations: Tensor
+    terminated: Tensor
+
+
+class Agent(ABC):
+    """An off-policy learner. Its actions lie in [-1, 1]; it never sees the environment's reward.
+
+    Args:
+        observation_dim: Width ``D`` of an observation.
+        action_dim: Width ``A`` of an action.
+        options: An instance of the class's ``Options``, or None for the defaults.
+        device: Where networks and batches live.
+        seed: Seed of the initial weights and of every random draw.
+
+    Attributes:
+        Options: Dataclass of the agent's hyper-parameters; its fields become flags.
+        batch_size: Transitions that an update wants.
+        discount: Factor by which a reward one step later counts less.
+    """
+
+    Options: ClassVar[type | None] = None
+    batch_size: int = 256
+    discount: float = 0.99
+
+    @abstractmethod
+    def __init__(
+        self,
+        observation_dim: int,
+        action_dim: int,
+        options: Any = None,
+        *,
+        device: torch.device | str = "cpu",
+        seed: int = 0,
+    ) -> None: ...
+
+    @abstractmethod
+    def act(self, observations: Tensor, explore: bool) -> Tensor:
+        """Actions ``(B, A)`` in [-1, 1] for observations ``(B, D)``; with exploration noise where asked."""
+
+    @abstractmethod
+    def update(self, batch: Batch) -> dict[str, Tensor]:
+        """One learning step. Returns scalar metrics as detached tensors, still on the device."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that later steps depend on: networks, optimisers, counters, random states."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what :meth:`state_dict` returned; training then goes on bit for bit on CPU."""
