@@ -1,0 +1,100 @@
+"""The HTML of a report: one page that needs nothing beside it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from typing import Any
+
+__all__ = ["page", "picture", "section", "table", "tiles", "video"]
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1d252c; --quiet: #5d6b78; --paper: #f6f7f9; --card: #fff; --line: #e0e5ea;
+  --accent: #2364aa; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e4e9ee; --quiet: #9aa8b5; --paper: #14181c; --card: #1d2329;
+  --line: #323b44; --accent: #7fb2e5; } }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 system-ui, sans-serif; }
+main { max-width: 960px; margin: 0 auto; padding: 2.5rem 1.25rem 4rem; }
+h1 { font-size: 1.9rem; line-height: 1.2; margin: 0; }
+h2 { font-size: 1.15rem; margin: 2.5rem 0 .3rem; }
+p { margin: .3rem 0 .8rem; color: var(--quiet); max-width: 46rem; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: .75rem; margin: 1.5rem 0; }
+.tile { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: .7rem .9rem; }
+.tile b { display: block; font-size: 1.55rem; font-weight: 650; font-variant-numeric: tabular-nums; }
+.tile:first-child b { color: var(--accent); }
+.tile span { color: var(--quiet); font-size: .85rem; }
+figure { margin: 0; background: #fff; border: 1px solid var(--line); border-radius: 10px; padding: .6rem; }
+img, video { display: block; max-width: 100%; margin: 0 auto; border-radius: 6px; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .9rem; width: 100%; }
+td { border-bottom: 1px solid var(--line); padding: .28rem .8rem .28rem 0; vertical-align: top;
+  overflow-wrap: anywhere; }
+td:first-child { color: var(--quiet); white-space: nowrap; width: 1%; padding-right: 2rem; }
+details { margin-top: 2.5rem; } summary { cursor: pointer; font-size: 1.15rem; font-weight: 600; }
+details table { margin-top: .6rem; }
+"""
+
+
+def page(title: str, subtitle: str, body: Sequence[str]) -> str:
+    """The whole document."""
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f"<h1>{escape(title)}</h1>\n<p>{escape(subtitle)}</p>\n" + "\n".join(body) + "\n</main>\n</body>\n</html>\n"
+    )
+
+
+def tiles(values: Mapping[str, str]) -> str:
+    """Large numbers, each with its name below."""
+    cells = (
+        f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>' for name, value in values.items()
+    )
+    return f'<div class="tiles">{"".join(cells)}</div>'
+
+
+def section(heading: str, text: str, *content: str) -> str:
+    """A heading, a sentence or two, and what they are about."""
+    return f"<h2>{escape(heading)}</h2>\n<p>{escape(text)}</p>\n" + "\n".join(content)
+
+
+def picture(png: bytes, description: str) -> str:
+    """An embedded PNG."""
+    return f'<figure><img src="data:image/png;base64,{_base64(png)}" alt="{escape(description)}"></figure>'
+
+
+def video(webm: bytes) -> str:
+    """An embedded WebM video, which starts by itself, without sound."""
+    source = f"data:video/webm;base64,{_base64(webm)}"
+    return f'<figure><video controls loop muted autoplay playsinline src="{source}"></video></figure>'
+
+
+def table(values: Mapping[str, Any], heading: str | None = None) -> str:
+    """Names and values, nested ones with dotted names; folded away below a heading where one is given."""
+    rows = "".join(f"<tr><td>{escape(name)}</td><td>{escape(_text(value))}</td></tr>" for name, value in _flat(values))
+    whole = f'<div class="scroll"><table>{rows}</table></div>'
+    return whole if heading is None else f"<details><summary>{escape(heading)}</summary>{whole}</details>"
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + str(name), value
+
+
+def _text(value: Any) -> str:
+    if value is None or value == []:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int) and abs(value) >= 10_000:
+        return f"{value:,}"
+    return str(value)
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()

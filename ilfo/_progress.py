@@ -1,0 +1,101 @@
+"""The progress bar of a training run, and the lines before and after it."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from ilfo.configs import TrainConfig
+
+__all__ = ["Progress", "announce", "conclude"]
+
+
+class Progress:
+    """Steps, steps per second, ETA, imitation return, evaluation return and ratio to the expert.
+
+    On a terminal it is a bar; elsewhere a line at every evaluation.
+    """
+
+    def __init__(self, config: TrainConfig, console: Console | None = None) -> None:
+        self._config = config
+        self._console = console or Console()
+        self._shown: dict[str, float] = {}
+        self._last_step = 0
+        self._bar = Bar(
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
+            BarColumn(),
+            TextColumn("{task.fields[speed]}"),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[numbers]}"),
+            console=self._console,
+            disable=not self._console.is_terminal,
+            refresh_per_second=4,
+        )
+        self._task = self._bar.add_task("train", total=config.steps, speed="", numbers="")
+
+    def __enter__(self) -> Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def show(self, step: int, row: dict[str, Any]) -> None:
+        """Moves the bar to ``step``; ``row`` is the newest row of the metrics."""
+        is_new = row.get("step") == step
+        self._shown |= {name: value for name, value in row.items() if isinstance(value, float)}
+        numbers = self._numbers()
+        speed = self._bar.tasks[0].speed
+        self._bar.update(self._task, completed=step, speed=f"{speed:.0f}/s" if speed else "", numbers=numbers)
+        if is_new and "eval_return" in row and not self._console.is_terminal:
+            seconds = row["seconds"]
+            rate = (step - self._last_step) and step / max(seconds, 1e-9)
+            left = (self._config.steps - step) / rate if rate else 0.0
+            self._console.print(
+                f"step {step:,}/{self._config.steps:,}  {rate:.0f}/s  {left:.0f} s left  {numbers}",
+                highlight=False,
+                soft_wrap=True,
+            )
+
+    def _numbers(self) -> str:
+        labels = (
+            ("imitation_return", "imitation {:.1f}"),
+            ("eval_return", "evaluation {:.1f}"),
+            ("eval_ratio", "ratio {:.2f}"),
+        )
+        return "  ".join(text.format(self._shown[name]) for name, text in labels if name in self._shown)
+
+    def interrupted(self) -> None:
+        """Says how to go on after Ctrl-C."""
+        self._bar.stop()
+        self._console.print(
+            f"Stopped and saved in {self._config.out}. The same command goes on from here.", soft_wrap=True
+        )
+
+
+def announce(config: TrainConfig) -> None:
+    """One line at the start: what, where."""
+    from ilfo.runs import read_summary
+
+    if read_summary(config.out) is not None:
+        Console().print(f"The run in {config.out} is finished; nothing is left to train.", soft_wrap=True)
+
+
+def conclude(config: TrainConfig, summary: dict[str, Any]) -> None:
+    """The result: expert's return, policy's return, ratio."""
+    console = Console(highlight=False, soft_wrap=True)
+    expert, ratio, success = summary["expert_return"], summary["ratio"], summary["success"]
+    console.print(f"expert's return   {'unknown' if expert is None else f'{expert:,.1f}'}")
+    policy, random = summary["policy_return"], summary["random_return"]
+    console.print(f"policy's return   {policy:,.1f} over {config.eval_episodes} episodes (random policy {random:,.1f})")
+    console.print(f"ratio             {'unknown' if ratio is None else f'{ratio:.3f}'}")
+    if success is not None:
+        console.print(f"success           {success:.0%}")

@@ -1,0 +1,190 @@
+"""Videos of episodes: an episode is lived again with a camera on, and encoded for web browsers."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from ilfo._atomic import atomic_path
+from ilfo._errors import InputError
+from ilfo.demos import Trajectory
+from ilfo.envs import Protocol, make_env
+
+__all__ = ["SUFFIXES", "RenderError", "check_video_path", "write_video"]
+
+SUFFIXES = {".webm": "VP80", ".mp4": "vp09"}
+"""File suffix to codec: what OpenCV's wheel can encode and every current browser plays. VP8 encodes faster."""
+
+_SMOOTH_FPS = 30
+_DEFAULT_FPS = 30
+
+
+class RenderError(InputError):
+    """No picture can be drawn on this machine."""
+
+
+def check_video_path(path: str | os.PathLike[str]) -> Path:
+    """The path of a video to write.
+
+    Raises:
+        InputError: A suffix that is not supported, or a folder that does not exist.
+    """
+    target = Path(path)
+    if target.suffix.lower() not in SUFFIXES:
+        raise InputError(f"{target}: cannot write a {target.suffix or 'nameless'} video; use {' or '.join(SUFFIXES)}")
+    if not target.parent.is_dir():
+        raise InputError(f"{target}: the folder {target.parent} does not exist. Make it first.")
+    return target
+
+
+def write_video(
+    path: str | os.PathLike[str],
+    trajectory: Trajectory,
+    env_id: str,
+    protocol: Protocol,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Lives an episode again and films it, at the environment's own speed, 30 frames a second or fewer.
+
+    Args:
+        path: ``.webm`` or ``.mp4``; written whole or not at all.
+        trajectory: An episode with its seed and actions, as :func:`ilfo.envs.rollout` returns it.
+        env_id: The environment it was played in.
+        protocol: The protocol it was played under.
+        progress: Called with the steps done and the steps in all.
+
+    Returns:
+        The path written.
+
+    Raises:
+        InputError: See :func:`check_video_path`; or the trajectory has no actions or no seed to live it again by.
+        RenderError: Nothing can be drawn here.
+    """
+    import cv2
+
+    target = check_video_path(path)
+    frames = _frames(trajectory, env_id, protocol, progress)
+    rate, first = next(frames)
+    height, width = (side // 2 * 2 for side in first.shape[:2])
+    codec = cv2.VideoWriter.fourcc(*SUFFIXES[target.suffix.lower()])
+    with atomic_path(target) as temporary:
+        with _quiet_ffmpeg():
+            writer = cv2.VideoWriter(str(temporary), cv2.CAP_FFMPEG, codec, rate, (width, height))
+        if not writer.isOpened():
+            raise RenderError(f"{target}: this OpenCV cannot encode video; reinstall opencv-python-headless")
+        try:
+            writer.write(_bgr(first, height, width))
+            for _, frame in frames:
+                writer.write(_bgr(frame, height, width))
+        finally:
+            writer.release()
+    return target
+
+
+def _frames(
+    trajectory: Trajectory, env_id: str, protocol: Protocol, progress: Callable[[int, int], None] | None
+) -> Iterator[tuple[float, np.ndarray]]:
+    """Frame rate and frame ``(H, W, 3)`` uint8 RGB of every step that is shown, the first and the last included."""
+    if trajectory.actions is None or trajectory.seed is None:
+        raise InputError("an episode without actions or without its seed cannot be lived again, so not filmed either")
+    if sys.platform == "linux" and "DISPLAY" not in os.environ:
+        os.environ.setdefault("MUJOCO_GL", "egl")
+    # PyTorch's compiler brings an LLVM, and so do Mesa's drivers: a process dies where the drivers' comes first.
+    with suppress(ImportError):
+        importlib.import_module("triton")
+    env = make_env(env_id, protocol, render=True)
+    try:
+        _lighten(env)
+        speed = float(env.metadata.get("render_fps") or _DEFAULT_FPS)
+        stride = max(1, round(speed / _SMOOTH_FPS))
+        observation, _ = env.reset(seed=trajectory.seed)
+        collected, total = 0.0, len(trajectory)
+        yield speed / stride, _labelled(_first_frame(env), 0, collected)
+        for step, action in enumerate(trajectory.actions, start=1):
+            observation, reward, *_ = env.step(action)
+            collected += float(reward)
+            if step % stride == 0 or step == total:
+                yield speed / stride, _labelled(np.asarray(env.render()), step, collected)
+            if progress is not None:
+                progress(step, total)
+        if not np.allclose(observation, trajectory.observations[-1], rtol=1e-4, atol=1e-4):
+            warnings.warn(
+                f"{env_id} is not deterministic: the filmed episode is not the one that was measured", stacklevel=3
+            )
+    finally:
+        env.close()
+
+
+def _lighten(env: gymnasium.Env[Any, Any]) -> None:
+    """Coarser shadows and no multisampling: without a GPU, MuJoCo then draws four times as fast, nearly the same."""
+    visual = getattr(getattr(env.unwrapped, "model", None), "vis", None)
+    if visual is not None:
+        visual.quality.shadowsize = 1024
+        visual.quality.offsamples = 0
+
+
+def _first_frame(env: gymnasium.Env[Any, Any]) -> np.ndarray:
+    try:
+        frame: Any = env.render()
+    # Drivers, their bindings and Gymnasium each raise errors of their own where the drawing library is missing.
+    except Exception as error:
+        _drop_half_made_viewers(error)
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise RenderError(
+            f"no picture can be drawn here ({reason}): for MuJoCo without a display install libegl1 and "
+            "libgl1-mesa-dri and set MUJOCO_GL=egl"
+        ) from error
+    if frame is None:
+        raise RenderError("the environment draws no pictures: it has no render mode 'rgb_array'")
+    return np.asarray(frame)
+
+
+def _drop_half_made_viewers(error: Exception) -> None:
+    """Frees what failed to open: Gymnasium's viewer raises once more when it is collected, into the terminal."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        traceback.clear_frames(error.__traceback__)
+    finally:
+        sys.unraisablehook = hook
+
+
+def _labelled(frame: np.ndarray, step: int, collected: float) -> np.ndarray:
+    import cv2
+
+    picture = np.ascontiguousarray(frame, np.uint8).copy()
+    scale, font = picture.shape[1] / 1000, cv2.FONT_HERSHEY_SIMPLEX
+    text, margin = f"step {step}   return {collected:,.1f}", round(14 * scale)
+    (width, height), below = cv2.getTextSize(text, font, scale, 1)
+    box = picture[: height + below + 2 * margin, : width + 2 * margin]
+    box //= 3
+    cv2.putText(picture, text, (margin, margin + height), font, scale, (255, 255, 255), 1, cv2.LINE_AA)
+    return picture
+
+
+def _bgr(frame: np.ndarray, height: int, width: int) -> np.ndarray:
+    return np.ascontiguousarray(frame[:height, :width, ::-1])
+
+
+@contextmanager
+def _quiet_ffmpeg() -> Iterator[None]:
+    """Keeps off the terminal what OpenCV says of WebM, which has no codec tags, by C's own stderr."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

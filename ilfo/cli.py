@@ -1,0 +1,72 @@
+"""The command ``ilfo``: finds the verb and calls it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import TextIO
+
+from ilfo import __version__
+from ilfo._errors import InputError, closest
+
+__all__ = ["main"]
+
+_VERBS = {
+    "train": ("ilfo.train", "learn a policy from one file of expert states"),
+    "evaluate": ("ilfo.evaluate", "play a trained policy: return, success, ratio to the expert, video"),
+    "report": ("ilfo.report", "one HTML page on a run: curves, rewards, matches, video"),
+    "record": ("ilfo.record", "write demonstrations from a trained run"),
+    "demos": ("ilfo.demos.commands", "look at demonstration files: info, validate, list, plot"),
+}
+
+
+def _help() -> str:
+    lines = [f"  {verb:<10}{what}" for verb, (_, what) in _VERBS.items()]
+    return "\n".join(
+        [
+            f"ilfo {__version__}: imitation learning from observation.",
+            "One file of expert states in, a policy out.",
+            "",
+            "usage: ilfo VERB [flags]        'ilfo VERB --help' lists the flags",
+            "",
+            *lines,
+        ]
+    )
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """One line for what concerns the user, without the place in the code."""
+    if issubclass(category, UserWarning):
+        print(f"ilfo: warning: {message}", file=sys.stderr)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a verb. Returns the exit status: 0, or 2 for input that cannot be used."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0 if arguments else 2
+    verb, rest = arguments[0], arguments[1:]
+    if verb == "--version":
+        print(__version__)
+        return 0
+    warnings.showwarning = _show_warning
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # for 'my_file:MyReward' and 'my_file:MyEnvironment-v0'
+    try:
+        if verb not in _VERBS:
+            raise InputError(f"there is no verb {verb!r}; {closest(verb, _VERBS)}")
+        return int(importlib.import_module(_VERBS[verb][0]).main(rest))
+    except InputError as error:
+        print(f"ilfo: {error}", file=sys.stderr)
+        return 2

@@ -1,0 +1,232 @@
+"""What a training run is told: one dataclass, filled by defaults, then a preset, a file, the flags."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import tomllib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ilfo._errors import InputError, closest
+from ilfo.agents import BUILT_IN as AGENTS
+from ilfo.agents import Agent
+from ilfo.envs import Protocol
+from ilfo.plugins import option_group, resolve
+from ilfo.rewards import BUILT_IN as REWARDS
+from ilfo.rewards import FeatureOptions, RewardGenerator
+
+__all__ = ["TrainConfig", "config_from_dict", "parse_train", "presets"]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Learns a policy from one file of expert states."""
+
+    env: str
+    """Gymnasium id of the environment; 'module:Id' imports a module that registers it."""
+    demo: str | None = None
+    """HDF5 file of expert states, or the name of a bundled one ('ilfo demos list'); 'environment' needs none."""
+    out: str = "runs/latest"
+    """Folder of the run. The same command on the same folder goes on where it stopped."""
+    reward: str = "transport"
+    """Reward generator: a built-in's name, or 'module:Class' for your own."""
+    agent: str = "td3"
+    """Learner: a built-in's name, or 'module:Class' for your own."""
+    steps: int = 100_000
+    """Environment steps in all, over all copies."""
+    seed: int = 0
+    """Seed of everything random: weights, exploration, episodes, sampling."""
+    protocol: Protocol = "standard"
+    """How episodes end: as the environment says, or only at the time limit (falls then count 0 in the evaluation)."""
+    absorbing: bool = True
+    """Give a terminated episode the value of staying in an absorbing state for ever, so that neither dying nor
+    living pays by itself. Only under 'standard'."""
+    num_envs: int = 1
+    """Copies of the environment that step together."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where the agent and its replay live."""
+    threads: int = 2
+    """Processor threads of the learner; another number changes results in the last bits."""
+    random_steps: int = 5_000
+    """Steps of uniformly random actions at the start, before any learning. TD3's authors take 25,000."""
+    replay_size: int = 1_000_000
+    """Transitions kept; never more than the steps of the run."""
+    normalize_observations: bool = True
+    """Show the policy its observations standardised by the expert's states; else raw."""
+    eval_every: int = 5_000
+    """Environment steps between evaluations."""
+    eval_episodes: int = 10
+    """Episodes of each evaluation, without exploration noise."""
+    log_every: int = 1_000
+    """Environment steps between rows of metrics.jsonl."""
+    checkpoint_seconds: float = 30.0
+    """Seconds between checkpoints: what a crash can cost."""
+    features: FeatureOptions = field(default_factory=FeatureOptions)
+    """What the reward looks at."""
+    policy_features: FeatureOptions = field(default_factory=lambda: FeatureOptions(std_floor=0.1))
+    """What the policy looks at, standardised by the expert's states like the reward's features."""
+
+
+def presets() -> dict[str, Path]:
+    """Name to file of the presets that come with the package."""
+    return {path.stem: path for path in sorted((Path(__file__).parent / "presets").glob("*.toml"))}
+
+
+def parse_train(argv: Sequence[str]) -> tuple[TrainConfig, bool]:
+    """Reads the flags of ``ilfo train``.
+
+    Returns:
+        The resolved configuration, with a field for the options of the reward and one for those of the agent
+        (``config.transport``, ``config.td3``), and whether ``--dry-run`` was given.
+
+    Raises:
+        InputError: An unknown preset, file, key, reward or agent, or a value of the wrong type.
+        SystemExit: A wrong flag (status 2) or ``--help`` (status 0).
+    """
+    import tyro
+
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument("--preset")
+    early.add_argument("--config")
+    early.add_argument("--dry-run", action="store_true")
+    known, rest = early.parse_known_args(list(argv))
+    names, _ = _plugin_names().parse_known_args(rest)
+    given = {name: value for name, value in vars(names).items() if value is not None}
+    file = _read(Path(known.config)) if known.config is not None else {}
+    implicit = "imitation" if "demo" in given | file else None
+    values = _merge(_read_preset(known.preset or implicit, given | file), file) | given
+    config_class = config_type(values.get("reward", TrainConfig.reward), values.get("agent", TrainConfig.agent))
+    default = _fill(config_class, values, known.config or known.preset or "the flags", partial=True)
+    description = (TrainConfig.__doc__ or "") + (
+        "\n\nAlso: --preset NAME (" + ", ".join(presets()) + "), --config FILE (TOML or JSON), --dry-run (print the "
+        "plan and stop). Defaults < preset < file < flags; with --demo and no preset, the preset is 'imitation'."
+    )
+    config = tyro.cli(config_class, args=rest, default=default, prog="ilfo train", description=description)
+    _check(config)
+    return config, known.dry_run
+
+
+def config_type(reward: str, agent: str) -> type[TrainConfig]:
+    """``TrainConfig`` with a field for the options of this reward and one for those of this agent."""
+    extra: list[tuple[str, Any, Any]] = []
+    for name, built_in, kind, base in (
+        (reward, REWARDS, "reward", RewardGenerator),
+        (agent, AGENTS, "agent", Agent),
+    ):
+        options = resolve(name, built_in, kind, base).Options
+        if options is not None:
+            extra.append((option_group(name), options, field(default_factory=options)))
+    made = dataclasses.make_dataclass("TrainConfig", extra, bases=(TrainConfig,), frozen=True)
+    made.__doc__ = TrainConfig.__doc__
+    return made
+
+
+def config_from_dict(values: Mapping[str, Any], source: str) -> TrainConfig:
+    """Restores a configuration from the dictionary that ``dataclasses.asdict`` made of it.
+
+    Raises:
+        InputError: An unknown key or a value of the wrong type; ``source`` says where it stands.
+    """
+    reward, agent = values.get("reward", TrainConfig.reward), values.get("agent", TrainConfig.agent)
+    return _fill(config_type(reward, agent), values, source)
+
+
+def _plugin_names() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--reward")
+    parser.add_argument("--agent")
+    parser.add_argument("--demo")
+    return parser
+
+
+def _read_preset(name: str | None, chosen: dict[str, Any]) -> dict[str, Any]:
+    """A preset without the tables of built-in rewards and agents that were not chosen."""
+    if name is None:
+        return {}
+    available = presets()
+    if name not in available:
+        raise InputError(f"there is no preset {name!r}; {closest(name, available)}")
+    values = _read(available[name])
+    used = {(values | chosen).get("reward", TrainConfig.reward), (values | chosen).get("agent", TrainConfig.agent)}
+    unused = {option_group(plugin) for plugin in (REWARDS | AGENTS).keys() - used}
+    return {key: value for key, value in values.items() if key not in unused}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text()
+        return json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except FileNotFoundError as error:
+        raise InputError(f"there is no configuration file {path}") from error
+    except (ValueError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not valid {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from error
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        merged[key] = _merge(merged.get(key, {}), value) if isinstance(value, dict) else value
+    return merged
+
+
+def _fill(cls: type[Any], values: Mapping[str, Any], source: str, partial: bool = False, prefix: str = "") -> Any:
+    """An instance of a dataclass from a dictionary; a missing required field is left open where ``partial``."""
+    import tyro
+
+    hints = typing.get_type_hints(cls)
+    names = [item.name for item in dataclasses.fields(cls)]
+    arguments: dict[str, Any] = {}
+    for raw_key, value in values.items():
+        key = raw_key.replace("-", "_")
+        if key not in names:
+            raise InputError(f"{source}: unknown key {prefix + raw_key!r}; {closest(key, names)}")
+        arguments[key] = _convert(hints[key], value, source, prefix + key)
+    if partial:
+        for item in dataclasses.fields(cls):
+            if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
+                arguments.setdefault(item.name, tyro.MISSING)
+    return cls(**arguments)
+
+
+def _convert(hint: Any, value: Any, source: str, name: str) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if not isinstance(value, Mapping):
+            raise InputError(f"{source}: {name} is {value!r}; expected a table of options")
+        return _fill(hint, value, source, prefix=f"{name}.")
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        return _convert(next(part for part in arguments if part is not type(None)), value, source, name)
+    if origin is Literal:
+        if value not in arguments:
+            raise InputError(f"{source}: {name} is {value!r}; expected one of {', '.join(map(repr, arguments))}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise InputError(f"{source}: {name} is {value!r}; expected a list")
+        return tuple(_convert(arguments[0], part, source, name) for part in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, bool) != (hint is bool) or not isinstance(value, hint):
+        raise InputError(f"{source}: {name} is {value!r}; expected {hint.__name__}")
+    return value
+
+
+def _check(config: TrainConfig) -> None:
+    for name in ("steps", "num_envs", "threads", "replay_size", "eval_every", "eval_episodes", "log_every"):
+        if getattr(config, name) < 1:
+            raise InputError(f"--{name.replace('_', '-')} is {getattr(config, name)}; expected at least 1")
+    if config.random_steps < 0 or config.checkpoint_seconds < 0:
+        raise InputError("--random-steps and --checkpoint-seconds cannot be negative")
+    if config.random_steps >= config.steps:
+        raise InputError(
+            f"--random-steps is {config.random_steps} and --steps {config.steps}: nothing would be learned; "
+            "give more steps, or fewer random ones"
+        )

@@ -1,0 +1,117 @@
+"""``ilfo train --dry-run``: what a run would do, and what its reward says of episodes whose worth is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from ilfo.demos import Demonstrations, Trajectory
+
+if TYPE_CHECKING:
+    from ilfo.train import Training
+
+__all__ = ["print_plan", "shuffled"]
+
+
+def shuffled(trajectory: Trajectory, seed: int = 0) -> Trajectory:
+    """The same states in a random order: a reward that looks at transitions must rank it below the original."""
+    order = np.random.default_rng(seed).permutation(len(trajectory.observations))
+    return replace(trajectory, observations=trajectory.observations[order], env_rewards=None, terminated=False)
+
+
+def print_plan(training: Training, measure: bool = False, console: Console | None = None) -> None:
+    """Prints shapes, bytes and protocol; with ``measure`` also the rewards of expert, shuffled expert and random.
+
+    Args:
+        training: A run that has not started.
+        measure: Play five random episodes and score them beside the expert's.
+        console: Where to print.
+    """
+    console = console or Console()
+    config, environments, replay = training.config, training.environments, training.replay
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    horizon = f"{environments.horizon} steps" if environments.horizon else "none"
+    table.add_row("environment", f"{config.env} x {len(environments)}, time limit {horizon}")
+    table.add_row("observations", f"({environments.observation_dim},) float32; policy input: {_policy_input(training)}")
+    table.add_row("actions", f"({environments.action_dim},) float32 in [-1, 1]")
+    table.add_row("demonstration", _expert_line(training.demonstrations))
+    table.add_row(
+        "reward",
+        f"{config.reward}, once {'an episode' if training.reward.needs == 'trajectory' else 'a step'}",
+    )
+    table.add_row(
+        "agent",
+        f"{config.agent} on {config.device}, batch {training.agent.batch_size}, discount {training.agent.discount}",
+    )
+    table.add_row(
+        "replay",
+        f"{replay.capacity:,} transitions on {replay.device}, {replay.num_bytes:,} bytes preallocated",
+    )
+    table.add_row("protocol", protocol_line(training))
+    table.add_row(
+        "steps",
+        f"{config.steps:,}, the first {config.random_steps:,} random; evaluation every {config.eval_every:,} "
+        f"over {config.eval_episodes} episodes; seed {config.seed}",
+    )
+    table.add_row("run", config.out)
+    console.print(table)
+    if measure:
+        _print_rewards(training, console)
+
+
+def protocol_line(training: Training) -> str:
+    """The protocol and how it treats terminations, in one line."""
+    if training.config.protocol == "fixed-horizon":
+        return "fixed-horizon: episodes never end early; steps after the environment would have ended count 0"
+    if not training.reward.imitates:
+        return "standard: the environment ends episodes; a terminated episode is worth 0 from there on"
+    if training.absorbing:
+        return "standard: the environment ends episodes; absorbing states after a termination"
+    return "standard: the environment ends episodes; NO absorbing states, so terminations leak into the reward"
+
+
+def _policy_input(training: Training) -> str:
+    return "raw" if training.policy_features is None else "standardised by the expert's states"
+
+
+def _expert_line(demonstrations: Demonstrations | None) -> str:
+    if demonstrations is None:
+        return "none"
+    steps = sum(len(trajectory) for trajectory in demonstrations)
+    expert = demonstrations.expert_return
+    worth = "return unknown" if expert is None else f"return {expert:,.1f}"
+    return f"{len(demonstrations)} episode(s), {steps:,} steps, {worth}, sha256 {demonstrations.sha256[:12]}"
+
+
+def _print_rewards(training: Training, console: Console) -> None:
+    rows: list[tuple[str, list[Trajectory]]] = []
+    if training.demonstrations is not None and training.reward.imitates:
+        experts = list(training.demonstrations)
+        rows.append(("expert", experts))
+        rows.append(("expert, time shuffled", [shuffled(trajectory) for trajectory in experts]))
+    rows.append(("random policy, 5 episodes", training.random_episodes(5)))
+    table = Table(
+        "episodes",
+        "reward a step",
+        "imitation return",
+        "length",
+        "environment's return",
+        title="What the reward says",
+    )
+    for name, episodes in rows:
+        scores, _ = training.rewards_of(episodes)
+        lengths = [len(trajectory) for trajectory in episodes]
+        returns = [trajectory.env_return for trajectory in episodes]
+        known = [value for value in returns if value is not None]
+        table.add_row(
+            name,
+            f"{float(scores.sum()) / sum(lengths):.3f}",
+            f"{float(scores.sum(dim=1).mean()):.1f}",
+            f"{np.mean(lengths):.0f}",
+            f"{np.mean(known):.1f}" if known else "not recorded",
+        )
+    console.print(table)

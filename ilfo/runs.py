@@ -1,0 +1,227 @@
+"""A run is one folder: what it was told, what it measured, and all that it needs to go on."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+import ilfo
+from ilfo._atomic import atomic_path
+from ilfo._errors import InputError
+
+__all__ = ["Run", "read_checkpoint", "read_config", "read_metrics", "read_summary"]
+
+_LIBRARIES = ("torch", "numpy", "gymnasium", "mujoco", "pot", "h5py")
+
+
+class Run:
+    """The folder of a training run, held by one process at a time.
+
+    ``config.json`` and ``git.diff`` say what was run, ``metrics.jsonl`` what was measured (the ground truth;
+    TensorBoard's events repeat it), ``checkpoints/`` holds what the run goes on from, ``checkpoints/final.pt`` the
+    trained agent, ``summary.json`` the result.
+
+    Args:
+        folder: Made if it is not there.
+        config: The resolved configuration as plain values.
+        demo_sha256: Hash of the demonstrations, or None.
+
+    Raises:
+        InputError: The folder holds a run of another configuration or demonstration, or something that is not a
+            run, or another process is training in it.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], config: dict[str, Any], demo_sha256: str | None) -> None:
+        self.folder = Path(folder)
+        self._check_folder()
+        self.checkpoints = self.folder / "checkpoints"
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        self._lock = self._acquire_lock()
+        self._metrics: IO[bytes] | None = None
+        identity = {"config": config, "demo_sha256": demo_sha256}
+        try:
+            if (self.folder / "config.json").exists():
+                self._refuse_another(identity)
+            else:
+                self._describe(identity)
+        except BaseException:
+            self.close()
+            raise
+
+    def _check_folder(self) -> None:
+        if self.folder.exists() and not self.folder.is_dir():
+            raise InputError(f"--out {self.folder} is a file; expected a folder")
+        if self.folder.exists() and not (self.folder / "config.json").exists():
+            foreign = [path.name for path in self.folder.iterdir() if path.name not in ("checkpoints", ".lock")]
+            if foreign:
+                raise InputError(
+                    f"--out {self.folder} is not the folder of a run: it has no config.json but holds "
+                    f"{', '.join(sorted(foreign)[:5])}; choose an empty folder"
+                )
+
+    def _acquire_lock(self) -> IO[str]:
+        lock = open(self.folder / ".lock", "w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.close()
+            raise InputError(
+                f"another process is training in {self.folder}; wait for it or choose another --out"
+            ) from error
+        return lock
+
+    def _refuse_another(self, identity: dict[str, Any]) -> None:
+        stored = _read_json(self.folder / "config.json")
+        plain = json.loads(json.dumps(identity))
+        differences = list(_differences(stored, plain))
+        if differences:
+            raise InputError(
+                f"{self.folder} holds a run of another configuration: {'; '.join(differences)}. Give the same "
+                "values to go on with it, or another --out to start afresh"
+            )
+
+    def _describe(self, identity: dict[str, Any]) -> None:
+        commit, diff = _git_state()
+        if diff:
+            with atomic_path(self.folder / "git.diff") as path:
+                path.write_text(diff)
+        versions = {"ilfo": ilfo.__version__, "python": platform.python_version()}
+        versions |= {name: importlib.metadata.version(name) for name in _LIBRARIES}
+        machine = {"platform": platform.platform(), "cores": os.cpu_count()}
+        self._write_json("config.json", identity | {"git_commit": commit, "versions": versions, "machine": machine})
+
+    def _write_json(self, name: str, value: dict[str, Any]) -> None:
+        with atomic_path(self.folder / name) as path:
+            path.write_text(json.dumps(value, indent=2) + "\n")
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run has reached its last step."""
+        return (self.folder / "summary.json").exists()
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Adds a row to ``metrics.jsonl``."""
+        if self._metrics is None:
+            self._metrics = open(self.folder / "metrics.jsonl", "ab")
+        self._metrics.write(json.dumps(row).encode() + b"\n")
+        self._metrics.flush()
+
+    def save(self, step: int, state: dict[str, Any]) -> None:
+        """Writes a checkpoint to go on from; the one before it is removed once this one is whole."""
+        if self._metrics is not None:
+            os.fsync(self._metrics.fileno())
+        metrics = self.folder / "metrics.jsonl"
+        state = state | {"metrics_bytes": metrics.stat().st_size if metrics.exists() else 0}
+        older = list(self.checkpoints.glob("step_*.pt"))
+        target = self.checkpoints / f"step_{step:010d}.pt"
+        with atomic_path(target) as path:
+            torch.save(state, path)
+        for path in older:
+            if path != target:
+                path.unlink()
+
+    def restore(self) -> dict[str, Any] | None:
+        """The newest checkpoint, or None; rows of ``metrics.jsonl`` that came after it are cut off."""
+        for leftover in (*self.checkpoints.glob(".*"), *self.folder.glob(".metrics*")):
+            leftover.unlink()
+        saved = sorted(self.checkpoints.glob("step_*.pt"))
+        state = torch.load(saved[-1], map_location="cpu", weights_only=True) if saved else None
+        metrics = self.folder / "metrics.jsonl"
+        if metrics.exists():
+            os.truncate(metrics, state["metrics_bytes"] if state else 0)
+        return state
+
+    def finish(self, state: dict[str, Any], summary: dict[str, Any]) -> None:
+        """Writes the trained agent and the summary, and drops what was kept only to go on."""
+        with atomic_path(self.checkpoints / "final.pt") as path:
+            torch.save(state, path)
+        self._write_json("summary.json", summary)
+        for path in self.checkpoints.glob("step_*.pt"):
+            path.unlink()
+
+    def close(self) -> None:
+        """Lets another process have the folder."""
+        if self._metrics is not None:
+            self._metrics.close()
+        self._lock.close()
+
+
+def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a run was told: ``config.json`` as a dictionary.
+
+    Raises:
+        InputError: The folder is not a run.
+    """
+    path = Path(folder) / "config.json"
+    if not path.exists():
+        raise InputError(f"{folder} is not the folder of a run: it has no config.json")
+    return _read_json(path)
+
+
+def read_checkpoint(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """The trained agent of a finished run, or the newest checkpoint of one under way, on the CPU.
+
+    Raises:
+        InputError: Nothing was saved yet.
+    """
+    checkpoints = Path(folder) / "checkpoints"
+    final = checkpoints / "final.pt"
+    saved = [final] if final.exists() else sorted(checkpoints.glob("step_*.pt"))
+    if not saved:
+        raise InputError(f"{folder} holds no checkpoint yet: let the run train for a while")
+    state: dict[str, Any] = torch.load(saved[-1], map_location="cpu", weights_only=True)
+    return state
+
+
+def read_metrics(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The rows of ``metrics.jsonl``; a last row that is still being written is left out."""
+    path = Path(folder) / "metrics.jsonl"
+    lines = path.read_text().split("\n")[:-1] if path.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def read_summary(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """The result of a finished run, or None."""
+    path = Path(folder) / "summary.json"
+    return _read_json(path) if path.exists() else None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path} is not valid JSON: {error}") from error
+
+
+def _differences(stored: dict[str, Any], given: dict[str, Any], prefix: str = "") -> list[str]:
+    found: list[str] = []
+    for key in sorted(given.keys() | (stored.keys() if prefix else set())):
+        name = f"{prefix}{key}"
+        old, new = stored.get(key), given.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += _differences(old, new, f"{name}.")
+        elif old != new:
+            found.append(f"{name.removeprefix('config.')} was {old!r} and is now {new!r}")
+    return found
+
+
+def _git_state() -> tuple[str | None, str]:
+    """Commit of the working directory's repository and its uncommitted changes, where it is one."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout if done.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    return (commit.strip(), git("diff", "HEAD") or "") if commit else (None, "")

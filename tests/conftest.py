@@ -1,0 +1,55 @@
+"""Small finished runs that several tests look at, each trained once."""
+
+from pathlib import Path
+
+import pytest
+
+from ilfo import demos
+from ilfo._video import RenderError, write_video
+from ilfo.configs import parse_train
+from ilfo.demos import Demonstrations
+from ilfo.envs import describe, random_policy, rollout
+from ilfo.train import train
+
+ENV = "InvertedPendulum-v5"
+SHORT = [
+    *("--steps", "300", "--random-steps", "150", "--threads", "1"),
+    *("--eval-every", "150", "--eval-episodes", "2", "--log-every", "50"),
+]
+
+
+@pytest.fixture(scope="session")
+def demonstration(tmp_path_factory):
+    """A file with the longest of a random policy's episodes, states alone."""
+    episodes = rollout(random_policy(1, seed=0), ENV, 5, seed=0)
+    best = max(episodes, key=len)
+    path = tmp_path_factory.mktemp("demonstration") / "expert.hdf5"
+    return demos.write(path, Demonstrations((best,), describe(ENV)[0]))
+
+
+@pytest.fixture(scope="session")
+def imitation_run(tmp_path_factory, demonstration):
+    """A finished run on the transport reward."""
+    folder = tmp_path_factory.mktemp("runs") / "imitation"
+    config, _ = parse_train(["--env", ENV, "--demo", str(demonstration), "--out", str(folder), *SHORT])
+    train(config)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def environment_run(tmp_path_factory):
+    """A finished run on the environment's reward, without demonstrations; no two of its episodes are worth the same."""
+    folder = tmp_path_factory.mktemp("runs") / "environment"
+    config, _ = parse_train(["--env", "Pendulum-v1", "--reward", "environment", "--out", str(folder), *SHORT])
+    train(config)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def camera(tmp_path_factory):
+    """Skips what films where nothing can be drawn: a machine without OpenGL."""
+    episode = rollout(random_policy(1, seed=0), ENV, 1)[0]
+    try:
+        write_video(Path(tmp_path_factory.mktemp("camera")) / "probe.webm", episode, ENV, "standard")
+    except RenderError as error:
+        pytest.skip(str(error))

@@ -1,0 +1,97 @@
+"""Environments small enough to learn in seconds, each built around one trap."""
+
+import gymnasium
+import numpy as np
+
+from ilfo.demos import Demonstrations, Provenance, Trajectory
+
+
+class Ledge(gymnasium.Env):
+    """A walk to the right, with a ledge behind the start: falling off ends the episode.
+
+    The observation is position and velocity. The environment's reward is 1 at a velocity of 0.1 and falls to 0 at 0
+    and 0.2. ``success`` means having walked past 3.
+    """
+
+    SPEED = 0.1
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float64)
+    action_space = gymnasium.spaces.Box(-0.2, 0.2, (1,), np.float32)
+    dt = 0.5
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.state = np.array([self.np_random.uniform(-0.1, 0.1), 0.0])
+        return self.state.copy(), {}
+
+    def step(self, action):
+        velocity = float(np.clip(action[0], -0.2, 0.2))
+        self.state = np.array([self.state[0] + velocity, velocity])
+        reward = max(0.0, 1 - abs(velocity - self.SPEED) / self.SPEED)
+        return self.state.copy(), reward, bool(self.state[0] < -0.5), False, {"success": self.state[0] > 3}
+
+
+class Unsteady(Ledge):
+    """Not deterministic given its seed."""
+
+    def step(self, action):
+        return super().step(action + np.float32(np.random.default_rng().normal(0, 0.05)))
+
+
+class Exploding(Ledge):
+    """Its simulation diverges after ten steps."""
+
+    def reset(self, *, seed=None, options=None):
+        self.steps = 0
+        return super().reset(seed=seed)
+
+    def step(self, action):
+        self.steps += 1
+        observation, *rest = super().step(action)
+        return (observation * np.nan if self.steps > 10 else observation), *rest
+
+
+class DictLedge(Ledge):
+    """The same, seen as a dict."""
+
+    observation_space = gymnasium.spaces.Dict(
+        {
+            "velocity": gymnasium.spaces.Box(-1, 1, (1,), np.float64),
+            "position": gymnasium.spaces.Box(-99, 99, (1,), np.float64),
+        }
+    )
+
+    def reset(self, *, seed=None, options=None):
+        state, info = super().reset(seed=seed)
+        return {"position": state[:1], "velocity": state[1:]}, info
+
+    def step(self, action):
+        state, *rest = super().step(action)
+        return {"position": state[:1], "velocity": state[1:]}, *rest
+
+
+for kind in (Ledge, Unsteady, Exploding, DictLedge):
+    gymnasium.register(f"{kind.__name__}-v0", kind, max_episode_steps=40)
+gymnasium.register("Endless-v0", Ledge)
+
+LEDGE = "small_envs:Ledge-v0"
+
+
+def walk(velocity: float, steps: int = 40) -> Trajectory:
+    """A walk at constant speed, as the environment would show it; off the ledge it ends."""
+    positions = velocity * np.arange(steps + 1)
+    fallen = np.flatnonzero(positions < -0.5)
+    last = int(fallen[0]) if len(fallen) else steps
+    velocities = np.full(last + 1, velocity)
+    velocities[0] = 0.0
+    reward = max(0.0, 1 - abs(velocity - Ledge.SPEED) / Ledge.SPEED)
+    return Trajectory(
+        observations=np.stack([positions[: last + 1], velocities], axis=1).astype(np.float32),
+        env_rewards=np.full(last, reward, np.float32),
+        terminated=bool(len(fallen)),
+        truncated=not len(fallen),
+    )
+
+
+def expert() -> Demonstrations:
+    """One walk at the right speed, without actions."""
+    return Demonstrations((walk(Ledge.SPEED),), Provenance(env_id=LEDGE, observation_keys={"observation": 2}))

@@ -1,0 +1,104 @@
+"""Defaults < preset < file < flags, and nothing is taken in silence."""
+
+import dataclasses
+import json
+
+import pytest
+
+from ilfo._errors import InputError
+from ilfo.configs import config_from_dict, parse_train, presets
+
+
+def parse(*flags: str):
+    return parse_train(["--env", "Hopper-v5", *flags])[0]
+
+
+def test_defaults():
+    config = parse("--reward", "environment")
+    assert (config.agent, config.seed, config.protocol, config.absorbing) == ("td3", 0, "standard", True)
+    assert config.td3.layer_norm is False
+
+
+def test_a_demonstration_brings_the_imitation_preset_and_a_flag_overrides_it():
+    assert parse("--demo", "d.hdf5").td3.layer_norm is True
+    assert parse("--demo", "d.hdf5", "--td3.no-layer-norm").td3.layer_norm is False
+    assert parse("--demo", "d.hdf5", "--preset", "td3").td3.layer_norm is False
+
+
+def test_each_layer_overrides_the_one_below(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text("random_steps = 7\nsteps = 50\n[td3]\ndiscount = 0.9\n")
+    config = parse("--preset", "td3", "--config", str(file), "--steps", "60")
+    assert config.reward == "environment"
+    assert (config.random_steps, config.steps, config.td3.discount) == (7, 60, 0.9)
+    assert config.td3.tau == 0.005
+
+
+def test_presets_are_read_whole():
+    for name in presets():
+        config, _ = parse_train(["--preset", name, "--env", "Hopper-v5", "--demo", "d.hdf5"])
+        assert config.steps > config.random_steps
+
+
+def test_a_preset_for_one_agent_does_not_disturb_another():
+    config = parse("--demo", "d.hdf5", "--agent", "own_plugins:Still")
+    assert not hasattr(config, "td3")
+    assert config.still.level == 0.0
+
+
+def test_options_of_the_users_own_classes_become_flags():
+    config = parse("--demo", "d.hdf5", "--reward", "own_plugins:Height", "--height.column", "1")
+    assert config.height.column == 1
+
+
+def test_a_stored_configuration_comes_back_whole():
+    config = parse("--demo", "d.hdf5", "--features.dims", "1", "3", "--transport.cost", "cosine")
+    restored = config_from_dict(json.loads(json.dumps(dataclasses.asdict(config))), "config.json")
+    assert dataclasses.asdict(restored) == dataclasses.asdict(config)
+    assert restored.features.dims == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("stepz = 5", "did you mean 'steps'"),
+        ("[td3]\ndiscont = 0.9", "'td3.discont'; did you mean 'discount'"),
+        ('steps = "many"', "steps is 'many'; expected int"),
+        ("steps = true", "steps is True; expected int"),
+        ('protocol = "endless"', "expected one of 'standard', 'fixed-horizon'"),
+        ("td3 = 3", "expected a table"),
+        ("[features]\ndims = 3", "expected a list"),
+        ("steps = ", "not valid TOML"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_the_remedy(tmp_path, text, message):
+    file = tmp_path / "run.toml"
+    file.write_text(text)
+    with pytest.raises(InputError, match=message.replace("[", r"\[")):
+        parse("--config", str(file))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--preset", "quikstart"], "no preset 'quikstart'"),
+        (["--config", "nowhere.toml"], "no configuration file"),
+        (["--reward", "transprot"], "did you mean 'transport'"),
+        (["--agent", "td4"], "did you mean 'td3'"),
+        (["--reward", "no_module:Mine"], "no module 'no_module'"),
+        (["--reward", "own_plugins:Hight"], "did you mean 'Height'"),
+        (["--reward", "own_plugins:Still"], "not a subclass"),
+        (["--steps", "10"], "nothing would be learned"),
+        (["--num-envs", "0"], "expected at least 1"),
+    ],
+)
+def test_wrong_flags_are_refused_with_the_remedy(flags, message):
+    with pytest.raises(InputError, match=message):
+        parse(*flags)
+
+
+def test_a_misspelt_flag_exits_with_2(capsys):
+    with pytest.raises(SystemExit) as error:
+        parse("--stepz", "5")
+    assert error.value.code == 2
+    assert "--steps" in capsys.readouterr().err

@@ -1,0 +1,116 @@
+import importlib.util
+
+import numpy as np
+import pytest
+
+from ilfo import demos
+from ilfo._errors import InputError
+from ilfo.cli import main
+from ilfo.record import RecordOptions, record, scripted_policy
+from ilfo.train import load
+
+ENV = "InvertedPendulum-v5"
+metaworld_missing = importlib.util.find_spec("metaworld") is None
+
+
+def test_writes_states_with_their_provenance(imitation_run, tmp_path):
+    counts = []
+    out = tmp_path / "expert.hdf5"
+    options = RecordOptions(run=str(imitation_run), episodes=2)
+    written = record(out, options, progress=lambda *done: counts.append(done))
+    found = demos.open(out)
+    assert found.sha256 == written.sha256
+    assert len(found) == 2
+    assert all(trajectory.actions is None for trajectory in found)
+    provenance = found.provenance
+    assert provenance.env_id == ENV
+    assert provenance.observation_keys == {"observation": 4}
+    assert provenance.time_step == pytest.approx(0.04)
+    assert {"gymnasium", "mujoco", "numpy"} <= set(provenance.versions)
+    assert provenance.expert_return == pytest.approx(np.mean([trajectory.env_return for trajectory in found]))
+    for part in (
+        f"ilfo record --run {imitation_run} --episodes 2 {out}",
+        "td3 after 300 steps on the transport reward, seed 0 of training",
+        "protocol standard",
+        "kept 2 of 2 episodes",
+    ):
+        assert part in provenance.source
+    assert counts == [(2, 2)]
+
+
+def test_the_episodes_can_be_lived_again(imitation_run, tmp_path):
+    written = record(tmp_path / "a.hdf5", RecordOptions(run=str(imitation_run), actions=True, seed=3))
+    again = record(tmp_path / "b.hdf5", RecordOptions(run=str(imitation_run), actions=True, seed=3))
+    assert written.sha256 == again.sha256
+    trajectory = demos.open(tmp_path / "a.hdf5")[0]
+    chosen = load(imitation_run).act(trajectory.observations[:1])
+    np.testing.assert_allclose(chosen[0], trajectory.actions[0], atol=1e-6)
+
+
+def test_keeps_only_what_passes_the_bar(environment_run, tmp_path):
+    run = str(environment_run)
+    returns = [each.env_return for each in record(tmp_path / "all.hdf5", RecordOptions(run=run, episodes=8))]
+    bar = float(np.median(returns))
+    assert min(returns) < bar
+    chosen = record(tmp_path / "best.hdf5", RecordOptions(run=run, episodes=3, min_return=bar, max_tries=100))
+    assert all(each.env_return >= bar for each in chosen)
+    assert chosen.provenance.expert_return >= bar
+    assert f"a return of at least {bar:g}" in chosen.provenance.source
+
+
+def test_gives_up_and_leaves_nothing(imitation_run, tmp_path):
+    options = RecordOptions(run=str(imitation_run), min_return=1e9, max_tries=3)
+    with pytest.raises(InputError, match=r"gave up after 3 episodes, of which 0 passed.*returns were [\d.]+ to"):
+        record(tmp_path / "expert.hdf5", options)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "either --run FOLDER or --scripted"),
+        (["--run", "RUN", "--scripted"], "either --run FOLDER or --scripted"),
+        (["--scripted"], "--scripted needs --env"),
+        (["--scripted", "--env", ENV], "MetaWorld/reach-v3"),
+        (["--run", "RUN", "--env", "Hopper-v5"], f"was trained in {ENV}"),
+        (["--run", "RUN", "--episodes", "0"], "at least 1"),
+        (["--run", "RUN", "--episodes", "5", "--max-tries", "4"], "at least the 5 episodes"),
+        (["--run", "RUN", "--success-only"], "use --min-return"),
+        (["--run", "nowhere"], "not the folder of a run"),
+    ],
+)
+def test_bad_input_is_refused(imitation_run, tmp_path, flags, message, capsys):
+    given = [str(imitation_run) if flag == "RUN" else flag for flag in flags]
+    assert main(["record", str(tmp_path / "expert.hdf5"), *given]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_refuses_a_missing_folder(imitation_run, tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        record(tmp_path / "nowhere" / "expert.hdf5", RecordOptions(run=str(imitation_run)))
+
+
+def test_the_command_trains_what_it_records(imitation_run, tmp_path, capsys):
+    out = tmp_path / "expert.hdf5"
+    assert main(["record", "--env", ENV, "--run", str(imitation_run), "--episodes", "2", "--actions", str(out)]) == 0
+    assert "2 episode(s)" in capsys.readouterr().out
+    assert main(["demos", "validate", str(out), "--env", ENV]) == 0
+    assert demos.open(out)[0].actions.shape[1] == 1
+
+
+@pytest.mark.skipif(not metaworld_missing, reason="Meta-World is installed")
+def test_says_which_extra_brings_the_scripted_experts():
+    with pytest.raises(InputError, match=r"ilfo\[metaworld\]"):
+        scripted_policy("ilfo.metaworld:MetaWorld/reach-v3")
+
+
+@pytest.mark.skipif(metaworld_missing, reason="needs the extra metaworld")
+def test_the_scripted_expert_succeeds(tmp_path):
+    env_id = "ilfo.metaworld:MetaWorld/reach-v3"
+    options = RecordOptions(env=env_id, scripted=True, success_only=True, max_tries=3)
+    first = record(tmp_path / "a.hdf5", options)
+    assert first[0].success
+    assert record(tmp_path / "b.hdf5", options).sha256 == first.sha256
+    with pytest.raises(InputError, match="did you mean 'reach-v3'"):
+        scripted_policy("ilfo.metaworld:MetaWorld/reech-v3")

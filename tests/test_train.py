@@ -1,0 +1,335 @@
+"""Training end to end on an environment that is learned in seconds: results, resume, refusals."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_envs import LEDGE, expert, walk
+
+from ilfo import demos
+from ilfo._errors import InputError
+from ilfo.cli import main
+from ilfo.configs import parse_train
+from ilfo.demos import Demonstrations, Provenance
+from ilfo.runs import Run, read_config, read_metrics, read_summary
+from ilfo.train import Training, load, train
+
+SMALL = ["--td3.hidden-dim", "32", "--td3.batch-size", "64", "--threads", "1", "--eval-episodes", "3"]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("demo") / "walk.hdf5"
+    demos.write(path, expert())
+    return path
+
+
+def configure(demo: Path, out: Path, *flags: str, steps: int = 400):
+    given = ["--env", LEDGE, "--demo", str(demo), "--out", str(out), "--steps", str(steps), "--random-steps", "100"]
+    return parse_train([*given, "--eval-every", "200", "--log-every", "100", *SMALL, *flags])[0]
+
+
+def timeless(folder: Path) -> list[dict]:
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in read_metrics(folder)]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    state = torch.load(folder / "checkpoints" / "final.pt", weights_only=True)["agent"]
+    return {f"{part}.{name}": value for part in ("actor", "critic") for name, value in state[part].items()}
+
+
+def assert_same_run(first: Path, second: Path) -> None:
+    assert timeless(first) == timeless(second)
+    expected, found = weights(first), weights(second)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+@pytest.fixture(scope="module")
+def finished(demo, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("finished") / "run"
+    train(configure(demo, out))
+    return out
+
+
+def test_a_policy_learns_from_one_state_trajectory(demo, tmp_path):
+    summary = train(configure(demo, tmp_path / "run", steps=2500))
+    assert summary["expert_return"] == pytest.approx(40)
+    assert summary["random_return"] < 20
+    assert summary["ratio"] > 0.8
+    assert summary["success"] == 1.0
+
+
+def test_the_folder_holds_what_the_run_was_told_and_measured(finished, demo):
+    stored = read_config(finished)
+    assert stored["config"]["env"] == LEDGE
+    assert stored["config"]["transport"]["cost"] == "euclidean"
+    assert stored["demo_sha256"] == demos.open(demo).sha256
+    assert stored["versions"]["torch"]
+    rows = read_metrics(finished)
+    assert [row["step"] for row in rows] == [100, 200, 300, 400]
+    assert [row["step"] for row in rows if "eval_return" in row] == [200, 400]
+    assert {"critic_loss", "actor_loss", "q", "imitation_return"} <= rows[-1].keys()
+    summary = read_summary(finished)
+    wanted = "expert_return random_return policy_return ratio success steps seconds seed protocol demo_sha256"
+    assert set(wanted.split()) <= summary.keys()
+    assert summary["ratio"] == pytest.approx(summary["policy_return"] / summary["expert_return"])
+    assert list((finished / "tensorboard").glob("events*"))
+
+
+def test_a_seed_decides_the_run(finished, demo, tmp_path):
+    train(configure(demo, tmp_path / "again"))
+    assert_same_run(finished, tmp_path / "again")
+    train(configure(demo, tmp_path / "other", "--seed", "1"))
+    assert timeless(tmp_path / "other") != timeless(finished)
+
+
+def test_saving_does_not_change_the_run(finished, demo, tmp_path):
+    train(configure(demo, tmp_path / "run", "--checkpoint-seconds", "0"))
+    assert_same_run(finished, tmp_path / "run")
+
+
+@pytest.mark.parametrize("flags", [["--num-envs", "3"], ["--reward", "environment", "--protocol", "fixed-horizon"]])
+def test_a_restored_training_goes_on_bit_for_bit(demo, tmp_path, flags):
+    config = configure(demo, tmp_path, *flags)
+    training, restored = Training(config), Training(config)
+    for _ in range(150):
+        training.advance()
+    torch.save(training.state_dict(), tmp_path / "state.pt")
+    restored.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    for one in (training, restored):
+        for _ in range(70):
+            one.advance()
+    expected, found = training.state_dict(), restored.state_dict()
+    assert str(expected) == str(found)
+    for name, column in expected["replay"]["data"].items():
+        assert torch.equal(column, found["replay"]["data"][name])
+    assert training.averages.read() == restored.averages.read()
+
+
+class _KilledError(Exception):
+    pass
+
+
+def test_a_run_that_dies_between_two_rows_goes_on_exactly(finished, demo, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    append, rows = Run.append, []
+
+    def die_after_three(self, row):
+        append(self, row)
+        rows.append(row)
+        if len(rows) == 3:
+            raise _KilledError
+
+    monkeypatch.setattr(Run, "append", die_after_three)
+    with pytest.raises(_KilledError):
+        train(configure(demo, out, "--checkpoint-seconds", "0"))
+    monkeypatch.undo()
+    train(configure(demo, out, "--checkpoint-seconds", "0"))
+    assert_same_run(finished, out)
+
+
+def test_a_killed_process_started_again_ends_like_one_never_interrupted(demo, tmp_path):
+    flags = ["--env", LEDGE, "--demo", str(demo), "--steps", "1500", "--random-steps", "100", "--eval-every", "200"]
+    flags += ["--log-every", "50", "--checkpoint-seconds", "0.2", *SMALL]
+    command = [sys.executable, "-c", "import sys; from ilfo.cli import main; sys.exit(main())", "train", *flags]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    chance = random.Random(0)
+    killed = tmp_path / "killed"
+    for _ in range(3):
+        process = subprocess.Popen(
+            [*command, "--out", str(killed)], cwd=Path(__file__).parent, env=environment, stdout=subprocess.DEVNULL
+        )
+        wait_for_rows(killed, process)
+        time.sleep(chance.uniform(0.0, 0.7))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    for out in (killed, tmp_path / "whole"):
+        subprocess.run([*command, "--out", str(out)], cwd=Path(__file__).parent, env=environment, check=True)
+    assert_same_run(tmp_path / "whole", killed)
+    assert not list((killed / "checkpoints").glob("step_*"))
+
+
+def wait_for_rows(folder: Path, process: subprocess.Popen) -> None:
+    """Until the process that was just started has written a row of its own."""
+    path = folder / "metrics.jsonl"
+    before = path.stat().st_mtime_ns if path.exists() else 0
+    limit = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < limit:
+        if path.exists() and path.stat().st_size and path.stat().st_mtime_ns != before:
+            return
+        time.sleep(0.02)
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(demo, tmp_path, monkeypatch, capsys, finished):
+    out = tmp_path / "run"
+    append = Run.append
+
+    def interrupt(self, row):
+        append(self, row)
+        if row["step"] == 200:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    flags = ["train", "--env", LEDGE, "--demo", str(demo), "--out", str(out), "--steps", "400", "--random-steps", "100"]
+    flags += ["--eval-every", "200", "--log-every", "100", *SMALL]
+    monkeypatch.setattr(Run, "append", interrupt)
+    assert main(flags) == 130
+    assert "same command goes on" in capsys.readouterr().out
+    assert [path.name for path in (out / "checkpoints").iterdir()] == ["step_0000000200.pt"]
+    monkeypatch.undo()
+    assert main(flags) == 0
+    assert_same_run(finished, out)
+    capsys.readouterr()
+    assert main(flags) == 0
+    assert "is finished" in capsys.readouterr().out
+
+
+def test_another_configuration_on_the_same_folder_is_refused_with_the_difference(finished, demo, tmp_path):
+    with pytest.raises(InputError, match=r"td3.discount was 0.99 and is now 0.9.*another --out"):
+        train(configure(demo, finished, "--td3.discount", "0.9"))
+    other = tmp_path / "other.hdf5"
+    demos.write(other, Demonstrations((walk(0.12),), Provenance(env_id=LEDGE)))
+    with pytest.raises(InputError, match="demo"):
+        train(configure(other, finished))
+
+
+def test_a_folder_that_is_not_a_run_is_left_alone(demo, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(InputError, match=r"thesis\.txt"):
+        train(configure(demo, tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_two_processes_cannot_train_in_one_folder(tmp_path):
+    first = Run(tmp_path / "run", {"seed": 0}, None)
+    with pytest.raises(InputError, match="another process"):
+        Run(tmp_path / "run", {"seed": 0}, None)
+    first.close()
+    Run(tmp_path / "run", {"seed": 0}, None).close()
+
+
+def test_a_trained_run_is_loaded_without_its_demonstration(finished, demo):
+    training = load(finished)
+    assert training.demonstrations is None
+    returns = [episode.env_return for episode in training.evaluate(3)]
+    assert returns == read_metrics(finished)[-1]["eval_returns"]
+    scores, _ = training.rewards_of(list(expert()))
+    np.testing.assert_allclose(scores.numpy(), 2.0, atol=1e-5)
+
+
+def test_loading_what_was_never_saved_says_so(tmp_path):
+    with pytest.raises(InputError, match="not the folder of a run"):
+        load(tmp_path)
+    Run(tmp_path / "run", read_config_of_a_fresh_run(), None).close()
+    with pytest.raises(InputError, match="no checkpoint yet"):
+        load(tmp_path / "run")
+
+
+def read_config_of_a_fresh_run() -> dict:
+    return {"env": LEDGE, "reward": "environment", "agent": "td3"}
+
+
+def test_absorbing_states_keep_the_agent_alive_where_dying_would_pay(demo, tmp_path):
+    """Every step costs: without absorbing states the ledge is the way out, and the agent finds it."""
+    flags = ["--reward", "own_plugins:Toll", "--td3.discount", "0.95", "--td3.tau", "0.05", "--random-steps", "300"]
+    flags += [
+        "--td3.critic-learning-rate",
+        "3e-3",
+        "--td3.actor-learning-rate",
+        "1e-3",
+        "--td3.exploration-noise",
+        "0.3",
+    ]
+    lengths = {}
+    for absorbing in ("--absorbing", "--no-absorbing"):
+        out = tmp_path / absorbing.strip("-")
+        train(configure(demo, out, absorbing, *flags, steps=1200))
+        lengths[absorbing] = read_metrics(out)[-1]["eval_length"]
+    assert lengths["--absorbing"] == 40
+    assert lengths["--no-absorbing"] < 10
+
+
+def test_the_fixed_horizon_knows_no_termination(demo, tmp_path):
+    training = Training(configure(demo, tmp_path, "--protocol", "fixed-horizon"))
+    assert not training.absorbing
+    for _ in range(200):
+        training.advance()
+    assert training.replay.state_dict()["data"]["terminated"].sum() == 0
+    assert {len(episode) for episode in training.random_episodes(5)} == {40}
+
+
+def test_terminations_are_learned_as_ends_and_time_limits_are_not(demo, tmp_path):
+    training = Training(configure(demo, tmp_path, "--random-steps", "390"))
+    episodes, remember = [], training._remember_episode
+    training._remember_episode = lambda trajectory: (episodes.append(trajectory), remember(trajectory))
+    for _ in range(390):
+        training.advance()
+    assert {trajectory.terminated for trajectory in episodes} == {True, False}
+    expected = np.concatenate([np.eye(1, len(t), len(t) - 1)[0] * t.terminated for t in episodes])
+    np.testing.assert_array_equal(training.replay.state_dict()["data"]["terminated"], expected)
+
+
+def test_rewards_come_at_once_where_a_transition_is_enough(demo, tmp_path):
+    per_step = Training(configure(demo, tmp_path, "--reward", "environment"))
+    per_episode = Training(configure(demo, tmp_path))
+    for training in (per_step, per_episode):
+        training.advance()
+    assert len(per_step.replay) == 1
+    assert len(per_episode.replay) == 0
+
+
+def test_the_agent_never_sees_the_environments_reward(demo, tmp_path):
+    training = Training(configure(demo, tmp_path, "--random-steps", "390", "--no-absorbing"))
+    for _ in range(390):
+        training.advance()
+    rewards = training.replay.state_dict()["data"]["rewards"]
+    states = training.replay.state_dict()["data"]["next_observations"]
+    velocity = states[:, 1] * training.policy_features.state_dict()["scale"][1] + 0.1
+    env_rewards = (1 - (velocity - 0.1).abs() / 0.1).clamp(min=0)
+    assert not torch.allclose(rewards, env_rewards.float(), atol=0.1)
+
+
+def test_a_users_own_reward_and_agent_need_no_registration(demo, tmp_path):
+    flags = ["--reward", "own_plugins:Height", "--height.column", "1"]
+    flags += ["--agent", "own_plugins:Still", "--still.level", "1"]
+    given = ["--env", LEDGE, "--demo", str(demo), "--out", str(tmp_path / "run"), "--steps", "300", "--threads", "1"]
+    config, _ = parse_train([*given, "--random-steps", "50", "--log-every", "100", *flags])
+    summary = train(config)
+    assert summary["policy_return"] == pytest.approx(0, abs=1e-6), "twice the right speed earns nothing"
+    assert read_metrics(tmp_path / "run")[-1]["mean_reward"] > 0
+
+
+def test_dry_run_prints_the_plan_and_makes_nothing(demo, tmp_path, capsys):
+    out = tmp_path / "run"
+    flags = ["--env", LEDGE, "--demo", str(demo), "--out", str(out), "--steps", "9000", "--dry-run", *SMALL]
+    assert main(["train", *flags]) == 0
+    printed = capsys.readouterr().out
+    for expected in ("absorbing states", "bytes preallocated", "shuffled", "random policy", "(2,)"):
+        assert expected in printed
+    assert not out.exists()
+
+
+def test_a_demonstration_that_does_not_fit_is_refused_before_anything_starts(tmp_path, capsys):
+    path = tmp_path / "wide.hdf5"
+    walked = expert()[0]
+    wide = np.concatenate([walked.observations] * 2, axis=1)
+    demos.write(path, Demonstrations((demos.Trajectory(wide),), Provenance(env_id=LEDGE)))
+    status = main(["train", "--env", LEDGE, "--demo", str(path), "--out", str(tmp_path / "run"), "--steps", "9000"])
+    error = capsys.readouterr().err
+    assert status == 2
+    assert "4" in error
+    assert "2" in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "run").exists()
+
+
+def test_metrics_are_json_lines(finished):
+    for line in (finished / "metrics.jsonl").read_text().splitlines():
+        json.loads(line)
