@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -11,7 +12,7 @@ from rich.progress import Progress as Bar
 
 from ilfo.configs import TrainConfig
 
-__all__ = ["Progress", "announce", "conclude"]
+__all__ = ["Progress", "announce", "conclude", "report"]
 
 
 class Progress:
@@ -99,3 +100,17 @@ def conclude(config: TrainConfig, summary: dict[str, Any]) -> None:
     console.print(f"ratio             {'unknown' if ratio is None else f'{ratio:.3f}'}")
     if success is not None:
         console.print(f"success           {success:.0%}")
+
+
+def report(config: TrainConfig) -> None:
+    """Writes the report, unless it is there, and says where it and the video are."""
+    from ilfo.report import write_report
+
+    console = Console(highlight=False, soft_wrap=True)
+    page = Path(config.out) / "report" / "index.html"
+    if not page.exists():
+        with console.status("report: loading the run") as status:
+            write_report(config.out, progress=lambda doing: status.update(f"report: {doing}"))
+    console.print(f"report            {page}", markup=False)
+    video = page.with_name("best.webm")
+    console.print(f"video             {video if video.exists() else 'none: see the warning above'}", markup=False)

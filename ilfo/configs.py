@@ -67,6 +67,8 @@ class TrainConfig:
     """Environment steps between rows of metrics.jsonl."""
     checkpoint_seconds: float = 30.0
     """Seconds between checkpoints: what a crash can cost."""
+    report: bool = False
+    """Write the report, with a video of the best episode, at the end."""
     features: FeatureOptions = field(default_factory=FeatureOptions)
     """What the reward looks at."""
     policy_features: FeatureOptions = field(default_factory=lambda: FeatureOptions(std_floor=0.1))

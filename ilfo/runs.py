@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -174,11 +175,14 @@ def read_checkpoint(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """
     checkpoints = Path(folder) / "checkpoints"
     final = checkpoints / "final.pt"
-    saved = [final] if final.exists() else sorted(checkpoints.glob("step_*.pt"))
-    if not saved:
-        raise InputError(f"{folder} holds no checkpoint yet: let the run train for a while")
-    state: dict[str, Any] = torch.load(saved[-1], map_location="cpu", weights_only=True)
-    return state
+    for _ in range(3):  # a run under way may replace its checkpoint between the look and the reading
+        saved = [final] if final.exists() else sorted(checkpoints.glob("step_*.pt"))
+        if not saved:
+            break
+        with suppress(FileNotFoundError):
+            state: dict[str, Any] = torch.load(saved[-1], map_location="cpu", weights_only=True)
+            return state
+    raise InputError(f"{folder} holds no checkpoint yet: let the run train for a while")
 
 
 def read_metrics(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:

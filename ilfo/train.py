@@ -317,8 +317,7 @@ def train(config: TrainConfig, progress: Any = None) -> dict[str, Any]:
         KeyboardInterrupt: After Ctrl-C, once everything is saved.
     """
     training = Training(config)
-    plain = dataclasses.asdict(config)
-    del plain["out"]
+    plain = {name: value for name, value in dataclasses.asdict(config).items() if name not in ("out", "report")}
     sha256 = training.demonstrations.sha256 if training.demonstrations else None
     with closing(training.environments), closing(Run(config.out, plain, sha256)) as run:
         finished = read_summary(config.out)
@@ -386,7 +385,7 @@ def _run(training: Training, run: Run, progress: Any, sha256: str | None) -> dic
 
 def main(argv: Sequence[str]) -> int:
     """The command line of ``ilfo train``."""
-    from ilfo._progress import Progress, announce, conclude
+    from ilfo._progress import Progress, announce, conclude, report
     from ilfo.plan import print_plan
 
     config, dry_run = parse_train(argv)
@@ -401,4 +400,6 @@ def main(argv: Sequence[str]) -> int:
             progress.interrupted()
             return 130
     conclude(config, summary)
+    if config.report:
+        report(config)
     return 0

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ilfo.agents._linear import Linear
 from ilfo.agents.base import Agent, Batch
 
 __all__ = ["TD3", "TD3Options"]
@@ -46,11 +47,11 @@ class TD3Options:
 def _mlp(in_dim: int, hidden_dim: int, out_dim: int, layer_norm: bool = False) -> nn.Sequential:
     layers: list[nn.Module] = []
     for width in (in_dim, hidden_dim):
-        layers.append(nn.Linear(width, hidden_dim))
+        layers.append(Linear(width, hidden_dim))
         if layer_norm:
             layers.append(nn.LayerNorm(hidden_dim))
         layers.append(nn.ReLU())
-    return nn.Sequential(*layers, nn.Linear(hidden_dim, out_dim))
+    return nn.Sequential(*layers, Linear(hidden_dim, out_dim))
 
 
 class Actor(nn.Module):
@@ -117,12 +118,13 @@ class TD3(Agent):
             self.critic = Critic(observation_dim, action_dim, hidden, self.options.layer_norm).to(self.device)
         self.actor_target = copy.deepcopy(self.actor).requires_grad_(False)
         self.critic_target = copy.deepcopy(self.critic).requires_grad_(False)
-        self._actor_params = list(self.actor.parameters())
-        self._online: list[Tensor] = [*self._actor_params, *self.critic.parameters()]
+        self._online: list[Tensor] = [*self.actor.parameters(), *self.critic.parameters()]
         self._targets: list[Tensor] = [*self.actor_target.parameters(), *self.critic_target.parameters()]
-        self.actor_optimizer = torch.optim.Adam(self._actor_params, lr=self.options.actor_learning_rate, foreach=True)
+        self.actor_optimizer = torch.optim.Adam(
+            self.actor.parameters(), lr=self.options.actor_learning_rate, fused=True
+        )
         self.critic_optimizer = torch.optim.Adam(
-            self.critic.parameters(), lr=self.options.critic_learning_rate, foreach=True
+            self.critic.parameters(), lr=self.options.critic_learning_rate, fused=True
         )
         self.updates = 0
 
@@ -164,10 +166,12 @@ class TD3(Agent):
         return batch.rewards + (1 - batch.terminated) * options.discount * torch.minimum(q1, q2)
 
     def _update_actor(self, batch: Batch) -> dict[str, Tensor]:
+        self.critic.requires_grad_(False)  # spares the gradients of weights that do not move here
         loss = -self.critic.first(batch.observations, self.actor(batch.observations)).mean()
         self.actor_optimizer.zero_grad()
-        loss.backward(inputs=self._actor_params)
+        loss.backward()
         self.actor_optimizer.step()
+        self.critic.requires_grad_(True)
         return {"actor_loss": loss.detach()}
 
     @torch.no_grad()

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ilfo.agents import Batch
+from ilfo.agents._linear import Linear
 from ilfo.agents.td3 import TD3, TD3Options
 
 OBSERVATIONS, ACTIONS = 5, 2
@@ -51,7 +52,7 @@ def test_networks_have_two_hidden_layers_of_256_with_relu_and_no_norm():
         (agent.critic.q1, OBSERVATIONS + ACTIONS, 1),
         (agent.critic.q2, OBSERVATIONS + ACTIONS, 1),
     ):
-        assert [type(layer) for layer in net] == [nn.Linear, nn.ReLU, nn.Linear, nn.ReLU, nn.Linear]
+        assert [type(layer) for layer in net] == [Linear, nn.ReLU, Linear, nn.ReLU, Linear]
         linears = [layer for layer in net if isinstance(layer, nn.Linear)]
         assert [(layer.in_features, layer.out_features) for layer in linears] == [
             (inputs, 256),
