@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from ilfo.configs import TrainConfig
+from ilfo.plan import print_plan
+
+if TYPE_CHECKING:
+    from ilfo.train import Training
 
 __all__ = ["Progress", "announce", "conclude", "report"]
 
@@ -41,8 +45,15 @@ class Progress:
         self._task = self._bar.add_task("train", total=config.steps, speed="", numbers="")
 
     def __enter__(self) -> Progress:
-        self._bar.start()
         return self
+
+    def begin(self, training: Training) -> None:
+        """Prints what the run is about to do, and shows the bar."""
+        print_plan(training, console=self._console)
+        if training.step:
+            self._console.print(f"Going on from step {training.step:,}.", soft_wrap=True)
+        self._bar.update(self._task, completed=training.step)
+        self._bar.start()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -334,6 +334,8 @@ def _run(training: Training, run: Run, progress: Any, sha256: str | None) -> dic
     clock = _Clock(state["seconds"] if state else 0.0)
     row: dict[str, Any] = state["row"] if state else {}
     random_return = float(np.mean([episode.env_return for episode in training.random_episodes(10)]))
+    if progress is not None:
+        progress.begin(training)
     board = SummaryWriter(str(run.folder / "tensorboard"), purge_step=training.step or None)
 
     def save() -> None:
