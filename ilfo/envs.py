@@ -54,9 +54,16 @@ class FixedHorizon(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 def _log_mujoco_warnings_once() -> None:
     """Hands MuJoCo's warnings to ``logging``, each text once: it prints them anew for every copy of a model."""
-    if mujoco.get_mju_user_warning() is None:
-        log_once = functools.cache(logging.getLogger("mujoco").warning)
-        mujoco.set_mju_user_warning(log_once)
+    if mujoco.get_mju_user_warning() is not None:
+        return
+    logger = logging.getLogger("mujoco")
+
+    @functools.cache
+    def log(text: str) -> None:
+        # What is deprecated in a model concerns the author of the environment, not who trains in it.
+        logger.log(logging.DEBUG if "deprecated" in text else logging.WARNING, text)
+
+    mujoco.set_mju_user_warning(log)
 
 
 def make_env(env_id: str, protocol: Protocol = "standard", render: bool = False) -> gymnasium.Env[Any, Any]:
