@@ -16,7 +16,7 @@ from ilfo.plan import print_plan
 if TYPE_CHECKING:
     from ilfo.train import Training
 
-__all__ = ["Progress", "announce", "conclude", "report"]
+__all__ = ["Progress", "conclude", "report"]
 
 
 class Progress:
@@ -85,20 +85,16 @@ class Progress:
         )
         return "  ".join(text.format(self._shown[name]) for name, text in labels if name in self._shown)
 
+    def already_finished(self) -> None:
+        """Says that the run in the folder is at its end."""
+        self._console.print(f"The run in {self._config.out} is finished; nothing is left to train.", soft_wrap=True)
+
     def interrupted(self) -> None:
         """Says how to go on after Ctrl-C."""
         self._bar.stop()
         self._console.print(
             f"Stopped and saved in {self._config.out}. The same command goes on from here.", soft_wrap=True
         )
-
-
-def announce(config: TrainConfig) -> None:
-    """One line at the start: what, where."""
-    from ilfo.runs import read_summary
-
-    if read_summary(config.out) is not None:
-        Console().print(f"The run in {config.out} is finished; nothing is left to train.", soft_wrap=True)
 
 
 def conclude(config: TrainConfig, summary: dict[str, Any]) -> None:

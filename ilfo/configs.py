@@ -51,8 +51,9 @@ class TrainConfig:
     """Copies of the environment that step together."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where the agent and its replay live."""
-    threads: int = 2
-    """Processor threads of the learner; another number changes results in the last bits."""
+    threads: int = 1
+    """Processor threads of the learner; another number changes results in the last bits. Two on an idle machine are
+    1.3 times as fast as one, and many times slower where other processes want the same cores."""
     random_steps: int = 5_000
     """Steps of uniformly random actions at the start, before any learning. TD3's authors take 25,000."""
     replay_size: int = 1_000_000

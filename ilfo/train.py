@@ -321,7 +321,11 @@ def train(config: TrainConfig, progress: Any = None) -> dict[str, Any]:
     sha256 = training.demonstrations.sha256 if training.demonstrations else None
     with closing(training.environments), closing(Run(config.out, plain, sha256)) as run:
         finished = read_summary(config.out)
-        return finished if finished is not None else _run(training, run, progress, sha256)
+        if finished is None:
+            return _run(training, run, progress, sha256)
+        if progress is not None:
+            progress.already_finished()
+        return finished
 
 
 def _run(training: Training, run: Run, progress: Any, sha256: str | None) -> dict[str, Any]:
@@ -387,14 +391,13 @@ def _run(training: Training, run: Run, progress: Any, sha256: str | None) -> dic
 
 def main(argv: Sequence[str]) -> int:
     """The command line of ``ilfo train``."""
-    from ilfo._progress import Progress, announce, conclude, report
+    from ilfo._progress import Progress, conclude, report
     from ilfo.plan import print_plan
 
     config, dry_run = parse_train(argv)
     if dry_run:
         print_plan(Training(config), measure=True)
         return 0
-    announce(config)
     with Progress(config) as progress:
         try:
             summary = train(config, progress)
