@@ -34,7 +34,8 @@ from ilfo import demos
 from ilfo.configs import TrainConfig, parse_train
 from ilfo.demos import Demonstrations
 from ilfo.envs import Protocol, describe, make_env, random_policy, rollout
-from ilfo.train import Training, train
+from ilfo.train import train
+from ilfo.training import Training
 
 try:
     from stable_baselines3 import TD3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -12,9 +12,8 @@ from rich.progress import Progress as Bar
 
 from ilfo.configs import TrainConfig
 from ilfo.plan import print_plan
-
-if TYPE_CHECKING:
-    from ilfo.train import Training
+from ilfo.report import write_report
+from ilfo.training import Training
 
 __all__ = ["Progress", "conclude", "report"]
 
@@ -111,8 +110,6 @@ def conclude(config: TrainConfig, summary: dict[str, Any]) -> None:
 
 def report(config: TrainConfig) -> None:
     """Writes the report, unless it is there, and says where it and the video are."""
-    from ilfo.report import write_report
-
     console = Console(highlight=False, soft_wrap=True)
     page = Path(config.out) / "report" / "index.html"
     if not page.exists():

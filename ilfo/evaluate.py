@@ -16,7 +16,7 @@ from ilfo.demos import Trajectory
 from ilfo.envs import Protocol
 from ilfo.runs import read_summary
 from ilfo.statistics import bootstrap_interval, wilson_interval
-from ilfo.train import Training, load
+from ilfo.training import Training, load
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from ilfo.demos import Demonstrations, Trajectory
-
-if TYPE_CHECKING:
-    from ilfo.train import Training
+from ilfo.training import Training
 
 __all__ = ["print_plan", "shuffled"]
 

@@ -19,7 +19,7 @@ from ilfo.demos import Demonstrations, Trajectory
 from ilfo.envs import Policy, Protocol, describe, rollout
 from ilfo.evaluate import check_episodes, fresh_seed
 from ilfo.runs import read_summary
-from ilfo.train import load
+from ilfo.training import load
 
 __all__ = ["RecordOptions", "main", "record", "scripted_policy"]
 
@@ -204,7 +204,7 @@ def _command(out: Path, /, options: Annotated[RecordOptions, tyro.conf.arg(name=
 
     console = Console(highlight=False, soft_wrap=True)
     columns = TextColumn("kept {task.completed}/{task.total}"), BarColumn(), TextColumn("{task.description}")
-    with Progress(*columns, console=console, transient=True) as bar:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=options.episodes)
         written = record(
             out,

@@ -17,7 +17,7 @@ from ilfo._atomic import atomic_path
 from ilfo._video import RenderError, write_video
 from ilfo.evaluate import Evaluation, check_episodes, play
 from ilfo.runs import read_config, read_metrics, read_summary
-from ilfo.train import Training, load
+from ilfo.training import Training, load
 
 __all__ = ["main", "write_report"]
 

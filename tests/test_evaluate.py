@@ -9,7 +9,7 @@ from ilfo._errors import InputError
 from ilfo.cli import main
 from ilfo.demos import Trajectory
 from ilfo.evaluate import Evaluation, evaluate, fresh_seed
-from ilfo.train import load
+from ilfo.training import load
 
 
 def with_outcome(value, success=None):

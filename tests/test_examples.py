@@ -13,7 +13,7 @@ from ilfo.configs import parse_train
 from ilfo.plan import shuffled
 from ilfo.rewards import Episodes
 from ilfo.runs import read_summary
-from ilfo.train import Training, load
+from ilfo.training import Training, load
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

@@ -19,20 +19,17 @@ STOREYS = (
     {"rewards", "agents"},
     {"envs", "replay", "runs", "labelling", "_figures"},
     {"configs", "metaworld", "_video"},
-    {"plan"},
+    {"training"},
+    {"evaluate", "plan"},
+    {"record", "report"},
     {"_progress"},
     {"train"},
-    {"evaluate"},
-    {"record", "report"},
     {"cli"},
 )
 """Rooms from the ground up: each knows itself and the storeys below, never a neighbour on its own."""
 
 UPWARD = {
     ("demos.commands", "envs"),
-    ("_progress", "report"),
-    ("_progress", "train"),
-    ("plan", "train"),
 }
 """Who may look up, and where to: inside a function, or for a type alone, so that importing never goes up."""
 

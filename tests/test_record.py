@@ -7,7 +7,7 @@ from ilfo import demos
 from ilfo._errors import InputError
 from ilfo.cli import main
 from ilfo.record import RecordOptions, record, scripted_policy
-from ilfo.train import load
+from ilfo.training import load
 
 ENV = "InvertedPendulum-v5"
 metaworld_missing = importlib.util.find_spec("metaworld") is None

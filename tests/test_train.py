@@ -20,7 +20,8 @@ from ilfo.cli import main
 from ilfo.configs import parse_train
 from ilfo.demos import Demonstrations, Provenance
 from ilfo.runs import Run, read_config, read_metrics, read_summary
-from ilfo.train import Training, load, train
+from ilfo.train import train
+from ilfo.training import Training, load
 
 SMALL = ["--td3.hidden-dim", "32", "--td3.batch-size", "64", "--threads", "1", "--eval-episodes", "3"]
 
