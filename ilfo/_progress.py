@@ -28,7 +28,6 @@ class Progress:
         self._config = config
         self._console = console or Console()
         self._shown: dict[str, float] = {}
-        self._last_step = 0
         self._bar = Bar(
             TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
             BarColumn(),
@@ -68,7 +67,7 @@ class Progress:
         self._bar.update(self._task, completed=step, speed=f"{speed:.0f}/s" if speed else "", numbers=numbers)
         if is_new and "eval_return" in row and not self._console.is_terminal:
             seconds = row["seconds"]
-            rate = (step - self._last_step) and step / max(seconds, 1e-9)
+            rate = step / max(seconds, 1e-9)
             left = (self._config.steps - step) / rate if rate else 0.0
             self._console.print(
                 f"step {step:,}/{self._config.steps:,}  {rate:.0f}/s  {left:.0f} s left  {numbers}",
@@ -112,9 +111,13 @@ def report(config: TrainConfig) -> None:
     """Writes the report, unless it is there, and says where it and the video are."""
     console = Console(highlight=False, soft_wrap=True)
     page = Path(config.out) / "report" / "index.html"
-    if not page.exists():
+    newest = Path(config.out) / "summary.json"
+    if not page.exists() or page.stat().st_mtime < newest.stat().st_mtime:
         with console.status("report: loading the run") as status:
             write_report(config.out, progress=lambda doing: status.update(f"report: {doing}"))
     console.print(f"report            {page}", markup=False)
     video = page.with_name("best.webm")
-    console.print(f"video             {video if video.exists() else 'none: see the warning above'}", markup=False)
+    console.print(
+        f"video             {video if video.exists() else 'none: nothing can be drawn here, see the report'}",
+        markup=False,
+    )

@@ -46,12 +46,12 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     """One line for what concerns the user, without the place in the code."""
-    if issubclass(category, UserWarning):
+    if issubclass(category, (UserWarning, RuntimeWarning)):
         print(f"ilfo: warning: {message}", file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a verb. Returns the exit status: 0, or 2 for input that cannot be used."""
+    """Runs a verb. Returns the exit status: 0, 2 for input that cannot be used, or 130 after Ctrl-C."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_help())
@@ -70,3 +70,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"ilfo: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("ilfo: stopped", file=sys.stderr)
+        return 130

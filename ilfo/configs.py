@@ -102,7 +102,8 @@ def parse_train(argv: Sequence[str]) -> tuple[TrainConfig, bool]:
     names, _ = _plugin_names().parse_known_args(rest)
     given = {name: value for name, value in vars(names).items() if value is not None}
     file = _read(Path(known.config)) if known.config is not None else {}
-    implicit = "imitation" if "demo" in given | file else None
+    reward = resolve((file | given).get("reward", TrainConfig.reward), REWARDS, "reward", RewardGenerator)
+    implicit = "imitation" if reward.imitates and "demo" in given | file else None
     values = _merge(_read_preset(known.preset or implicit, given | file), file) | given
     config_class = config_type(values.get("reward", TrainConfig.reward), values.get("agent", TrainConfig.agent))
     default = _fill(config_class, values, known.config or known.preset or "the flags", partial=True)
@@ -204,17 +205,28 @@ def _convert(hint: Any, value: Any, source: str, name: str) -> Any:
         return _fill(hint, value, source, prefix=f"{name}.")
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
-        return _convert(next(part for part in arguments if part is not type(None)), value, source, name)
+        for number, part in enumerate(arguments, start=1):
+            try:
+                return _convert(part, value, source, name)
+            except InputError:
+                if number == len(arguments):
+                    raise
     if origin is Literal:
         if value not in arguments:
             raise InputError(f"{source}: {name} is {value!r}; expected one of {', '.join(map(repr, arguments))}")
         return value
-    if origin is tuple:
+    if origin in (tuple, list):
         if not isinstance(value, (list, tuple)):
             raise InputError(f"{source}: {name} is {value!r}; expected a list")
-        return tuple(_convert(arguments[0], part, source, name) for part in value)
+        variadic = origin is list or (len(arguments) == 2 and arguments[1] is ...)
+        parts = [arguments[0]] * len(value) if variadic else arguments
+        if len(parts) != len(value):
+            raise InputError(f"{source}: {name} has {len(value)} values; expected {len(parts)}")
+        return origin(_convert(part, each, source, name) for part, each in zip(parts, value, strict=True))
+    if hint is Path:
+        return Path(value)
+    if not isinstance(hint, type):
+        return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(value, bool) != (hint is bool) or not isinstance(value, hint):
@@ -226,8 +238,9 @@ def _check(config: TrainConfig) -> None:
     for name in ("steps", "num_envs", "threads", "replay_size", "eval_every", "eval_episodes", "log_every"):
         if getattr(config, name) < 1:
             raise InputError(f"--{name.replace('_', '-')} is {getattr(config, name)}; expected at least 1")
-    if config.random_steps < 0 or config.checkpoint_seconds < 0:
-        raise InputError("--random-steps and --checkpoint-seconds cannot be negative")
+    for name in ("seed", "random_steps", "checkpoint_seconds"):
+        if getattr(config, name) < 0:
+            raise InputError(f"--{name.replace('_', '-')} is {getattr(config, name)}; it cannot be negative")
     if config.random_steps >= config.steps:
         raise InputError(
             f"--random-steps is {config.random_steps} and --steps {config.steps}: nothing would be learned; "

@@ -75,14 +75,9 @@ def make_env(env_id: str, protocol: Protocol = "standard", render: bool = False)
         render: Whether frames are wanted.
 
     Raises:
-        InputError: No such environment, spaces that are not supported, or no time limit under ``fixed-horizon``.
+        InputError: No such environment, spaces that are not supported, or no time limit.
     """
-    _log_mujoco_warnings_once()
-    try:
-        wanted: dict[str, Any] = {"render_mode": "rgb_array"} if render else {}
-        env = gymnasium.make(env_id, disable_env_checker=True, **wanted)
-    except (gymnasium.error.Error, ModuleNotFoundError) as error:
-        raise InputError(f"environment {env_id!r} cannot be made: {error}") from error
+    env = _make_as_registered(env_id, render)
     if isinstance(env.observation_space, gymnasium.spaces.Dict):
         env = gymnasium.wrappers.FlattenObservation(env)
     space, actions = env.observation_space, env.action_space
@@ -96,25 +91,29 @@ def make_env(env_id: str, protocol: Protocol = "standard", render: bool = False)
         )
     if not (np.all(actions.low == -1) and np.all(actions.high == 1)):
         env = gymnasium.wrappers.RescaleAction(env, np.float32(-1), np.float32(1))
-    if protocol == "fixed-horizon":
-        if env.spec is None or env.spec.max_episode_steps is None:
-            raise InputError(
-                f"environment {env_id!r} has no time limit: register it with max_episode_steps, or use "
-                "--protocol standard"
-            )
-        env = FixedHorizon(env)
-    return env
+    if env.spec is None or env.spec.max_episode_steps is None:
+        raise InputError(f"environment {env_id!r} has no time limit: register it with max_episode_steps")
+    return FixedHorizon(env) if protocol == "fixed-horizon" else env
+
+
+def _make_as_registered(env_id: str, render: bool = False) -> gymnasium.Env[Any, Any]:
+    _log_mujoco_warnings_once()
+    wanted: dict[str, Any] = {"render_mode": "rgb_array"} if render else {}
+    try:
+        return gymnasium.make(env_id, disable_env_checker=True, **wanted)
+    except (gymnasium.error.Error, ModuleNotFoundError) as error:
+        raise InputError(f"environment {env_id!r} cannot be made: {error}") from error
 
 
 def describe(env_id: str) -> tuple[Provenance, np.ndarray, np.ndarray]:
     """What an environment's states look like: provenance, and the bounds ``(D,)`` of its observations."""
+    registered = _make_as_registered(env_id)
+    registered.close()
+    seen = registered.observation_space
+    parts = seen.spaces if isinstance(seen, gymnasium.spaces.Dict) else {"observation": seen}
     env = make_env(env_id)
     try:
-        space = env.unwrapped.observation_space
-        if isinstance(space, gymnasium.spaces.Dict):
-            keys = {name: int(np.prod(part.shape or ())) for name, part in sorted(space.spaces.items())}
-        else:
-            keys = {"observation": int(np.prod(space.shape or ()))}
+        keys = {name: gymnasium.spaces.flatdim(part) for name, part in parts.items()}
         flat = env.observation_space
         assert isinstance(flat, gymnasium.spaces.Box)
         time_step = getattr(env.unwrapped, "dt", None)
@@ -220,18 +219,19 @@ class Environments:
         sequence = np.random.SeedSequence(self.seed, spawn_key=(index, self._numbers[index]))
         seed = int(sequence.generate_state(1)[0])
         observation, _ = self._envs[index].reset(seed=seed)
-        return _Episode(seed, [np.asarray(observation, np.float32)])
+        return _Episode(seed, [np.array(observation, np.float32)])
 
     def _step_one(self, index: int, action: np.ndarray) -> tuple[bool, bool]:
         observation, reward, terminated, truncated, info = self._envs[index].step(action)
         episode = self._episodes[index]
         if not (np.isfinite(observation).all() and np.isfinite(float(reward))):
-            raise FloatingPointError(
+            raise InputError(
                 f"{self.env_id} returned a NaN or an infinity at step {len(episode.actions)} of the episode with seed "
                 f"{episode.seed} (environment {index}): the simulation is unstable under these actions"
             )
-        episode.observations.append(np.asarray(observation, np.float32))
-        episode.actions.append(np.asarray(action, np.float32))
+        # Copies: an environment may hand out the buffer that it goes on writing to.
+        episode.observations.append(np.array(observation, np.float32))
+        episode.actions.append(np.array(action, np.float32))
         episode.env_rewards.append(float(reward))
         success = info.get("success", info.get("is_success"))
         if success is not None:
@@ -243,7 +243,11 @@ class Environments:
 
         Args:
             actions: ``(N, A)`` in [-1, 1].
+
+        Raises:
+            InputError: The simulation diverged: an observation or a reward is not finite.
         """
+        actions = np.asarray(actions, np.float32)
         before = self.observations
         flags = [self._step_one(index, action) for index, action in enumerate(actions)]
         after = self.observations
@@ -255,7 +259,7 @@ class Environments:
                 self._numbers[index] += 1
                 self._episodes[index] = self._reset(index)
         terminations = np.array([terminated for terminated, _ in flags])
-        return Steps(before, np.asarray(actions, np.float32), env_rewards, after, terminations, tuple(finished))
+        return Steps(before, actions, env_rewards, after, terminations, tuple(finished))
 
     def close(self) -> None:
         """Frees the simulators."""
@@ -275,7 +279,7 @@ class Environments:
         """Lives the unfinished episodes again, up to where they were.
 
         Raises:
-            RuntimeError: The environment does not come back to the same observations: it is not deterministic.
+            InputError: The environment does not come back to the same observations: it is not deterministic.
         """
         self._numbers = list(state["numbers"])
         self._episodes = [self._reset(index) for index in range(len(self._envs))]
@@ -283,7 +287,7 @@ class Environments:
             for action in actions:
                 self._step_one(index, np.asarray(action, np.float32))
         if not np.array_equal(self.observations, np.asarray(state["observations"], np.float32)):
-            raise RuntimeError(
+            raise InputError(
                 f"{self.env_id} did not return to the observations of the checkpoint when its actions were repeated: "
                 "it is not deterministic given its seed, or its version has changed, and the run cannot go on exactly"
             )

@@ -76,8 +76,10 @@ class Evaluation:
 
     @property
     def ratio(self) -> float | None:
-        """Mean return over the expert's, or None without an expert."""
-        return self.return_mean / self.expert_return if self.expert_return else None
+        """Mean return over the expert's, or None without an expert of positive return."""
+        return (
+            self.return_mean / self.expert_return if self.expert_return is not None and self.expert_return > 0 else None
+        )
 
     @property
     def successes(self) -> tuple[int, int] | None:
@@ -106,9 +108,10 @@ def evaluate(run: str | os.PathLike[str], episodes: int = 10, *, seed: int | Non
             the evaluations during training.
 
     Raises:
-        InputError: Not a run, a run without a checkpoint, or no episodes.
+        InputError: Not a run, a run without a checkpoint, no episodes, or a negative seed.
     """
     check_episodes(episodes)
+    check_seed(seed)
     return play(load(run), run, episodes, seed)
 
 
@@ -136,6 +139,12 @@ def check_episodes(episodes: int) -> None:
     """Refuses a number of episodes below 1."""
     if episodes < 1:
         raise InputError(f"--episodes is {episodes}; expected at least 1")
+
+
+def check_seed(seed: int | None) -> None:
+    """Refuses a seed below 0."""
+    if seed is not None and seed < 0:
+        raise InputError(f"--seed is {seed}; expected 0 or more")
 
 
 def main(argv: Sequence[str]) -> int:

@@ -28,11 +28,11 @@ def resolve(name: str, built_in: Mapping[str, str], kind: str, base: type) -> ty
     target = built_in.get(name, name)
     module_name, separator, class_name = target.partition(":")
     if not separator:
-        raise InputError(f"no {kind} is called {name!r}; {closest(name, built_in)} Your own is 'module:Class'.")
+        raise InputError(f"no {kind} is called {name!r}; {closest(name, built_in)}; your own is named 'module:Class'")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        if error.name != module_name:
+        if not f"{module_name}.".startswith(f"{error.name}."):
             raise
         raise InputError(
             f"{kind} {name!r}: there is no module {module_name!r} in {os.getcwd()} or among the installed packages"

@@ -17,7 +17,7 @@ from ilfo import demos
 from ilfo._errors import InputError
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.envs import Policy, Protocol, describe, rollout
-from ilfo.evaluate import check_episodes, fresh_seed
+from ilfo.evaluate import check_episodes, check_seed, fresh_seed
 from ilfo.runs import read_summary
 from ilfo.training import load
 
@@ -47,7 +47,7 @@ class RecordOptions:
     actions: bool = False
     """Write the actions too. Without them the file holds states, and the environment's rewards for evaluation."""
     seed: int | None = None
-    """Seed of the initial states; by default one that depends on the run's and that its training does not use."""
+    """Chooses the initial states; by default the run's own. Neither training nor evaluation plays the same ones."""
     max_tries: int | None = None
     """Episodes to play before giving up; by default 20 for each one wanted."""
 
@@ -70,16 +70,20 @@ def record(
 
     Raises:
         InputError: Neither a run nor a scripted expert (or both), an environment that is not the run's, a folder
-            that does not exist, a task without success where success is asked for, or too few good episodes.
+            that does not exist, a negative seed, a task without success where success is asked for, or too few good
+            episodes.
     """
     target = Path(out)
     if not target.parent.is_dir():
         raise InputError(f"{target}: the folder {target.parent} does not exist. Make it first.")
     check_episodes(options.episodes)
+    check_seed(options.seed)
     tries = options.max_tries if options.max_tries is not None else _TRIES_FOR_EACH * options.episodes
     if tries < options.episodes:
         raise InputError(f"--max-tries is {tries}; expected at least the {options.episodes} episodes to keep")
     expert = _open_expert(options)
+    # Purposes keep apart what is recorded and what is evaluated, also where both are told the same seed.
+    base = fresh_seed(expert.seed, _PURPOSE)
     kept: list[Trajectory] = []
     seen: list[float] = []
     while len(kept) < options.episodes:
@@ -91,7 +95,7 @@ def record(
             )
         count = min(_COPIES, options.episodes - len(kept), tries - len(seen))
         # Each round has seeds of its own, whatever the rounds before it kept.
-        seed = int(np.random.SeedSequence(expert.seed, spawn_key=(len(seen),)).generate_state(1)[0])
+        seed = int(np.random.SeedSequence(base, spawn_key=(len(seen),)).generate_state(1)[0])
         played = rollout(expert.policy, expert.env_id, count, protocol=expert.protocol, seed=seed)
         seen += [trajectory.env_return or 0.0 for trajectory in played]
         kept += [trajectory for trajectory in played if _passes(trajectory, options, expert.env_id)]
@@ -102,7 +106,7 @@ def record(
     provenance, _, _ = describe(expert.env_id)
     source = (
         f"{_command_line(target, options)} (ilfo {ilfo.__version__}): {expert.what}, protocol {expert.protocol}; "
-        f"kept {len(kept)} of {len(seen)} episodes played{_bar(options)}; seed {expert.seed}"
+        f"kept {len(kept)} of {len(seen)} episodes played{_bar(options)}; --seed {expert.seed}"
     )
     expert_return = float(np.mean([trajectory.env_return or 0.0 for trajectory in kept]))
     provenance = replace(provenance, expert_return=expert_return, source=source)
@@ -152,7 +156,7 @@ def _open_expert(options: RecordOptions) -> _Expert:
         policy=training.act,
         env_id=config.env,
         protocol=config.protocol,
-        seed=fresh_seed(config.seed, _PURPOSE) if options.seed is None else options.seed,
+        seed=config.seed if options.seed is None else options.seed,
         what=f"{config.agent} after {steps} steps on the {config.reward} reward, seed {config.seed} of training",
     )
 

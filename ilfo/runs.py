@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import subprocess
@@ -20,6 +21,7 @@ from ilfo._errors import InputError
 
 __all__ = ["Run", "read_checkpoint", "read_config", "read_metrics", "read_summary"]
 
+_WRITTEN_WHOLE = ("config.json", "git.diff", "summary.json")
 _LIBRARIES = ("torch", "numpy", "gymnasium", "mujoco", "pot", "h5py")
 
 
@@ -47,6 +49,8 @@ class Run:
         self.checkpoints.mkdir(parents=True, exist_ok=True)
         self._lock = self._acquire_lock()
         self._metrics: IO[bytes] | None = None
+        for leftover in self._half_written():
+            leftover.unlink()  # a process was killed; nothing else writes while the lock is held
         identity = {"config": config, "demo_sha256": demo_sha256}
         try:
             if (self.folder / "config.json").exists():
@@ -61,12 +65,17 @@ class Run:
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"--out {self.folder} is a file; expected a folder")
         if self.folder.exists() and not (self.folder / "config.json").exists():
-            foreign = [path.name for path in self.folder.iterdir() if path.name not in ("checkpoints", ".lock")]
+            own = {self.folder / name for name in ("checkpoints", ".lock", "git.diff")} | set(self._half_written())
+            foreign = [path.name for path in self.folder.iterdir() if path not in own]
             if foreign:
                 raise InputError(
                     f"--out {self.folder} is not the folder of a run: it has no config.json but holds "
                     f"{', '.join(sorted(foreign)[:5])}; choose an empty folder"
                 )
+
+    def _half_written(self) -> list[Path]:
+        names = [self.folder.glob(f".{name}.*") for name in _WRITTEN_WHOLE]
+        return [path for found in (*names, (self.folder / "checkpoints").glob(".*.pt")) for path in found]
 
     def _acquire_lock(self) -> IO[str]:
         lock = open(self.folder / ".lock", "w")
@@ -81,7 +90,7 @@ class Run:
 
     def _refuse_another(self, identity: dict[str, Any]) -> None:
         stored = _read_json(self.folder / "config.json")
-        plain = json.loads(json.dumps(identity))
+        plain = json.loads(json.dumps(identity, default=str))
         differences = list(_differences(stored, plain))
         if differences:
             raise InputError(
@@ -93,7 +102,7 @@ class Run:
         commit, diff = _git_state()
         if diff:
             with atomic_path(self.folder / "git.diff") as path:
-                path.write_text(diff)
+                path.write_text(diff, encoding="utf-8")
         versions = {"ilfo": ilfo.__version__, "python": platform.python_version()}
         versions |= {name: importlib.metadata.version(name) for name in _LIBRARIES}
         machine = {"platform": platform.platform(), "cores": os.cpu_count()}
@@ -101,15 +110,14 @@ class Run:
 
     def _write_json(self, name: str, value: dict[str, Any]) -> None:
         with atomic_path(self.folder / name) as path:
-            path.write_text(json.dumps(value, indent=2) + "\n")
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether the run has reached its last step."""
-        return (self.folder / "summary.json").exists()
+            path.write_text(json.dumps(value, indent=2, default=str) + "\n")
 
     def append(self, row: dict[str, Any]) -> None:
-        """Adds a row to ``metrics.jsonl``."""
+        """Adds a row to ``metrics.jsonl``; a number that is not finite becomes null, which every reader can read."""
+        row = {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in row.items()
+        }
         if self._metrics is None:
             self._metrics = open(self.folder / "metrics.jsonl", "ab")
         self._metrics.write(json.dumps(row).encode() + b"\n")
@@ -131,8 +139,6 @@ class Run:
 
     def restore(self) -> dict[str, Any] | None:
         """The newest checkpoint, or None; rows of ``metrics.jsonl`` that came after it are cut off."""
-        for leftover in (*self.checkpoints.glob(".*"), *self.folder.glob(".metrics*")):
-            leftover.unlink()
         saved = sorted(self.checkpoints.glob("step_*.pt"))
         state = torch.load(saved[-1], map_location="cpu", weights_only=True) if saved else None
         metrics = self.folder / "metrics.jsonl"
@@ -145,6 +151,10 @@ class Run:
         with atomic_path(self.checkpoints / "final.pt") as path:
             torch.save(state, path)
         self._write_json("summary.json", summary)
+        self.tidy()
+
+    def tidy(self) -> None:
+        """Removes what a finished run no longer needs to go on."""
         for path in self.checkpoints.glob("step_*.pt"):
             path.unlink()
 
@@ -222,7 +232,9 @@ def _git_state() -> tuple[str | None, str]:
 
     def git(*arguments: str) -> str | None:
         try:
-            done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=False)
+            done = subprocess.run(
+                ["git", *arguments], capture_output=True, encoding="utf-8", errors="replace", timeout=10
+            )
         except (OSError, subprocess.TimeoutExpired):
             return None
         return done.stdout if done.returncode == 0 else None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import signal
+import threading
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
@@ -37,6 +39,9 @@ class _Clock:
 def _interruptible() -> Iterator[list[bool]]:
     """Ctrl-C and SIGTERM set a mark that the loop sees between two steps, so that what is saved is consistent."""
     mark: list[bool] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield mark  # signals reach the main thread alone
+        return
     signals = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, lambda *_: mark.append(True)) for number in signals]
     try:
@@ -58,7 +63,7 @@ def evaluation_row(training: Training, episodes: Sequence[Trajectory]) -> dict[s
         "eval_length": float(np.mean([len(trajectory) for trajectory in episodes])),
         "eval_imitation_return": float(scores.sum(dim=1).mean()),
         "eval_success": float(np.mean(successes)) if successes else None,
-        "eval_ratio": float(np.mean(returns)) / expert if expert else None,
+        "eval_ratio": float(np.mean(returns)) / expert if expert is not None and expert > 0 else None,
     }
 
 
@@ -83,6 +88,7 @@ def train(config: TrainConfig, progress: Any = None) -> dict[str, Any]:
         finished = read_summary(config.out)
         if finished is None:
             return _run(training, run, progress, sha256)
+        run.tidy()
         if progress is not None:
             progress.already_finished()
         return finished
@@ -97,10 +103,10 @@ def _run(training: Training, run: Run, progress: Any, sha256: str | None) -> dic
         training.load_state_dict(state)
     clock = _Clock(state["seconds"] if state else 0.0)
     row: dict[str, Any] = state["row"] if state else {}
-    random_return = float(np.mean([episode.env_return for episode in training.random_episodes(10)]))
     if progress is not None:
         progress.begin(training)
-    board = SummaryWriter(str(run.folder / "tensorboard"), purge_step=training.step or None)
+    random_return = float(np.mean([episode.env_return for episode in training.random_episodes(10)]))
+    board = SummaryWriter(str(run.folder / "tensorboard"), purge_step=training.step + 1)
 
     def save() -> None:
         run.save(training.step, training.state_dict() | {"seconds": clock.seconds, "row": row})
@@ -130,6 +136,10 @@ def _run(training: Training, run: Run, progress: Any, sha256: str | None) -> dic
             if time.monotonic() - saved > config.checkpoint_seconds:
                 save()
                 saved = time.monotonic()
+    if not len(training.replay):
+        warnings.warn(
+            f"no episode ended within {training.step} steps, so nothing was learned: give more steps", stacklevel=2
+        )
     summary = {
         "env": config.env,
         "reward": config.reward,

@@ -167,6 +167,8 @@ class Training:
         return self._label(Episodes.from_trajectories(trajectories, self.device))
 
     def _label(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
+        if self.reward.imitates:
+            episodes = dataclasses.replace(episodes, env_rewards=None)
         return imitation_rewards(
             self.reward,
             episodes,
@@ -239,7 +241,8 @@ class Training:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores what :meth:`state_dict` returned."""
         self.step = state["step"]
-        for name in ("agent", "replay", "reward", "environments", "averages"):
+        self._restore_fitted(state)
+        for name in ("agent", "replay", "environments", "averages"):
             getattr(self, name).load_state_dict(state[name])
         self._generator.set_state(state["generator"])
 
@@ -252,7 +255,8 @@ def load(folder: str | os.PathLike[str]) -> Training:
     """
     config = config_from_dict(read_config(folder)["config"], f"{folder}/config.json")
     state = read_checkpoint(folder)
-    training = Training(dataclasses.replace(config, out=str(folder)), fitted=state)
+    device = config.device if torch.cuda.is_available() else "cpu"
+    training = Training(dataclasses.replace(config, out=str(folder), device=device), fitted=state)
     training.agent.load_state_dict(state["agent"])
     training.step = state.get("step", config.steps)
     return training

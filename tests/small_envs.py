@@ -1,5 +1,7 @@
 """Environments small enough to learn in seconds, each built around one trap."""
 
+from collections import OrderedDict
+
 import gymnasium
 import numpy as np
 
@@ -69,11 +71,60 @@ class DictLedge(Ledge):
         return {"position": state[:1], "velocity": state[1:]}, *rest
 
 
-for kind in (Ledge, Unsteady, Exploding, DictLedge):
+class Generous(Ledge):
+    """The same, and its reward is 1000 times as much."""
+
+    def step(self, action):
+        observation, reward, *rest = super().step(action)
+        return observation, 1000 * reward, *rest
+
+
+class Reusing(Ledge):
+    """The same in float32, and hands out the one buffer that it goes on writing to."""
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (2,), np.float32)
+
+    def __init__(self):
+        self.buffer = np.zeros(2, np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        self.buffer[:], info = super().reset(seed=seed)
+        return self.buffer, info
+
+    def step(self, action):
+        self.buffer[:], *rest = super().step(action)
+        return self.buffer, *rest
+
+
+class MixedLedge(Ledge):
+    """The same, seen as a dict in an order of its own, with the quarter of the way as one of four."""
+
+    observation_space = gymnasium.spaces.Dict(
+        OrderedDict(
+            velocity=gymnasium.spaces.Box(-1, 1, (1,), np.float64),
+            quarter=gymnasium.spaces.Discrete(4),
+            position=gymnasium.spaces.Box(-99, 99, (1,), np.float64),
+        )
+    )
+
+    def show(self, state):
+        return {"velocity": state[1:], "quarter": int(np.clip(state[0], 0, 3)), "position": state[:1]}
+
+    def reset(self, *, seed=None, options=None):
+        state, info = super().reset(seed=seed)
+        return self.show(state), info
+
+    def step(self, action):
+        state, *rest = super().step(action)
+        return self.show(state), *rest
+
+
+for kind in (Ledge, Unsteady, Exploding, DictLedge, Generous, Reusing, MixedLedge):
     gymnasium.register(f"{kind.__name__}-v0", kind, max_episode_steps=40)
 gymnasium.register("Endless-v0", Ledge)
 
 LEDGE = "small_envs:Ledge-v0"
+GENEROUS = "small_envs:Generous-v0"
 
 
 def walk(velocity: float, steps: int = 40) -> Trajectory:

@@ -94,6 +94,7 @@ def test_films_the_best_episode(imitation_run, tmp_path, capsys):
     ("flags", "message"),
     [
         (["--episodes", "0"], "at least 1"),
+        (["--seed", "-1"], "--seed is -1; expected 0 or more"),
         (["--video", "best.avi"], ".webm or .mp4"),
         (["--video", "nowhere/best.webm"], "does not exist"),
     ],

@@ -6,6 +6,7 @@ import pytest
 from ilfo import demos
 from ilfo._errors import InputError
 from ilfo.cli import main
+from ilfo.evaluate import evaluate
 from ilfo.record import RecordOptions, record, scripted_policy
 from ilfo.training import load
 
@@ -47,6 +48,16 @@ def test_the_episodes_can_be_lived_again(imitation_run, tmp_path):
     np.testing.assert_allclose(chosen[0], trajectory.actions[0], atol=1e-6)
 
 
+def test_what_is_recorded_is_neither_evaluated_nor_different_from_what_is_bundled(imitation_run, tmp_path):
+    run = str(imitation_run)
+    default = record(tmp_path / "default.hdf5", RecordOptions(run=run))
+    stated = record(tmp_path / "stated.hdf5", RecordOptions(run=run, seed=0))
+    evaluated = evaluate(imitation_run, 1)
+    assert default[0].seed == stated[0].seed != evaluated.trajectories[0].seed
+    assert default[0].seed == demos.open("halfcheetah")[0].seed, "its card's command still plays the same episode"
+    assert record(tmp_path / "other.hdf5", RecordOptions(run=run, seed=1))[0].seed != stated[0].seed
+
+
 def test_keeps_only_what_passes_the_bar(environment_run, tmp_path):
     run = str(environment_run)
     returns = [each.env_return for each in record(tmp_path / "all.hdf5", RecordOptions(run=run, episodes=8))]
@@ -74,6 +85,7 @@ def test_gives_up_and_leaves_nothing(imitation_run, tmp_path):
         (["--scripted", "--env", ENV], "MetaWorld/reach-v3"),
         (["--run", "RUN", "--env", "Hopper-v5"], f"was trained in {ENV}"),
         (["--run", "RUN", "--episodes", "0"], "at least 1"),
+        (["--run", "RUN", "--seed", "-1"], "--seed is -1; expected 0 or more"),
         (["--run", "RUN", "--episodes", "5", "--max-tries", "4"], "at least the 5 episodes"),
         (["--run", "RUN", "--success-only"], "use --min-return"),
         (["--run", "nowhere"], "not the folder of a run"),
@@ -91,7 +103,7 @@ def test_refuses_a_missing_folder(imitation_run, tmp_path):
         record(tmp_path / "nowhere" / "expert.hdf5", RecordOptions(run=str(imitation_run)))
 
 
-def test_the_command_trains_what_it_records(imitation_run, tmp_path, capsys):
+def test_what_the_command_records_fits_the_environment(imitation_run, tmp_path, capsys):
     out = tmp_path / "expert.hdf5"
     assert main(["record", "--env", ENV, "--run", str(imitation_run), "--episodes", "2", "--actions", str(out)]) == 0
     assert "2 episode(s)" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ilfo._errors import InputError
 from ilfo.agents._linear import Linear
 from ilfo.agents.base import Agent, Batch
 
@@ -42,6 +44,23 @@ class TD3Options:
     """Standard deviation of the noise on the actions taken while training."""
     layer_norm: bool = False
     """Normalise the critics' hidden layers before each ReLU; not in the paper, see the notes of TD3."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "hidden_dim", "policy_delay"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}: it must be at least 1.")
+        for name in (
+            "actor_learning_rate",
+            "critic_learning_rate",
+            "target_noise",
+            "target_noise_clip",
+            "exploration_noise",
+        ):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise InputError(f"{name} is {getattr(self, name)}: it must be finite and at least 0.")
+        for name in ("discount", "tau"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} is {getattr(self, name)}: it must lie between 0 and 1.")
 
 
 def _mlp(in_dim: int, hidden_dim: int, out_dim: int, layer_norm: bool = False) -> nn.Sequential:

@@ -63,7 +63,6 @@ def read_d4rl(
     check_widths(trajectories, [f"episode {index}" for index in chosen], str(path))
     provenance = Provenance(
         env_id=_text(file, "env_id"),
-        observation_keys={"observation": trajectories[0].observations.shape[1]},
         expert_return=_mean_return(columns, bounds, str(path)),
         source=_text(file, "source"),
     )

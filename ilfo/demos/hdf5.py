@@ -93,7 +93,7 @@ def read_episodes(file: h5py.File, episodes: Sequence[int] | None = None) -> Dem
     chosen = [groups[index] for index in pick(episodes, len(groups), str(path))]
     trajectories = tuple(_read_episode(file, name, str(path)) for name in chosen)
     check_widths(trajectories, [f"group {name!r}" for name in chosen], str(path))
-    provenance = _read_provenance(file, str(path), trajectories[0].observations.shape[1])
+    provenance = _read_provenance(file, str(path))
     demonstrations = Demonstrations(trajectories, provenance, path, layout)
     _check_keys(demonstrations, str(path))
     if episodes is None:
@@ -198,9 +198,9 @@ def _ended(flags: np.ndarray | None, steps: int, where: str) -> bool | None:
     return bool(len(marked))
 
 
-def _read_provenance(file: h5py.File, path: str, width: int) -> Provenance:
+def _read_provenance(file: h5py.File, path: str) -> Provenance:
     if "ilfo_format_version" not in file.attrs:
-        return Provenance(observation_keys={"observation": width})
+        return Provenance()
 
     def text(name: str) -> str | None:
         value = file.attrs.get(name)

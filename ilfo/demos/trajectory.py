@@ -56,7 +56,8 @@ class Provenance:
     Attributes:
         env_id: Gymnasium id of the environment, e.g. ``"Hopper-v5"``.
         observation_keys: Name and width of each block of the flat observation, in order;
-            ``{"observation": D}`` for an environment whose observation is one vector.
+            ``{"observation": D}`` for an environment whose observation is one vector; empty where the file
+            names none.
         time_step: Seconds between two observations.
         versions: Library name to version, of what recorded the file.
         expert_return: Mean undiscounted return of the expert under the environment's own reward.

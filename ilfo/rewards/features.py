@@ -163,6 +163,11 @@ def _columns(options: FeatureOptions, demonstrations: Demonstrations) -> list[in
         return list(options.dims) or list(range(width))
 
     blocks = demonstrations.provenance.observation_keys
+    if not blocks:
+        raise InputError(
+            f"keys names {options.keys[0]!r}, and the demonstrations do not say what their {width} columns are "
+            "called: choose columns with dims instead."
+        )
     if sum(blocks.values()) != width:
         raise InputError(
             f"keys names {options.keys[0]!r}, and the demonstrations name keys of "

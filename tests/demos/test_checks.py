@@ -1,8 +1,10 @@
 """Demonstrations against an environment: shapes and bounds are errors, provenance is a warning."""
 
+import h5py
 import numpy as np
 import pytest
 
+import ilfo.demos
 from ilfo._errors import InputError
 from ilfo.demos import Demonstrations, Provenance, Trajectory, check_fits
 
@@ -21,6 +23,19 @@ def expert(width=3, **provenance):
 
 def test_what_the_file_does_not_say_is_no_difference():
     assert check_fits(expert(), ENVIRONMENT) == []
+
+
+@pytest.mark.parametrize("states", ["observations", "episode_0/observations"], ids=["d4rl", "minari"])
+def test_a_file_without_keys_fits_an_environment_that_has_several(tmp_path, states):
+    with h5py.File(tmp_path / "flat.hdf5", "w") as file:
+        file[states] = np.arange(15, dtype=np.float32).reshape(5, 3)
+        if states == "observations":
+            file["timeouts"] = np.arange(5) == 4
+    found = ilfo.demos.open(tmp_path / "flat.hdf5")
+    assert check_fits(found, ENVIRONMENT) == []
+    copy = ilfo.demos.open(ilfo.demos.write(tmp_path / "copy.hdf5", found))
+    assert copy.provenance.observation_keys == {}
+    assert check_fits(copy, ENVIRONMENT) == []
 
 
 def test_the_same_provenance_is_no_difference():

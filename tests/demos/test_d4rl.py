@@ -83,7 +83,7 @@ def test_one_long_episode_like_those_of_locomotion(tmp_path):
     assert expert.expert_return == expert[0].env_return == pytest.approx(999 * 500)
     assert expert.provenance.env_id == "Hopper-v5"
     assert expert.provenance.source == "by hand"
-    assert expert.provenance.observation_keys == {"observation": 11}
+    assert expert.provenance.observation_keys == {}, "the file names none"
 
 
 def test_everything_else_in_the_file_is_left_alone(tmp_path):

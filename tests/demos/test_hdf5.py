@@ -150,7 +150,7 @@ def test_minari_groups_are_read(tmp_path):
     assert (expert[0].seed, expert[1].seed) == (3, None)
     assert (expert[0].terminated, expert[0].truncated) == (False, True)
     assert expert.expert_return == 4
-    assert expert.provenance == Provenance(observation_keys={"observation": 2})
+    assert expert.provenance == Provenance()
 
 
 def test_float64_is_stored_as_float32(tmp_path):

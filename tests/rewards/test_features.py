@@ -77,7 +77,7 @@ def test_what_the_demonstrations_do_not_have_is_refused(options, message):
 
 def test_keys_need_a_file_that_names_them():
     nameless = Demonstrations((rollout(),), Provenance())
-    with pytest.raises(InputError, match="with dims instead"):
+    with pytest.raises(InputError, match=r"do not say what their 3 columns are called.*with dims instead"):
         StateFeatures(FeatureOptions(keys=("speed",))).fit(nameless)
 
 

@@ -1,0 +1,90 @@
+"""The folder of a run: what a kill leaves, what a finished run no longer needs, what TensorBoard shows."""
+
+from pathlib import Path
+
+import pytest
+from small_envs import LEDGE
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from ilfo._errors import InputError
+from ilfo.configs import TrainConfig, parse_train
+from ilfo.runs import Run, read_config, read_metrics
+from ilfo.train import train
+
+SHORT = ["--steps", "300", "--random-steps", "100", "--eval-every", "300", "--eval-episodes", "1", "--log-every", "50"]
+
+
+def configure(out: Path, *flags: str) -> TrainConfig:
+    given = ["--env", LEDGE, "--reward", "environment", "--out", str(out), *SHORT]
+    return parse_train([*given, "--td3.hidden-dim", "16", "--td3.batch-size", "16", "--threads", "1", *flags])[0]
+
+
+def killed_before_its_configuration_was_whole(folder: Path) -> Path:
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / ".lock").touch()
+    (folder / "git.diff").write_text("diff --git a/x b/x")
+    (folder / ".git.diff.abc").write_text("diff --")
+    (folder / ".config.json.abc").write_text('{"config": {"se')
+    return folder
+
+
+def test_what_a_kill_left_before_the_configuration_was_whole_is_cleaned(tmp_path):
+    folder = killed_before_its_configuration_was_whole(tmp_path / "run")
+    Run(folder, {"seed": 3}, None).close()
+    assert read_config(folder)["config"] == {"seed": 3}
+    left = {path.name for path in folder.iterdir()}
+    assert left - {"git.diff"} == {"checkpoints", ".lock", "config.json"}
+
+
+@pytest.mark.parametrize("name", ["thesis.txt", "summary.json", ".gitignore", "metrics.jsonl.bak"])
+def test_files_that_no_kill_leaves_are_not_taken_for_a_run(tmp_path, name):
+    folder = killed_before_its_configuration_was_whole(tmp_path / "run")
+    (folder / name).write_text("years of work")
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    with pytest.raises(InputError, match=rf"not the folder of a run.*holds {name}; choose an empty folder"):
+        Run(folder, {"seed": 3}, None)
+    assert {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
+def test_a_finished_run_drops_the_checkpoint_that_a_kill_left(tmp_path):
+    config = configure(tmp_path / "run")
+    summary = train(config)
+    checkpoints = tmp_path / "run" / "checkpoints"
+    (checkpoints / "step_0000000250.pt").write_bytes((checkpoints / "final.pt").read_bytes())
+    assert train(config) == summary
+    assert [path.name for path in checkpoints.iterdir()] == ["final.pt"]
+
+
+class _KilledError(Exception):
+    pass
+
+
+def test_tensorboard_shows_every_logged_step_once_after_a_resume(tmp_path, monkeypatch):
+    config = configure(tmp_path / "run", "--checkpoint-seconds", "0")
+    append, save = Run.append, Run.save
+
+    def die_at_the_last_row(self, row):
+        if row["step"] == 300:
+            raise _KilledError
+        append(self, row)
+
+    monkeypatch.setattr(Run, "append", die_at_the_last_row)
+    monkeypatch.setattr(Run, "save", lambda self, step, state: save(self, step, state) if step <= 120 else None)
+    with pytest.raises(_KilledError):
+        train(config)
+    monkeypatch.undo()
+    board = tmp_path / "run" / "tensorboard"
+    assert logged(board, "seconds") == [50, 100, 150, 200, 250]
+    # Event files are read in the order of the second that is in their names, and this one is to be the earlier.
+    for path in board.iterdir():
+        path.rename(path.with_name(path.name.replace("tfevents.", "tfevents.0", 1)))
+    train(config)
+    assert len(list(board.iterdir())) == 2
+    assert logged(board, "seconds") == [row["step"] for row in read_metrics(config.out)] == [*range(50, 301, 50)]
+    assert logged(board, "eval_return") == [300]
+
+
+def logged(board: Path, tag: str) -> list[int]:
+    events = EventAccumulator(str(board))
+    events.Reload()
+    return [event.step for event in events.Scalars(tag)]
