@@ -21,7 +21,7 @@ from ilfo.envs import make_env
 from ilfo.runs import read_config, read_metrics, read_summary
 from ilfo.training import load
 
-FRAMES, EVERY, FIRST = 6, 3, 300
+FRAMES, EVERY, FIRST = 6, 1, 300
 
 
 def film_strip(run: Path) -> np.ndarray:
@@ -38,7 +38,7 @@ def film_strip(run: Path) -> np.ndarray:
         observation, *_ = env.step(action)
     env.close()
     height = frames[0].shape[0]
-    return np.concatenate([frame[height // 4 : -height // 8] for frame in frames], axis=1)
+    return np.concatenate([frame[height // 4 : -height // 10] for frame in frames], axis=1)
 
 
 def draw(runs: list[Path], out: Path) -> None:

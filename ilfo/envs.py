@@ -100,9 +100,19 @@ def _make_as_registered(env_id: str, render: bool = False) -> gymnasium.Env[Any,
     _log_mujoco_warnings_once()
     wanted: dict[str, Any] = {"render_mode": "rgb_array"} if render else {}
     try:
-        return gymnasium.make(env_id, disable_env_checker=True, **wanted)
+        env = gymnasium.make(env_id, disable_env_checker=True, **wanted)
     except (gymnasium.error.Error, ModuleNotFoundError) as error:
         raise InputError(f"environment {env_id!r} cannot be made: {error}") from error
+    if render:
+        _follow(env)
+    return env
+
+
+def _follow(env: gymnasium.Env[Any, Any]) -> None:
+    """Films with the model's own tracking camera: Gymnasium 1.4 films with one that stands still."""
+    renderer = getattr(env.unwrapped, "mujoco_renderer", None)
+    if renderer is not None and renderer.camera_id == -1:
+        renderer.camera_id = mujoco.mj_name2id(renderer.model, mujoco.mjtObj.mjOBJ_CAMERA, "track")
 
 
 def describe(env_id: str) -> tuple[Provenance, np.ndarray, np.ndarray]:

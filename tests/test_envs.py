@@ -187,3 +187,9 @@ def test_describe_says_time_step_and_versions():
 def test_environments_that_cannot_be_used_are_refused(env_id, message):
     with pytest.raises(InputError, match=message):
         make_env(env_id)
+
+
+def test_the_camera_follows_a_robot_that_runs_away():
+    env = make_env("HalfCheetah-v5", render=True).unwrapped
+    assert env.model.camera(env.mujoco_renderer.camera_id).name == "track"
+    assert make_env("InvertedPendulum-v5", render=True).unwrapped.mujoco_renderer.camera_id == -1, "it has none"
