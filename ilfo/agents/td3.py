@@ -110,8 +110,8 @@ class TD3(Agent):
 
     Notes:
         The authors scale every noise by the largest action; here actions are in [-1, 1] and that factor is 1.
-        ``layer_norm`` is off by default, as in the paper. Imitation rewards are dense, and every action near the
-        expert earns about the same: normalised critics then extrapolate less and learn several times faster.
+        ``layer_norm`` is off by default, as in the paper; the preset ``imitation`` switches it on, with which
+        first runs on HalfCheetah learned from a demonstration several times faster.
     """
 
     Options = TD3Options
