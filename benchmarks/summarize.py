@@ -2,9 +2,10 @@
 
     python benchmarks/summarize.py runs/hopper-* --at 50000 100000
 
-Runs belong together where everything in their ``config.json`` is the same but the seed and the folder; the
-demonstration is told by its hash. The score of a run is 0 for the random policy and 1 for the demonstration. What is
-not measured yet is a dash, and an aggregate over fewer runs than the row has says over how many.
+The folder of several seeds that were trained side by side stands for the runs in it. Runs belong together where
+everything in their ``config.json`` is the same but the seed and the folder; the demonstration is told by its hash.
+The score of a run is 0 for the random policy and 1 for the demonstration. What is not measured yet is a dash, and an
+aggregate over fewer runs than the row has says over how many.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ import numpy as np
 import tyro
 
 from ilfo._errors import InputError
+from ilfo.run_group import seed_runs
 from ilfo.runs import read_config, read_metrics, read_summary
-from ilfo.statistics import bootstrap_interval, interquartile_mean
+from ilfo.statistics import bootstrap_interval, interquartile_mean, normalized_score
 
 NOTHING = "–"
 SHOWN = ("env", "reward", "agent", "protocol", "demo_sha256")
-LEFT_OUT = ("seed", "out", "demo")
+LEFT_OUT = ("seed", "seeds", "out", "demo")
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,17 @@ class One:
     def score_at(self, step: int) -> float | None:
         """That return with the random policy at 0 and the demonstration at 1."""
         found, low, high = self.return_at(step), self.summary.get("random_return"), self.summary.get("expert_return")
-        return None if found is None or low is None or high is None else (found - low) / (high - low)
+        return None if found is None else normalized_score(found, low, high)
 
     def ratio_at(self, step: int) -> float | None:
         """That return over the demonstration's."""
         found, expert = self.return_at(step), self.summary.get("expert_return")
         return found / expert if found is not None and expert else None
+
+
+def read(folders: Sequence[Path]) -> list[One]:
+    """The runs of folders; one that is around the runs of several seeds gives all of these."""
+    return [One.read(run) for folder in folders for run in (seed_runs(folder).values() or [folder])]
 
 
 def is_eval(row: Mapping[str, Any]) -> bool:
@@ -139,12 +146,12 @@ def main(runs: tuple[Path, ...], /, at: tuple[int, ...] = ()) -> None:
     """Print one Markdown table of many runs.
 
     Args:
-        runs: Folders of runs, finished or under way.
+        runs: Folders of runs or of several seeds, finished or under way.
         at: Steps at which an evaluation is looked up; by default the last step of each run.
     """
     if not runs:
         raise InputError("no runs were given; expected their folders")
-    print(table(grouped([One.read(folder) for folder in runs]), at))
+    print(table(grouped(read(runs)), at))
 
 
 if __name__ == "__main__":

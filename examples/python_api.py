@@ -2,7 +2,7 @@
 
 from ilfo import demos
 from ilfo.configs import config_from_dict
-from ilfo.envs import random_policy, rollout
+from ilfo.environments import random_policy, rollout
 from ilfo.evaluate import evaluate
 from ilfo.plan import shuffled
 from ilfo.rewards import Episodes, OptimalTransport

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,29 +12,55 @@ __all__ = ["Averages"]
 
 
 class Averages:
-    """Sums metrics between two log points without a synchronisation; reading them empties it."""
+    """Sums metrics between two log points without a synchronisation; reading them empties it.
 
-    def __init__(self) -> None:
+    Args:
+        members: How many seeds are measured side by side, ``S``.
+    """
+
+    def __init__(self, members: int = 1) -> None:
+        self._members = members
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
+        self._own: list[dict[str, tuple[float, int]]] = [{} for _ in range(members)]
 
     def add(self, metrics: Mapping[str, Tensor | float]) -> None:
-        """Adds one value of each metric."""
+        """Adds a value of each metric for every seed, ``(S,)``; a scalar where there is one seed."""
         for name, value in metrics.items():
-            tensor = torch.as_tensor(value, dtype=torch.float32)
-            self._sums[name] = self._sums[name] + tensor if name in self._sums else tensor
+            value = torch.as_tensor(value).reshape(self._members)
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
             self._counts[name] = self._counts.get(name, 0) + 1
 
-    def read(self) -> dict[str, float]:
-        """Means since the last reading, by name."""
-        means = {name: float(total) / self._counts[name] for name, total in self._sums.items()}
-        self._sums, self._counts = {}, {}
+    def add_own(self, member: int, metrics: Mapping[str, float]) -> None:
+        """Adds a value of each metric for one seed, such as those of an episode that ended."""
+        for name, value in metrics.items():
+            total, count = self._own[member].get(name, (0.0, 0))
+            self._own[member][name] = total + value, count + 1
+
+    def read(self) -> list[dict[str, float]]:
+        """Of each seed, the means since the last reading by name."""
+        totals = {name: total.tolist() for name, total in self._sums.items()}
+        means = [
+            {name: total[member] / self._counts[name] for name, total in totals.items()}
+            | {name: total / count for name, (total, count) in own.items()}
+            for member, own in enumerate(self._own)
+        ]
+        self._sums, self._counts, self._own = {}, {}, [{} for _ in range(self._members)]
         return means
 
-    def state_dict(self) -> dict[str, Any]:
-        """The sums under way."""
-        return {"sums": dict(self._sums), "counts": dict(self._counts)}
+    def state_dicts(self) -> list[dict[str, Any]]:
+        """The sums under way, of each seed."""
+        return [
+            {
+                "sums": {name: total[member].clone() for name, total in self._sums.items()},
+                "counts": dict(self._counts),
+                "own": {name: list(pair) for name, pair in own.items()},
+            }
+            for member, own in enumerate(self._own)
+        ]
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores what :meth:`state_dict` returned."""
-        self._sums, self._counts = dict(state["sums"]), dict(state["counts"])
+    def load_state_dicts(self, states: Sequence[Mapping[str, Any]], device: torch.device | str = "cpu") -> None:
+        """Restores what :meth:`state_dicts` returned, with the sums on the device that more will come from."""
+        self._counts = dict(states[0]["counts"])
+        self._sums = {name: torch.stack([state["sums"][name] for state in states]).to(device) for name in self._counts}
+        self._own = [{name: (total, count) for name, (total, count) in state["own"].items()} for state in states]

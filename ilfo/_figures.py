@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ilfo.rewards import Explanation
+from ilfo.statistics import bootstrap_interval, interquartile_mean
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["learning_curve", "plans", "reward_traces", "training_curves"]
+__all__ = ["learning_curve", "learning_curves", "plans", "reward_traces", "training_curves"]
 
 _POLICY, _WORST, _EXPERT, _RANDOM, _QUIET = "#2364aa", "#d1603d", "#2e7d32", "#7a7a7a", "#5b7083"
 _PLAN_PIXELS = 320
+_RESAMPLES = 500
+"""Of the bootstrap at every evaluation: a band's edges are drawn less finely than a table prints them."""
 
 Row = Mapping[str, Any]
 
@@ -39,6 +42,40 @@ def learning_curve(rows: Sequence[Row], expert_return: float | None, random_retu
     ranges = [row.get("eval_returns") or [row["eval_return"]] for row in evaluated]
     axis.fill_between(steps, [min(r) for r in ranges], [max(r) for r in ranges], color=_POLICY, alpha=0.18, linewidth=0)
     axis.plot(steps, mean, color=_POLICY, marker="o", markersize=4, linewidth=1.8)
+    return _finish_learning(figure, axis, expert_return, random_return)
+
+
+def learning_curves(
+    runs: Mapping[int, Sequence[Row]], expert_return: float | None, random_return: float | None
+) -> bytes:
+    """Evaluation return of several seeds: a thin line each, their interquartile mean in bold with its interval.
+
+    Args:
+        runs: Seed to rows of ``metrics.jsonl``; those without an evaluation are passed over.
+        expert_return: The upper line, where known.
+        random_return: The lower line, where known.
+    """
+    figure, grid = _canvas(1, 1, 9.0, 4.2)
+    axis = grid[0]
+    measured: dict[int, list[float]] = {}
+    for rows in runs.values():
+        curve = {row["step"]: row["eval_return"] for row in rows if row.get("eval_return") is not None}
+        axis.plot(list(curve), list(curve.values()), color=_QUIET, linewidth=0.9, alpha=0.6)
+        for step, value in curve.items():
+            measured.setdefault(step, []).append(value)
+    # A run that is read while it is written may be a row ahead of the others.
+    steps = sorted(step for step, values in measured.items() if len(values) == len(runs))
+    means = [interquartile_mean(measured[step]) for step in steps]
+    ends = [bootstrap_interval(measured[step], interquartile_mean, resamples=_RESAMPLES) for step in steps]
+    if len(runs) > 1 and steps:
+        lows, highs = zip(*ends, strict=True)
+        axis.fill_between(steps, lows, highs, color=_POLICY, alpha=0.18, linewidth=0)
+    axis.plot(steps, means, color=_POLICY, marker="o", markersize=4, linewidth=2.4)
+    return _finish_learning(figure, axis, expert_return, random_return)
+
+
+def _finish_learning(figure: Figure, axis: Axes, expert_return: float | None, random_return: float | None) -> bytes:
+    """The expert's and a random policy's lines, the axes, and the picture."""
     lines = ((expert_return, "expert", _EXPERT, 4), (random_return, "random policy", _RANDOM, -12))
     for value, name, colour, offset in lines:
         if value is not None:
@@ -61,19 +98,27 @@ def learning_curve(rows: Sequence[Row], expert_return: float | None, random_retu
     return _png(figure)
 
 
-def training_curves(rows: Sequence[Row]) -> bytes | None:
-    """Every other number of the metrics against steps, one small panel each; None where there is none."""
+def training_curves(*runs: Sequence[Row]) -> bytes | None:
+    """Every other number of the metrics against steps, one small panel each; None where there is none.
+
+    Args:
+        runs: The rows of one run, or of several that are drawn over each other.
+    """
     skipped = {"step", "seconds", "eval_return", "eval_ratio"}
-    names = sorted({name for row in rows for name, value in row.items() if isinstance(value, float)} - skipped)
+    numbers = {name for rows in runs for row in rows for name, value in row.items() if isinstance(value, float)}
+    names = sorted(numbers - skipped)
     names.sort(key=lambda name: (name.endswith("loss"), not name.startswith("imitation")))
     if not names:
         return None
     columns = min(len(names), 4)
     figure, axes = _canvas(math.ceil(len(names) / columns), columns, 9.0, 1.75 * math.ceil(len(names) / columns))
     for axis, name in zip(axes, names, strict=False):
-        points = [(row["step"], row[name]) for row in rows if isinstance(row.get(name), float)]
-        steps, values = zip(*points, strict=True)
-        axis.plot(steps, values, color=_QUIET, linewidth=1.2, marker="." if len(points) < 30 else "")
+        for rows in runs:
+            points = [(row["step"], row[name]) for row in rows if isinstance(row.get(name), float)]
+            steps, values = zip(*points, strict=True) if points else ((), ())
+            width, opacity = (1.2, 1.0) if len(runs) == 1 else (0.8, 0.6)
+            marker = "." if len(points) < 30 and len(runs) == 1 else ""
+            axis.plot(steps, values, color=_QUIET, linewidth=width, alpha=opacity, marker=marker)
         axis.set_title(name.replace("_", " "), fontsize=9)
         axis.set_xlim(left=0)
         axis.locator_params(axis="both", nbins=4)

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import Any
 
-__all__ = ["page", "picture", "section", "table", "tiles", "video"]
+from ilfo._atomic import atomic_path
+
+__all__ = ["Link", "duration", "grid", "page", "picture", "section", "table", "tiles", "versions", "video", "write"]
+
+_BESIDE = ("learning.png", "training.png", "rewards.png", "plan.png", "best.webm")
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1d252c; --quiet: #5d6b78; --paper: #f6f7f9; --card: #fff; --line: #e0e5ea;
@@ -32,9 +38,22 @@ table { border-collapse: collapse; font-size: .9rem; width: 100%; }
 td { border-bottom: 1px solid var(--line); padding: .28rem .8rem .28rem 0; vertical-align: top;
   overflow-wrap: anywhere; }
 td:first-child { color: var(--quiet); white-space: nowrap; width: 1%; padding-right: 2rem; }
+table.grid td, table.grid th { text-align: right; white-space: nowrap; width: auto; color: var(--ink);
+  font-variant-numeric: tabular-nums; padding: .28rem 0 .28rem 1.2rem; }
+table.grid th { color: var(--quiet); font-weight: 500; border-bottom: 2px solid var(--line); }
+table.grid :is(td, th):first-child { text-align: left; padding-left: 0; }
+a { color: var(--accent); }
 details { margin-top: 2.5rem; } summary { cursor: pointer; font-size: 1.15rem; font-weight: 600; }
 details table { margin-top: .6rem; }
 """
+
+
+@dataclass(frozen=True)
+class Link:
+    """Words of a cell that lead to a file, by its path from the page's folder."""
+
+    words: str
+    path: str
 
 
 def page(title: str, subtitle: str, body: Sequence[str]) -> str:
@@ -78,6 +97,19 @@ def table(values: Mapping[str, Any], heading: str | None = None) -> str:
     return whole if heading is None else f"<details><summary>{escape(heading)}</summary>{whole}</details>"
 
 
+def grid(head: Sequence[str], rows: Sequence[Sequence[str | Link]]) -> str:
+    """Columns of cells below their names."""
+    names = "".join(f"<th>{escape(name)}</th>" for name in head)
+    lines = "".join(f"<tr>{''.join(f'<td>{_cell(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    return f'<div class="scroll"><table class="grid"><tr>{names}</tr>{lines}</table></div>'
+
+
+def _cell(cell: str | Link) -> str:
+    if isinstance(cell, Link):
+        return f'<a href="{escape(cell.path)}">{escape(cell.words)}</a>'
+    return escape(cell)
+
+
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
         if isinstance(value, Mapping):
@@ -94,6 +126,33 @@ def _text(value: Any) -> str:
     if isinstance(value, int) and abs(value) >= 10_000:
         return f"{value:,}"
     return str(value)
+
+
+def versions(config: Mapping[str, Any]) -> str:
+    """What ``config.json`` says of the code and the machine, folded away."""
+    return table({"git commit": config["git_commit"]} | config["versions"] | config["machine"], "Versions")
+
+
+def duration(seconds: float) -> str:
+    """Minutes and seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def write(folder: Path, whole: str, files: dict[str, bytes]) -> Path:
+    """Writes the page as ``index.html``, and beside it the files that it holds; those of an older page go.
+
+    Returns:
+        The page.
+    """
+    folder.mkdir(exist_ok=True)
+    for name in _BESIDE:
+        if name not in files:
+            (folder / name).unlink(missing_ok=True)
+    for name, content in (files | {"index.html": whole.encode()}).items():
+        with atomic_path(folder / name) as temporary:
+            temporary.write_bytes(content)
+    return folder / "index.html"
 
 
 def _base64(content: bytes) -> str:

@@ -9,8 +9,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.table import Table
 
-from ilfo.configs import TrainConfig
+from ilfo.configs import TrainConfig, several_seeds
 from ilfo.plan import print_plan
 from ilfo.report import write_report
 from ilfo.training import Training
@@ -27,6 +28,7 @@ class Progress:
     def __init__(self, config: TrainConfig, console: Console | None = None) -> None:
         self._config = config
         self._console = console or Console()
+        self._seeds = len(several_seeds(config.seeds))
         self._shown: dict[str, float] = {}
         self._bar = Bar(
             TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
@@ -81,7 +83,8 @@ class Progress:
             ("eval_return", "evaluation {:.1f}"),
             ("eval_ratio", "ratio {:.2f}"),
         )
-        return "  ".join(text.format(self._shown[name]) for name, text in labels if name in self._shown)
+        numbers = "  ".join(text.format(self._shown[name]) for name, text in labels if name in self._shown)
+        return f"mean of {self._seeds} seeds: {numbers}" if numbers and self._seeds else numbers
 
     def already_finished(self) -> None:
         """Says that the run in the folder is at its end."""
@@ -98,6 +101,9 @@ class Progress:
 def conclude(config: TrainConfig, summary: dict[str, Any]) -> None:
     """The result: expert's return, policy's return, ratio."""
     console = Console(highlight=False, soft_wrap=True)
+    if "each" in summary:
+        _conclude_seeds(summary, console)
+        return
     expert, ratio, success = summary["expert_return"], summary["ratio"], summary["success"]
     console.print(f"expert's return   {'unknown' if expert is None else f'{expert:,.1f}'}")
     policy, random = summary["policy_return"], summary["random_return"]
@@ -105,6 +111,28 @@ def conclude(config: TrainConfig, summary: dict[str, Any]) -> None:
     console.print(f"ratio             {'unknown' if ratio is None else f'{ratio:.3f}'}")
     if success is not None:
         console.print(f"success           {success:.0%}")
+
+
+def _conclude_seeds(summary: dict[str, Any], console: Console) -> None:
+    table = Table("seed", "policy's return", "random policy", "ratio to the expert", "success")
+    for each in summary["each"]:
+        table.add_row(
+            str(each["seed"]),
+            f"{each['policy_return']:,.1f}",
+            f"{each['random_return']:,.1f}",
+            "unknown" if each["ratio"] is None else f"{each['ratio']:.3f}",
+            "–" if each["success"] is None else f"{each['success']:.0%}",
+        )
+    console.print(table)
+    expert, iqm = summary["expert_return"], summary["score_iqm"]
+    console.print(f"expert's return   {'unknown' if expert is None else f'{expert:,.1f}'}")
+    console.print(f"policy's return   {summary['policy_return']:,.1f}, the mean over {len(summary['seeds'])} seeds")
+    if iqm is not None:
+        low, high = summary["score_interval"]
+        console.print(
+            f"score             {iqm:.3f} (95 % interval {low:.3f} to {high:.3f}): interquartile mean over seeds, 0 a "
+            "random policy, 1 the expert"
+        )
 
 
 def report(config: TrainConfig) -> None:

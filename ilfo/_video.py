@@ -59,7 +59,7 @@ def write_video(
 
     Args:
         path: ``.webm`` or ``.mp4``; written whole or not at all.
-        trajectory: An episode with its seed and actions, as :func:`ilfo.envs.rollout` returns it.
+        trajectory: An episode with its seed and actions, as :func:`ilfo.environments.rollout` returns it.
         env_id: The environment it was played in.
         protocol: The protocol it was played under.
         progress: Called with the steps done and the steps in all.
@@ -103,7 +103,10 @@ def _frames(
     # PyTorch's compiler brings an LLVM, and so do Mesa's drivers: a process dies where the drivers' comes first.
     with suppress(ImportError):
         importlib.import_module("triton")
-    env = make_env(env_id, protocol, render=True)
+    try:
+        env = make_env(env_id, protocol, render=True)
+    except TypeError as error:
+        raise RenderError(f"{env_id} cannot be drawn: its constructor does not take render_mode ({error})") from error
     try:
         _lighten(env)
         speed = float(env.metadata.get("render_fps") or _DEFAULT_FPS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import re
 import tomllib
 import types
 import typing
@@ -21,7 +22,7 @@ from ilfo.plugins import option_group, resolve
 from ilfo.rewards import BUILT_IN as REWARDS
 from ilfo.rewards import FeatureOptions, RewardGenerator
 
-__all__ = ["TrainConfig", "config_from_dict", "parse_train", "presets"]
+__all__ = ["TrainConfig", "config_from_dict", "parse_train", "presets", "several_seeds"]
 
 
 @dataclass(frozen=True)
@@ -42,18 +43,26 @@ class TrainConfig:
     """Environment steps in all, over all copies."""
     seed: int = 0
     """Seed of everything random: weights, exploration, episodes, sampling."""
+    seeds: str = ""
+    """Seeds to train side by side as one computation, like '0-9' or '0,3,7', in place of --seed. Each gets a folder
+    'seed_N' in --out and is what it would be alone, once each has an episode by the end of the random steps."""
     protocol: Protocol = "standard"
     """How episodes end: as the environment says, or only at the time limit (falls then count 0 in the evaluation)."""
     absorbing: bool = True
     """Give a terminated episode the value of staying in an absorbing state for ever, so that neither dying nor
     living pays by itself. Only under 'standard'."""
     num_envs: int = 1
-    """Copies of the environment that step together."""
+    """Copies of the environment that step together (for each seed); each step brings as many updates as copies."""
+    env_workers: int = 0
+    """Processes that step the environments while the agent learns; 0 steps them in between. Results are the same."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where the agent and its replay live."""
     threads: int = 1
     """Processor threads of the learner; another number changes results in the last bits. Two on an idle machine are
     1.3 times as fast as one, and many times slower where other processes want the same cores."""
+    compile: bool = False
+    """Compile the agent's updates with torch.compile, and replay them as CUDA graphs. Made for GPUs: on the CPU the
+    plain path is faster. Takes up to a minute at the start, and changes results in the last bits."""
     random_steps: int = 5_000
     """Steps of uniformly random actions at the start, before any learning. TD3's authors take 25,000."""
     replay_size: int = 1_000_000
@@ -74,6 +83,24 @@ class TrainConfig:
     """What the reward looks at."""
     policy_features: FeatureOptions = field(default_factory=lambda: FeatureOptions(std_floor=0.1))
     """What the policy looks at, standardised by the expert's states like the reward's features."""
+
+
+def several_seeds(spelled_out: str) -> tuple[int, ...]:
+    """The seeds of ``--seeds``: ``(0, 1, 2, 7)`` for ``0-2,7``, and none for nothing, where ``--seed`` alone counts.
+
+    Raises:
+        InputError: It is not a list of numbers and ranges, or names a seed twice.
+    """
+    found: list[int] = []
+    for part in spelled_out.split(",") if spelled_out else ():
+        spelled = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        if spelled is None:
+            raise InputError(f"--seeds is {spelled_out!r}; expected numbers and ranges, like 0-9 or 0,3,7")
+        first, last = int(spelled[1]), int(spelled[2] or spelled[1])
+        found += range(first, last + 1)
+        if last < first or len(set(found)) != len(found):
+            raise InputError(f"--seeds is {spelled_out!r}; each seed may stand there once, and ranges go upwards")
+    return tuple(found)
 
 
 def presets() -> dict[str, Path]:
@@ -238,9 +265,11 @@ def _check(config: TrainConfig) -> None:
     for name in ("steps", "num_envs", "threads", "replay_size", "eval_every", "eval_episodes", "log_every"):
         if getattr(config, name) < 1:
             raise InputError(f"--{name.replace('_', '-')} is {getattr(config, name)}; expected at least 1")
-    for name in ("seed", "random_steps", "checkpoint_seconds"):
+    for name in ("seed", "env_workers", "random_steps", "checkpoint_seconds"):
         if getattr(config, name) < 0:
             raise InputError(f"--{name.replace('_', '-')} is {getattr(config, name)}; it cannot be negative")
+    if several_seeds(config.seeds) and config.seed != TrainConfig.seed:
+        raise InputError(f"--seed is {config.seed} and --seeds {config.seeds!r}: give one of them")
     if config.random_steps >= config.steps:
         raise InputError(
             f"--random-steps is {config.random_steps} and --steps {config.steps}: nothing would be learned; "

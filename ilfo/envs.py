@@ -1,12 +1,10 @@
-"""Environments: made by one protocol, stepped in lockstep, every episode seeded so that it can be lived again."""
+"""One environment: made by one protocol, and described."""
 
 from __future__ import annotations
 
 import functools
 import importlib.metadata
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Literal, SupportsFloat
 
 import gymnasium
@@ -14,15 +12,12 @@ import mujoco
 import numpy as np
 
 from ilfo._errors import InputError
-from ilfo.demos import Provenance, Trajectory
+from ilfo.demos import Provenance
 
-__all__ = ["Environments", "FixedHorizon", "Protocol", "Steps", "describe", "make_env", "random_policy", "rollout"]
+__all__ = ["FixedHorizon", "Protocol", "describe", "make_env"]
 
 Protocol = Literal["standard", "fixed-horizon"]
 """``standard``: episodes end as the environment's authors wrote it. ``fixed-horizon``: they never end early."""
-
-Policy = Callable[[np.ndarray], np.ndarray]
-"""Observations ``(N, D)`` to actions ``(N, A)`` in [-1, 1]."""
 
 
 class FixedHorizon(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -136,212 +131,3 @@ def describe(env_id: str) -> tuple[Provenance, np.ndarray, np.ndarray]:
         return provenance, flat.low, flat.high
     finally:
         env.close()
-
-
-@dataclass
-class _Episode:
-    """An episode under way: what has been seen and done since its reset."""
-
-    seed: int
-    observations: list[np.ndarray]
-    actions: list[np.ndarray] = field(default_factory=list)
-    env_rewards: list[float] = field(default_factory=list)
-    success: bool | None = None
-
-    def finish(self, terminated: bool) -> Trajectory:
-        return Trajectory(
-            observations=np.stack(self.observations),
-            actions=np.stack(self.actions),
-            env_rewards=np.asarray(self.env_rewards, np.float32),
-            terminated=terminated,
-            truncated=not terminated,
-            success=self.success,
-            seed=self.seed,
-        )
-
-
-@dataclass(frozen=True)
-class Steps:
-    """One step of every environment.
-
-    Attributes:
-        observations: ``(N, D)`` float32, before the step.
-        actions: ``(N, A)`` float32 in [-1, 1].
-        env_rewards: ``(N,)`` float32.
-        next_observations: ``(N, D)`` float32, after it: of an ended episode the final one, never the next reset's.
-        terminated: ``(N,)`` bool; a time limit is not a termination.
-        finished: The episodes that this step ended, in the order of the environments.
-    """
-
-    observations: np.ndarray
-    actions: np.ndarray
-    env_rewards: np.ndarray
-    next_observations: np.ndarray
-    terminated: np.ndarray
-    finished: tuple[Trajectory, ...]
-
-
-class Environments:
-    """``N`` copies of an environment in lockstep. An ended episode is followed at once by a fresh one.
-
-    The seed of each episode depends on the run's seed, the copy and the episode's number alone, so that a state can
-    be saved as numbers and actions and restored by living the unfinished episodes again, in any environment that is
-    deterministic given its seed.
-
-    Args:
-        env_id: Gymnasium id.
-        num_envs: Number of copies ``N``.
-        protocol: How episodes end.
-        seed: Seed that all episodes' seeds come from.
-    """
-
-    def __init__(self, env_id: str, num_envs: int = 1, protocol: Protocol = "standard", seed: int = 0) -> None:
-        self.env_id, self.protocol, self.seed = env_id, protocol, seed
-        self._envs = [make_env(env_id, protocol) for _ in range(num_envs)]
-        self._numbers = [0] * num_envs
-        self._episodes = [self._reset(index) for index in range(num_envs)]
-
-    def __len__(self) -> int:
-        return len(self._envs)
-
-    @property
-    def observation_dim(self) -> int:
-        """Width ``D``."""
-        return int(self._envs[0].observation_space.shape[0])  # type: ignore[index]
-
-    @property
-    def action_dim(self) -> int:
-        """Width ``A``."""
-        return int(self._envs[0].action_space.shape[0])  # type: ignore[index]
-
-    @property
-    def horizon(self) -> int | None:
-        """The time limit in steps, or None."""
-        spec = self._envs[0].spec
-        return None if spec is None else spec.max_episode_steps
-
-    @property
-    def observations(self) -> np.ndarray:
-        """The current observations, ``(N, D)`` float32."""
-        return np.stack([episode.observations[-1] for episode in self._episodes])
-
-    def _reset(self, index: int) -> _Episode:
-        sequence = np.random.SeedSequence(self.seed, spawn_key=(index, self._numbers[index]))
-        seed = int(sequence.generate_state(1)[0])
-        observation, _ = self._envs[index].reset(seed=seed)
-        return _Episode(seed, [np.array(observation, np.float32)])
-
-    def _step_one(self, index: int, action: np.ndarray) -> tuple[bool, bool]:
-        observation, reward, terminated, truncated, info = self._envs[index].step(action)
-        episode = self._episodes[index]
-        if not (np.isfinite(observation).all() and np.isfinite(float(reward))):
-            raise InputError(
-                f"{self.env_id} returned a NaN or an infinity at step {len(episode.actions)} of the episode with seed "
-                f"{episode.seed} (environment {index}): the simulation is unstable under these actions"
-            )
-        # Copies: an environment may hand out the buffer that it goes on writing to.
-        episode.observations.append(np.array(observation, np.float32))
-        episode.actions.append(np.array(action, np.float32))
-        episode.env_rewards.append(float(reward))
-        success = info.get("success", info.get("is_success"))
-        if success is not None:
-            episode.success = bool(success) or bool(episode.success)
-        return bool(terminated), bool(truncated)
-
-    def step(self, actions: np.ndarray) -> Steps:
-        """Steps every copy; ended episodes are collected and reset.
-
-        Args:
-            actions: ``(N, A)`` in [-1, 1].
-
-        Raises:
-            InputError: The simulation diverged: an observation or a reward is not finite.
-        """
-        actions = np.asarray(actions, np.float32)
-        before = self.observations
-        flags = [self._step_one(index, action) for index, action in enumerate(actions)]
-        after = self.observations
-        env_rewards = np.array([episode.env_rewards[-1] for episode in self._episodes], np.float32)
-        finished = []
-        for index, (terminated, truncated) in enumerate(flags):
-            if terminated or truncated:
-                finished.append(self._episodes[index].finish(terminated))
-                self._numbers[index] += 1
-                self._episodes[index] = self._reset(index)
-        terminations = np.array([terminated for terminated, _ in flags])
-        return Steps(before, actions, env_rewards, after, terminations, tuple(finished))
-
-    def close(self) -> None:
-        """Frees the simulators."""
-        for env in self._envs:
-            env.close()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Episode numbers, and the actions of the episodes under way."""
-        width = self.action_dim
-        return {
-            "numbers": list(self._numbers),
-            "actions": [np.asarray(e.actions, np.float32).reshape(-1, width).tolist() for e in self._episodes],
-            "observations": self.observations.tolist(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Lives the unfinished episodes again, up to where they were.
-
-        Raises:
-            InputError: The environment does not come back to the same observations: it is not deterministic.
-        """
-        self._numbers = list(state["numbers"])
-        self._episodes = [self._reset(index) for index in range(len(self._envs))]
-        for index, actions in enumerate(state["actions"]):
-            for action in actions:
-                self._step_one(index, np.asarray(action, np.float32))
-        if not np.array_equal(self.observations, np.asarray(state["observations"], np.float32)):
-            raise InputError(
-                f"{self.env_id} did not return to the observations of the checkpoint when its actions were repeated: "
-                "it is not deterministic given its seed, or its version has changed, and the run cannot go on exactly"
-            )
-
-
-def rollout(
-    policy: Policy,
-    env_id: str,
-    episodes: int,
-    *,
-    protocol: Protocol = "standard",
-    seed: int = 0,
-    num_envs: int = 10,
-) -> list[Trajectory]:
-    """Plays whole episodes with a policy.
-
-    Copy ``i`` plays episodes ``i, i + N, ...``; which episodes are played, and how they start, depends on the seed
-    alone.
-
-    Args:
-        policy: Observations ``(N, D)`` to actions ``(N, A)`` in [-1, 1].
-        env_id: Gymnasium id.
-        episodes: How many.
-        protocol: How they end.
-        seed: Seed of their initial states.
-        num_envs: Copies that step together, ``N``.
-    """
-    count = min(num_envs, episodes)
-    environments = Environments(env_id, count, protocol, seed)
-    quota = [len(range(index, episodes, count)) for index in range(count)]
-    played: list[list[Trajectory]] = [[] for _ in range(count)]
-    try:
-        while any(len(done) < wanted for done, wanted in zip(played, quota, strict=True)):
-            numbers = list(environments._numbers)
-            steps = environments.step(policy(environments.observations))
-            ended = [index for index in range(count) if environments._numbers[index] != numbers[index]]
-            for index, trajectory in zip(ended, steps.finished, strict=True):
-                played[index].append(trajectory)
-    finally:
-        environments.close()
-    return [played[index % count][index // count] for index in range(episodes)]
-
-
-def random_policy(action_dim: int, seed: int) -> Policy:
-    """Uniform actions in [-1, 1], from a stream of their own."""
-    generator = np.random.default_rng(seed)
-    return lambda observations: generator.uniform(-1, 1, (len(observations), action_dim)).astype(np.float32)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,14 +15,15 @@ from ilfo._errors import InputError
 from ilfo._video import check_video_path, write_video
 from ilfo.demos import Trajectory
 from ilfo.envs import Protocol
+from ilfo.run_group import seed_runs
 from ilfo.runs import read_summary
-from ilfo.statistics import bootstrap_interval, wilson_interval
+from ilfo.statistics import bootstrap_interval, interquartile_mean, normalized_score, wilson_interval
 from ilfo.training import Training, load
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Evaluation", "evaluate", "fresh_seed", "main", "play"]
+__all__ = ["Evaluation", "SeedsEvaluation", "evaluate", "evaluate_seeds", "fresh_seed", "main", "play"]
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,7 @@ class Evaluation:
     @property
     def return_text(self) -> str:
         """Mean and interval in words."""
-        if self.return_interval is None:
-            return f"{self.return_mean:,.1f}"
-        low, high = self.return_interval
-        return f"{self.return_mean:,.1f}, 95 % interval {low:,.1f} to {high:,.1f} (bootstrap)"
+        return _interval_text(self.return_mean, self.return_interval)
 
     @property
     def length_mean(self) -> float:
@@ -80,6 +79,11 @@ class Evaluation:
         return (
             self.return_mean / self.expert_return if self.expert_return is not None and self.expert_return > 0 else None
         )
+
+    @property
+    def score(self) -> float | None:
+        """The mean return, 0 being a random policy's and 1 the expert's; None where these are unknown."""
+        return normalized_score(self.return_mean, self.random_return, self.expert_return)
 
     @property
     def successes(self) -> tuple[int, int] | None:
@@ -98,6 +102,43 @@ class Evaluation:
         return sorted(range(len(worth)), key=worth.__getitem__, reverse=True)
 
 
+@dataclass(frozen=True)
+class SeedsEvaluation:
+    """What the policies of several seeds did, each on episodes of its own.
+
+    Attributes:
+        each: Seed of the training to what its policy did.
+    """
+
+    each: Mapping[int, Evaluation]
+
+    @property
+    def return_mean(self) -> float:
+        """Mean over the seeds of their mean returns."""
+        return float(np.mean([found.return_mean for found in self.each.values()]))
+
+    @property
+    def return_interval(self) -> tuple[float, float] | None:
+        """Its 95 % bootstrap interval over the seeds; None for a single one."""
+        means = [found.return_mean for found in self.each.values()]
+        return bootstrap_interval(means) if len(means) > 1 else None
+
+    @property
+    def scores(self) -> list[float] | None:
+        """Of each seed; None unless all of them are known."""
+        known = [found.score for found in self.each.values() if found.score is not None]
+        return known if len(known) == len(self.each) else None
+
+    @property
+    def best(self) -> int:
+        """The seed whose policy succeeds most often, and then has the highest return."""
+        worth = {}
+        for seed, found in self.each.items():
+            count, played = found.successes or (0, 1)
+            worth[seed] = count / played, found.return_mean
+        return max(worth, key=worth.__getitem__)
+
+
 def evaluate(run: str | os.PathLike[str], episodes: int = 10, *, seed: int | None = None) -> Evaluation:
     """Plays fresh episodes with the policy of a run, under the run's protocol.
 
@@ -108,11 +149,42 @@ def evaluate(run: str | os.PathLike[str], episodes: int = 10, *, seed: int | Non
             the evaluations during training.
 
     Raises:
-        InputError: Not a run, a run without a checkpoint, no episodes, or a negative seed.
+        InputError: Not a run, a run without a checkpoint, the runs of several seeds (see :func:`evaluate_seeds`), no
+            episodes, or a negative seed.
     """
     check_episodes(episodes)
     check_seed(seed)
-    return play(load(run), run, episodes, seed)
+    with closing(load(run)) as training:
+        return play(training, run, episodes, seed)
+
+
+def evaluate_seeds(
+    run: str | os.PathLike[str],
+    episodes: int = 10,
+    *,
+    seed: int | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> SeedsEvaluation:
+    """:func:`evaluate` for each of the seeds that were trained side by side.
+
+    Args:
+        run: The folder around their runs.
+        episodes: How many for each seed.
+        seed: Seed of the initial states, then the same for all; by default each plays its own.
+        progress: Called with what is being done.
+
+    Raises:
+        InputError: As :func:`evaluate` does; or the folder is the run of one seed.
+    """
+    found = {}
+    runs = seed_runs(run)
+    if not runs:
+        raise InputError(f"{run} is the run of one seed; expected the folder of several")
+    for number, (trained, folder) in enumerate(runs.items(), start=1):
+        if progress is not None:
+            progress(f"playing {episodes} episodes with seed {trained}, {number} of {len(runs)}")
+        found[trained] = evaluate(folder, episodes, seed=seed)
+    return SeedsEvaluation(found)
 
 
 def play(training: Training, run: str | os.PathLike[str], episodes: int, seed: int | None = None) -> Evaluation:
@@ -156,13 +228,13 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _command(run: Path, /, *, episodes: int = 10, seed: int | None = None, video: Path | None = None) -> None:
-    """Play a trained policy: return, success, ratio to the expert.
+    """Play a trained policy, or those of several seeds: return, success, ratio to the expert.
 
     Args:
-        run: Folder of a run, finished or under way.
-        episodes: Episodes to play, without exploration noise, under the run's protocol.
+        run: Folder of a run or of several seeds, finished or under way.
+        episodes: Episodes to play (of each seed), without exploration noise, under the run's protocol.
         seed: Seed of their initial states; by default one that the evaluations in training do not use.
-        video: Film the best of them: a file that ends in .webm or .mp4.
+        video: Film the best of them (of the best seed): a file that ends in .webm or .mp4.
     """
     from rich.console import Console
 
@@ -170,14 +242,22 @@ def _command(run: Path, /, *, episodes: int = 10, seed: int | None = None, video
     check_episodes(episodes)
     if video is not None:
         check_video_path(video)
-    with console.status(f"playing {episodes} episodes"):
-        found = evaluate(run, episodes, seed=seed)
-    _print(found, console)
+    whose = ""
+    with console.status(f"playing {episodes} episodes") as status:
+        if seed_runs(run):
+            together = evaluate_seeds(run, episodes, seed=seed, progress=status.update)
+            found, whose = together.each[together.best], f" of seed {together.best}"
+        else:
+            together, found = None, evaluate(run, episodes, seed=seed)
+    if together is None:
+        _print(found, console)
+    else:
+        _print_seeds(together, seed, console)
     if video is not None:
         best = found.trajectories[found.ranked()[0]]
         with console.status("filming the best episode"):
             write_video(video, best, found.env_id, found.protocol)
-        console.print(f"video     {video} (the best episode)", markup=False)
+        console.print(f"video     {video} (the best episode{whose})", markup=False)
 
 
 def _print(found: Evaluation, console: Console) -> None:
@@ -195,5 +275,50 @@ def _print(found: Evaluation, console: Console) -> None:
     if found.random_return is not None:
         rows.append(("random", f"{found.random_return:,.1f} (random policy)"))
     rows.append(("episodes", f"{len(found.trajectories)}, protocol {found.protocol}, seed {found.seed}"))
+    _print_rows(rows, console)
+
+
+def _print_seeds(found: SeedsEvaluation, seed: int | None, console: Console) -> None:
+    from rich.table import Table
+
+    table = Table("seed", "return", "95 % interval", "ratio", "success")
+    for trained, one in found.each.items():
+        table.add_row(
+            str(trained),
+            f"{one.return_mean:,.1f}",
+            "–" if one.return_interval is None else _ends(one.return_interval),
+            "–" if one.ratio is None else f"{one.ratio:.3f}",
+            "–" if one.successes is None else f"{one.successes[0]} of {one.successes[1]}",
+        )
+    console.print(table)
+    every = list(found.each.values())
+    first, steps = every[0], [one.steps for one in every]
+    span = " to ".join(f"{number:,}" for number in dict.fromkeys((min(steps), max(steps))))
+    rows = [
+        ("policies", f"{first.env_id}, {len(every)} seed(s), after {span} steps"),
+        ("return", f"{_interval_text(found.return_mean, found.return_interval)}: mean over seeds"),
+    ]
+    if found.scores is not None:
+        low, high = bootstrap_interval(found.scores, interquartile_mean)
+        text = f"{interquartile_mean(found.scores):.3f}, 95 % interval {low:.3f} to {high:.3f} (bootstrap)"
+        rows.append(("score", f"{text}: interquartile mean over seeds; 0 is a random policy, 1 the expert"))
+    if first.expert_return is not None:
+        rows.append(("expert", f"{first.expert_return:,.1f}"))
+    starts = "initial states of its own" if seed is None else f"seed {seed}"
+    rows.append(("episodes", f"{len(first.trajectories)} for each, {starts}, protocol {first.protocol}"))
+    _print_rows(rows, console)
+
+
+def _print_rows(rows: Sequence[tuple[str, str]], console: Console) -> None:
     for name, text in rows:
         console.print(f"{name:<10}{text}", markup=False)
+
+
+def _interval_text(mean: float, interval: tuple[float, float] | None) -> str:
+    if interval is None:
+        return f"{mean:,.1f}"
+    return f"{mean:,.1f}, 95 % interval {_ends(interval)} (bootstrap)"
+
+
+def _ends(interval: tuple[float, float]) -> str:
+    return f"{interval[0]:,.1f} to {interval[1]:,.1f}"

@@ -32,7 +32,7 @@ def print_plan(training: Training, measure: bool = False, console: Console | Non
     config, environments, replay = training.config, training.environments, training.replay
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     horizon = f"{environments.horizon} steps" if environments.horizon else "none"
-    table.add_row("environment", f"{config.env} x {len(environments)}, time limit {horizon}")
+    table.add_row("environment", f"{config.env} x {_copies(training)}, time limit {horizon}")
     table.add_row("observations", f"({environments.observation_dim},) float32; policy input: {_policy_input(training)}")
     table.add_row("actions", f"({environments.action_dim},) float32 in [-1, 1]")
     table.add_row("demonstration", _expert_line(training.demonstrations))
@@ -46,18 +46,33 @@ def print_plan(training: Training, measure: bool = False, console: Console | Non
     )
     table.add_row(
         "replay",
-        f"{replay.capacity:,} transitions on {replay.device}, {replay.num_bytes:,} bytes preallocated",
+        f"{replay.capacity:,} transitions{' of each seed' if config.seeds else ''} on {replay.device}, "
+        f"{replay.num_bytes:,} bytes preallocated",
     )
     table.add_row("protocol", protocol_line(training))
     table.add_row(
         "steps",
         f"{config.steps:,}, the first {config.random_steps:,} random; evaluation every {config.eval_every:,} "
-        f"over {config.eval_episodes} episodes; seed {config.seed}",
+        f"over {config.eval_episodes} episodes; {_seeds(training)}",
     )
     table.add_row("run", config.out)
     console.print(table)
     if measure:
         _print_rewards(training, console)
+
+
+def _copies(training: Training) -> str:
+    config = training.config
+    where = f" in {config.env_workers} processes" if config.env_workers else ""
+    return f"{config.num_envs}{' for each seed' if config.seeds else ''}{where}"
+
+
+def _seeds(training: Training) -> str:
+    return (
+        f"seeds {training.config.seeds}, {len(training.seeds)} at once"
+        if training.config.seeds
+        else f"seed {training.config.seed}"
+    )
 
 
 def protocol_line(training: Training) -> str:
@@ -90,7 +105,7 @@ def _print_rewards(training: Training, console: Console) -> None:
         experts = list(training.demonstrations)
         rows.append(("expert", experts))
         rows.append(("expert, time shuffled", [shuffled(trajectory) for trajectory in experts]))
-    rows.append(("random policy, 5 episodes", training.random_episodes(5)))
+    rows.append(("random policy, 5 episodes", training.random_episodes(5)[0]))
     table = Table(
         "episodes",
         "reward a step",

@@ -16,7 +16,8 @@ import ilfo
 from ilfo import demos
 from ilfo._errors import InputError
 from ilfo.demos import Demonstrations, Trajectory
-from ilfo.envs import Policy, Protocol, describe, rollout
+from ilfo.environments import Policy, rollout
+from ilfo.envs import Protocol, describe
 from ilfo.evaluate import check_episodes, check_seed, fresh_seed
 from ilfo.runs import read_summary
 from ilfo.training import load

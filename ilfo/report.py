@@ -1,4 +1,7 @@
-"""``ilfo report``: one HTML page on a run, with its curves, its rewards, its match with the expert and a video."""
+"""``ilfo report``: one HTML page on a run, with its curves, its rewards, its match with the expert and a video.
+
+Of several seeds it is a page on all of them, and one on the best.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,14 @@ import numpy as np
 
 from ilfo import _figures as figures
 from ilfo import _page as html
-from ilfo._atomic import atomic_path
+from ilfo._group_report import GroupReport
 from ilfo._video import RenderError, write_video
 from ilfo.evaluate import Evaluation, check_episodes, play
+from ilfo.run_group import seed_runs
 from ilfo.runs import read_config, read_metrics, read_summary
 from ilfo.training import Training, load
 
 __all__ = ["main", "write_report"]
-
-_FILES = ("learning.png", "training.png", "rewards.png", "plan.png", "best.webm")
 
 
 def write_report(
@@ -33,10 +35,11 @@ def write_report(
 ) -> Path:
     """Writes ``RUN/report/index.html``, which holds its pictures and its video; they are also kept beside it.
 
+    Of several seeds the page is on all of them, with the video of the best one, whose own report is written too.
     Where the machine cannot draw, the page comes without the video, and a warning says so.
 
     Args:
-        run: Folder of a run, finished or under way.
+        run: Folder of a run or of several seeds, finished or under way.
         episodes: Fresh episodes to play, of which the best and the worst are shown; at least 1.
         video: Film the best of them.
         progress: Called with what is being done.
@@ -49,12 +52,23 @@ def write_report(
     """
     check_episodes(episodes)
     say = progress or (lambda doing: None)
+    seeds = seed_runs(run)
+    if not seeds:
+        return _report_on_one(Path(run), episodes, video, say).page
+    together = GroupReport(Path(run), seeds)
+    best = _report_on_one(seeds[together.best], episodes, video, lambda doing: say(f"seed {together.best}, {doing}"))
+    say("drawing all seeds")
+    return together.write(best.training.expert_return, best.random_return, best.video, best.files.get("best.webm"))
+
+
+def _report_on_one(run: Path, episodes: int, video: bool, say: Callable[[str], None]) -> _Report:
     say("loading the run")
-    report = _Report(Path(run), load(run))
+    report = _Report(run, load(run))
     say(f"playing {episodes} episodes")
     found = play(report.training, run, episodes)
     if report.summary is None:
-        report.random_return = float(np.mean([each.env_return or 0.0 for each in report.training.random_episodes(10)]))
+        (random,) = report.training.random_episodes(10)
+        report.random_return = float(np.mean([each.env_return or 0.0 for each in random]))
     report.folder.mkdir(exist_ok=True)
     say("drawing")
     body = [
@@ -64,10 +78,12 @@ def write_report(
         *report.episodes(found),
     ]
     if video:
-        body += report.film(found, say)
-    body += [html.table(report.config["config"], "Configuration"), report.versions()]
+        report.video = report.film(found, say)
+    body += [*report.video, html.table(report.config["config"], "Configuration"), html.versions(report.config)]
     say("writing the page")
-    return report.write(body)
+    report.write(body)
+    report.training.close()
+    return report
 
 
 @dataclass
@@ -77,6 +93,7 @@ class _Report:
     run: Path
     training: Training
     files: dict[str, bytes] = field(default_factory=dict)
+    video: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.config = read_config(self.run)
@@ -84,6 +101,7 @@ class _Report:
         self.summary = read_summary(self.run)
         self.random_return: float | None = (self.summary or {}).get("random_return")
         self.folder = self.run / "report"
+        self.page = self.folder / "index.html"
 
     @property
     def evaluated(self) -> dict[str, Any]:
@@ -119,7 +137,7 @@ class _Report:
             f"{found.length_mean:,.1f} steps",
             "protocol": config["protocol"],
             "seed": str(config["seed"]),
-            "training time": "–" if seconds is None else _duration(seconds),
+            "training time": "–" if seconds is None else html.duration(seconds),
             "demonstration": config["demo"] or "none",
             "demonstration's SHA-256": self.config["demo_sha256"] or "–",
         }
@@ -191,41 +209,20 @@ class _Report:
                 progress=lambda step, total: say(f"filming the best episode, step {step} of {total}"),
             )
         except RenderError as error:
-            warnings.warn(f"the report comes without a video: {error}", stacklevel=3)
+            warnings.warn(f"the report comes without a video: {error}", stacklevel=4)
             return [html.section("Video", f"Not made: {error}")]
         self.files["best.webm"] = content = path.read_bytes()
         speed = f"Return {best.env_return or 0.0:,.1f} in {len(best)} steps, at the environment's own speed."
         return [html.section("Best episode", speed, html.video(content))]
 
-    def versions(self) -> str:
-        known = {"git commit": self.config["git_commit"]} | self.config["versions"] | self.config["machine"]
-        return html.table(known, "Versions")
-
     def _picture(self, name: str, png: bytes, description: str) -> str:
         self.files[name] = png
         return html.picture(png, description)
 
-    def write(self, body: list[str]) -> Path:
+    def write(self, body: list[str]) -> None:
         config = self.config["config"]
-        for name in _FILES:
-            if name not in self.files:
-                (self.folder / name).unlink(missing_ok=True)
-            elif name.endswith(".png"):
-                _write(self.folder / name, self.files[name])
         title = f"{config['env']}: {config['agent']} on the {config['reward']} reward"
-        whole = html.page(title, str(self.run), body)
-        return _write(self.folder / "index.html", whole.encode())
-
-
-def _write(path: Path, content: bytes) -> Path:
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
-    return path
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+        html.write(self.folder, html.page(title, str(self.run), body), self.files)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -237,10 +234,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _command(run: Path, /, *, episodes: int = 5, video: bool = True) -> None:
-    """Write one HTML page on a run: curves, rewards, matches, video.
+    """Write one HTML page on a run: curves, rewards, matches, video. Of several seeds: on all, and on the best.
 
     Args:
-        run: Folder of a run, finished or under way.
+        run: Folder of a run or of several seeds, finished or under way.
         episodes: Fresh episodes to play; the best and the worst are shown.
         video: Film the best of them.
     """

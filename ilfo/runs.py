@@ -46,7 +46,7 @@ class Run:
         self.folder = Path(folder)
         self._check_folder()
         self.checkpoints = self.folder / "checkpoints"
-        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = self._acquire_lock()
         self._metrics: IO[bytes] | None = None
         for leftover in self._half_written():
@@ -124,39 +124,46 @@ class Run:
         self._metrics.flush()
 
     def save(self, step: int, state: dict[str, Any]) -> None:
-        """Writes a checkpoint to go on from; the one before it is removed once this one is whole."""
+        """Writes a checkpoint to go on from, beside those before it; see :meth:`keep_only`."""
         if self._metrics is not None:
             os.fsync(self._metrics.fileno())
         metrics = self.folder / "metrics.jsonl"
         state = state | {"metrics_bytes": metrics.stat().st_size if metrics.exists() else 0}
-        older = list(self.checkpoints.glob("step_*.pt"))
-        target = self.checkpoints / f"step_{step:010d}.pt"
-        with atomic_path(target) as path:
-            torch.save(state, path)
-        for path in older:
-            if path != target:
+        self._write_checkpoint(self._checkpoint(step).name, state)
+
+    def saved_steps(self) -> set[int]:
+        """Steps of the checkpoints that there are to go on from."""
+        return {int(path.stem.removeprefix("step_")) for path in self.checkpoints.glob("step_*.pt")}
+
+    def keep_only(self, step: int | None) -> None:
+        """Removes the checkpoints to go on from, but for that of a step."""
+        for path in self.checkpoints.glob("step_*.pt"):
+            if step is None or path != self._checkpoint(step):
                 path.unlink()
 
-    def restore(self) -> dict[str, Any] | None:
-        """The newest checkpoint, or None; rows of ``metrics.jsonl`` that came after it are cut off."""
-        saved = sorted(self.checkpoints.glob("step_*.pt"))
-        state = torch.load(saved[-1], map_location="cpu", weights_only=True) if saved else None
+    def restore(self, step: int | None) -> dict[str, Any] | None:
+        """The checkpoint of a step; rows of ``metrics.jsonl`` that came after it are cut off. None: from the start."""
+        state = None
+        if step is not None:
+            state = torch.load(self._checkpoint(step), map_location="cpu", weights_only=True)
         metrics = self.folder / "metrics.jsonl"
         if metrics.exists():
             os.truncate(metrics, state["metrics_bytes"] if state else 0)
         return state
 
-    def finish(self, state: dict[str, Any], summary: dict[str, Any]) -> None:
-        """Writes the trained agent and the summary, and drops what was kept only to go on."""
-        with atomic_path(self.checkpoints / "final.pt") as path:
-            torch.save(state, path)
-        self._write_json("summary.json", summary)
-        self.tidy()
+    def _checkpoint(self, step: int) -> Path:
+        return self.checkpoints / f"step_{step:010d}.pt"
 
-    def tidy(self) -> None:
-        """Removes what a finished run no longer needs to go on."""
-        for path in self.checkpoints.glob("step_*.pt"):
-            path.unlink()
+    def _write_checkpoint(self, name: str, state: dict[str, Any]) -> None:
+        self.checkpoints.mkdir(exist_ok=True)
+        with atomic_path(self.checkpoints / name) as path:
+            torch.save(state, path)
+
+    def finish(self, summary: dict[str, Any], state: dict[str, Any] | None = None) -> None:
+        """Writes the trained agent, where there is one, and the summary."""
+        if state is not None:
+            self._write_checkpoint("final.pt", state)
+        self._write_json("summary.json", summary)
 
     def close(self) -> None:
         """Lets another process have the folder."""

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from ilfo._errors import InputError
 
-__all__ = ["bootstrap_interval", "interquartile_mean", "wilson_interval"]
+__all__ = ["bootstrap_interval", "interquartile_mean", "normalized_score", "wilson_interval"]
 
 
 def interquartile_mean(values: ArrayLike) -> float:
@@ -33,6 +33,21 @@ def interquartile_mean(values: ArrayLike) -> float:
     ordered = np.sort(_flat(values))
     cut = len(ordered) // 4
     return float(ordered[cut : len(ordered) - cut].mean())
+
+
+def normalized_score(value: float, random: float | None, expert: float | None) -> float | None:
+    """A return on the scale on which a random policy's is 0 and the expert's 1.
+
+    Returns:
+        The score; None where an end of the scale is unknown, or the expert is no better than random.
+
+    Examples:
+        >>> normalized_score(75.0, random=50.0, expert=100.0)
+        0.5
+    """
+    if random is None or expert is None or expert <= random:
+        return None
+    return (value - random) / (expert - random)
 
 
 def bootstrap_interval(

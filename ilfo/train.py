@@ -15,12 +15,15 @@ import numpy as np
 
 from ilfo._progress import Progress, conclude, report
 from ilfo.configs import TrainConfig, parse_train
-from ilfo.demos import Trajectory
+from ilfo.measures import evaluation_row, mean_row, summarize, summarize_together
 from ilfo.plan import print_plan
-from ilfo.runs import Run, read_summary
+from ilfo.run_group import RunGroup
 from ilfo.training import Training
 
 __all__ = ["main", "train"]
+
+NOT_OF_THE_RUN = ("out", "report", "env_workers")
+"""What may change between two parts of a run: it does not touch the results."""
 
 
 class _Clock:
@@ -33,6 +36,28 @@ class _Clock:
     @property
     def seconds(self) -> float:
         return self._before + time.monotonic() - self._start
+
+
+class _Boards:
+    """TensorBoard's view of the rows, one event file a run."""
+
+    def __init__(self, group: RunGroup, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writers = [SummaryWriter(str(run.folder / "tensorboard"), purge_step=step + 1) for run in group.runs]
+
+    def add(self, rows: Sequence[dict[str, Any]]) -> None:
+        for writer, row in zip(self._writers, rows, strict=True):
+            for name, value in row.items():
+                if isinstance(value, float):
+                    writer.add_scalar(name, value, row["step"])
+
+    def __enter__(self) -> _Boards:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for writer in self._writers:
+            writer.close()
 
 
 @contextmanager
@@ -51,22 +76,6 @@ def _interruptible() -> Iterator[list[bool]]:
             signal.signal(number, handler)
 
 
-def evaluation_row(training: Training, episodes: Sequence[Trajectory]) -> dict[str, Any]:
-    """What an evaluation measured, as plain values for ``metrics.jsonl``."""
-    returns = [trajectory.env_return or 0.0 for trajectory in episodes]
-    scores, _ = training.rewards_of(episodes)
-    expert = training.expert_return
-    successes = [trajectory.success for trajectory in episodes if trajectory.success is not None]
-    return {
-        "eval_return": float(np.mean(returns)),
-        "eval_returns": returns,
-        "eval_length": float(np.mean([len(trajectory) for trajectory in episodes])),
-        "eval_imitation_return": float(scores.sum(dim=1).mean()),
-        "eval_success": float(np.mean(successes)) if successes else None,
-        "eval_ratio": float(np.mean(returns)) / expert if expert is not None and expert > 0 else None,
-    }
-
-
 def train(config: TrainConfig, progress: Any = None) -> dict[str, Any]:
     """Trains to the last step, or goes on where the run in ``config.out`` stopped.
 
@@ -82,54 +91,49 @@ def train(config: TrainConfig, progress: Any = None) -> dict[str, Any]:
         KeyboardInterrupt: After Ctrl-C, once everything is saved.
     """
     training = Training(config)
-    plain = {name: value for name, value in dataclasses.asdict(config).items() if name not in ("out", "report")}
+    plain = {name: value for name, value in dataclasses.asdict(config).items() if name not in NOT_OF_THE_RUN}
     sha256 = training.demonstrations.sha256 if training.demonstrations else None
-    with closing(training.environments), closing(Run(config.out, plain, sha256)) as run:
-        finished = read_summary(config.out)
+    seeds = training.seeds if config.seeds else ()
+    with closing(training), closing(RunGroup(config.out, plain, seeds, sha256)) as group:
+        finished = group.read_summary()
         if finished is None:
-            return _run(training, run, progress, sha256)
-        run.tidy()
+            return _run(training, group, progress)
         if progress is not None:
             progress.already_finished()
         return finished
 
 
-def _run(training: Training, run: Run, progress: Any, sha256: str | None) -> dict[str, Any]:
-    from torch.utils.tensorboard import SummaryWriter
-
+def _run(training: Training, group: RunGroup, progress: Any) -> dict[str, Any]:
     config = training.config
-    state = run.restore()
-    if state is not None:
-        training.load_state_dict(state)
-    clock = _Clock(state["seconds"] if state else 0.0)
-    row: dict[str, Any] = state["row"] if state else {}
+    states = group.restore()
+    if states is not None:
+        training.load_state_dicts(states)
+    clock = _Clock(states[0]["seconds"] if states else 0.0)
+    rows: list[dict[str, Any]] = [state["row"] for state in states] if states else [{} for _ in training.seeds]
+    shown = mean_row(rows)
     if progress is not None:
         progress.begin(training)
-    random_return = float(np.mean([episode.env_return for episode in training.random_episodes(10)]))
-    board = SummaryWriter(str(run.folder / "tensorboard"), purge_step=training.step + 1)
 
     def save() -> None:
-        run.save(training.step, training.state_dict() | {"seconds": clock.seconds, "row": row})
+        common = {"seconds": clock.seconds}
+        pairs = zip(training.state_dicts(), rows, strict=True)
+        group.save(training.step, [state | common | {"row": row} for state, row in pairs])
 
     def due(every: int) -> bool:
-        return training.step // every > (training.step - len(training.environments)) // every
+        return training.step // every > (training.step - config.num_envs) // every
 
     saved = time.monotonic()
-    with _interruptible() as interrupted, board:
+    with _interruptible() as interrupted, _Boards(group, training.step) as boards:
         while training.step < config.steps:
             training.advance()
             last = training.step >= config.steps
             if last or due(config.log_every) or due(config.eval_every):
-                evaluated = last or due(config.eval_every)
-                row = {"step": training.step, "seconds": round(clock.seconds, 3)} | training.averages.read()
-                if evaluated:
-                    row |= evaluation_row(training, training.evaluate(config.eval_episodes))
-                run.append(row)
-                for name, value in row.items():
-                    if isinstance(value, float):
-                        board.add_scalar(name, value, training.step)
+                rows = _measure(training, clock, last or due(config.eval_every))
+                group.append(rows)
+                boards.add(rows)
+                shown = mean_row(rows)
             if progress is not None:
-                progress.show(training.step, row)
+                progress.show(training.step, shown)
             if interrupted:
                 save()
                 raise KeyboardInterrupt
@@ -140,30 +144,40 @@ def _run(training: Training, run: Run, progress: Any, sha256: str | None) -> dic
         warnings.warn(
             f"no episode ended within {training.step} steps, so nothing was learned: give more steps", stacklevel=2
         )
-    summary = {
-        "env": config.env,
-        "reward": config.reward,
-        "agent": config.agent,
-        "expert_return": training.expert_return,
-        "random_return": random_return,
-        "policy_return": row["eval_return"],
-        "ratio": row["eval_ratio"],
-        "success": row["eval_success"],
-        "steps": training.step,
-        "seconds": round(clock.seconds, 1),
-        "seed": config.seed,
-        "protocol": config.protocol,
-        "demo_sha256": sha256,
-    }
-    run.finish(training.fitted_state() | {"agent": training.agent.state_dict()}, summary)
-    return summary
+    if config.seeds:
+        save()  # a kill between the summaries of two seeds then leaves all that it takes to finish
+    return _finish(training, group, rows)
+
+
+def _measure(training: Training, clock: _Clock, evaluate: bool) -> list[dict[str, Any]]:
+    """A row of metrics for each seed, with an evaluation where one is due."""
+    rows = [{"step": training.step} | means for means in training.averages.read()]
+    if evaluate:
+        for member, episodes in enumerate(training.evaluate_all(training.config.eval_episodes)):
+            rows[member] |= evaluation_row(training, episodes, member)
+    return [{"step": row["step"], "seconds": round(clock.seconds, 3)} | row for row in rows]
+
+
+def _finish(training: Training, group: RunGroup, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    random_returns = [
+        float(np.mean([episode.env_return for episode in episodes])) for episodes in training.random_episodes(10)
+    ]
+    summaries = [
+        summarize(training, row, seed, random_return)
+        for row, seed, random_return in zip(rows, training.seeds, random_returns, strict=True)
+    ]
+    parts = zip(training.fitted_states(), training.agent_states(), strict=True)
+    together = summarize_together(summaries) if training.config.seeds else summaries[0]
+    group.finish(summaries, [fitted | {"agent": agent} for fitted, agent in parts], together)
+    return together
 
 
 def main(argv: Sequence[str]) -> int:
     """The command line of ``ilfo train``."""
     config, dry_run = parse_train(argv)
     if dry_run:
-        print_plan(Training(config), measure=True)
+        with closing(Training(config)) as training:
+            print_plan(training, measure=True)
         return 0
     with Progress(config) as progress:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import os
 import warnings
@@ -16,27 +17,37 @@ from ilfo import demos
 from ilfo._averages import Averages
 from ilfo._errors import InputError
 from ilfo.agents import BUILT_IN as AGENTS
-from ilfo.agents import Agent, Batch
-from ilfo.configs import TrainConfig, config_from_dict
+from ilfo.agents import Agent, make_agent
+from ilfo.agents.many import load_states, states_of
+from ilfo.configs import TrainConfig, config_from_dict, several_seeds
 from ilfo.demos import Demonstrations, Trajectory
-from ilfo.envs import Environments, Steps, describe, random_policy, rollout
+from ilfo.environments import Environments, Policy, Steps, random_policy, rollout
+from ilfo.envs import describe
 from ilfo.labelling import imitation_rewards
 from ilfo.plugins import option_group, resolve
 from ilfo.replay import Replay
 from ilfo.rewards import BUILT_IN as REWARDS
 from ilfo.rewards import Episodes, RewardGenerator, StateFeatures
+from ilfo.run_group import seed_runs
 from ilfo.runs import read_checkpoint, read_config
 
 __all__ = ["Training", "load"]
 
+EVALUATION_COPIES = 10
+"""Environments that an evaluation steps together, for each seed."""
+
 
 class Training:
-    """The parts of a run and the one step that they take together.
+    """The parts of a run, of one seed or of several at once, and the one step that they take together.
 
     Args:
         config: The resolved configuration.
-        fitted: What a checkpoint holds; the reward and the policy's features are then restored from it instead of
-            being fitted, and the demonstrations are not opened.
+        fitted: What a checkpoint of one seed holds; the reward and the policy's features are then restored from it
+            instead of being fitted, and the demonstrations are not opened.
+
+    Attributes:
+        seeds: The ``S`` seeds that train side by side, usually one.
+        step: Environment steps that each seed has taken.
 
     Raises:
         InputError: The demonstrations cannot be read or do not fit the environment, or a part cannot be made.
@@ -49,8 +60,12 @@ class Training:
             raise InputError("--device cuda: this machine's PyTorch sees no GPU; use --device cpu")
         torch.set_num_threads(config.threads)
         self.absorbing = config.absorbing and config.protocol == "standard"
-        seeds = [int(seed) for seed in np.random.SeedSequence(config.seed).generate_state(5)]
-        self._agent_seed, self._replay_seed, self._random_seed, self._env_seed, self.eval_seed = seeds
+        self.seeds = several_seeds(config.seeds) or (config.seed,)
+        self._stack = (len(self.seeds),) if config.seeds else ()
+        streams = [np.random.SeedSequence(seed).generate_state(5).tolist() for seed in self.seeds]
+        agent_seeds, replay_seeds, self._random_seeds, env_seeds, self._eval_seeds = map(
+            list, zip(*streams, strict=True)
+        )
 
         self.demonstrations = self._open_demonstrations() if fitted is None else None
         self.expert_return = self.demonstrations.expert_return if self.demonstrations else None
@@ -60,18 +75,36 @@ class Training:
             self._fit()
         else:
             self._restore_fitted(fitted)
-        self.environments = Environments(config.env, config.num_envs, config.protocol, self._env_seed)
-        self.agent = self._make_agent()
+        # Fitted once; a reward that draws or learns while it scores does so for each seed on its own.
+        self._rewards = [self.reward, *(copy.deepcopy(self.reward) for _ in self.seeds[1:])]
+        self.environments = Environments(config.env, config.num_envs, config.protocol, env_seeds, config.env_workers)
+        self._eval_environments: dict[int, Environments] = {}
+        self.agent = self._make_agent(self._one_or_all(agent_seeds))
         self.replay = Replay(
             min(config.replay_size, config.steps + config.num_envs),
-            self.environments.observation_dim,
+            self._policy_dim,
             self.environments.action_dim,
             device=self.device,
-            seed=self._replay_seed,
+            seed=self._one_or_all(replay_seeds),
+            streams=config.num_envs,
         )
-        self.averages = Averages()
+        self.averages = Averages(len(self.seeds))
         self.step = 0
-        self._generator = torch.Generator().manual_seed(self._random_seed)
+        self._generators = [torch.Generator().manual_seed(seed) for seed in self._random_seeds]
+
+    def _one_or_all(self, seeds: list[int]) -> int | list[int]:
+        """With a number, parts have no dimension for seeds; with a list, it is their first."""
+        return seeds if self.config.seeds else seeds[0]
+
+    @property
+    def _policy_dim(self) -> int:
+        return self.environments.observation_dim if self.policy_features is None else self.policy_features.width
+
+    def close(self) -> None:
+        """Frees the simulators."""
+        for environments in (self.environments, *self._eval_environments.values()):
+            environments.close()
+        self._eval_environments.clear()
 
     def _open_demonstrations(self) -> Demonstrations | None:
         if self.config.demo is None:
@@ -112,20 +145,12 @@ class Training:
         if self.policy_features is not None:
             self.policy_features.load_state_dict(fitted["policy_features"])
 
-    def fitted_state(self) -> dict[str, Any]:
-        """What was learned before training, which is all that a trained agent needs besides itself."""
-        features = None if self.policy_features is None else self.policy_features.state_dict()
-        return {
-            "reward": self.reward.state_dict(),
-            "policy_features": features,
-            "expert_return": self.expert_return,
-        }
-
-    def _make_agent(self) -> Agent:
-        made = resolve(self.config.agent, AGENTS, "agent", Agent)
-        options = getattr(self.config, option_group(self.config.agent)) if made.Options else None
-        width, actions = self.environments.observation_dim, self.environments.action_dim
-        agent: Agent = made(width, actions, options, device=self.device, seed=self._agent_seed)
+    def _make_agent(self, seed: int | list[int]) -> Agent:
+        config = self.config
+        made = resolve(config.agent, AGENTS, "agent", Agent)
+        options = getattr(config, option_group(config.agent)) if made.Options else None
+        widths = self._policy_dim, self.environments.action_dim
+        agent = make_agent(made, *widths, options, device=self.device, seed=seed, compile=config.compile)
         if self.absorbing and not 0 <= agent.discount < 1:
             raise InputError(
                 f"the agent's discount is {agent.discount}; absorbing states need one below 1: "
@@ -134,117 +159,184 @@ class Training:
         return agent
 
     def advance(self) -> None:
-        """One step of every environment, and as many updates of the agent."""
+        """One step of every environment, and as many updates of each agent while the simulators are at it.
+
+        What the step brings enters the replay after the updates, whether or not the simulators were faster.
+        """
         warm_up = self.step < self.config.random_steps
         actions = self._random_actions() if warm_up else self.act(self.environments.observations, explore=True)
-        steps = self.environments.step(actions)
-        self.step += len(self.environments)
+        self.environments.begin(actions)
+        self.step += self.config.num_envs
+        if self.step >= self.config.random_steps and self._all_have_data():
+            for _ in range(self.config.num_envs):
+                self.averages.add(self.agent.update(self.replay.sample(self.agent.batch_size)))
+        steps = self.environments.finish()
         if self.reward.needs == "transition":
             self._remember_transitions(steps)
-        for trajectory in steps.finished:
-            self._remember_episode(trajectory)
-        if self.step >= self.config.random_steps and len(self.replay):
-            for _ in range(len(self.environments)):
-                self.averages.add(self.agent.update(self.replay.sample(self.agent.batch_size)))
+        for row, trajectory in steps.finished:
+            self._remember_episode(trajectory, *divmod(row, self.config.num_envs))
+
+    def _all_have_data(self) -> bool:
+        """Whether every seed has transitions to learn from: as one computation, they have to begin together."""
+        sizes = self.replay.sizes
+        if any(sizes) and not all(sizes):
+            warnings.warn(
+                "at the end of the random steps not every seed has finished an episode: all wait for the last one, so "
+                "that they differ from what each would do alone; raise --random-steps",
+                stacklevel=2,
+            )
+        return all(sizes)
 
     def act(self, observations: np.ndarray, explore: bool = False) -> np.ndarray:
-        """The agent's actions ``(N, A)`` for raw observations ``(N, D)``."""
-        actions = self.agent.act(self._policy_input(torch.from_numpy(observations).to(self.device)), explore)
-        return actions.cpu().numpy()
+        """The agents' actions ``(S*N, A)`` for raw observations ``(S*N, D)``, the rows of the first seed first."""
+        inputs = self._policy_input(self._moved(observations))
+        actions = self.agent.act(inputs.unflatten(0, (*self._stack, -1)) if self._stack else inputs, explore)
+        return actions.flatten(0, -2).cpu().numpy()
 
-    def evaluate(self, episodes: int, seed: int | None = None) -> list[Trajectory]:
-        """Episodes of the policy without exploration noise."""
-        seed = self.eval_seed if seed is None else seed
+    def evaluate(self, episodes: int, seed: int) -> list[Trajectory]:
+        """Episodes of a single policy without exploration noise, from the initial states that a seed gives."""
+        if self._stack:
+            raise InputError(f"{len(self.seeds)} seeds train here: load the run of one of them to evaluate it alone")
         return rollout(self.act, self.config.env, episodes, protocol=self.config.protocol, seed=seed)
 
-    def random_episodes(self, episodes: int) -> list[Trajectory]:
-        """Episodes of uniformly random actions, starting where the evaluation's do."""
-        policy = random_policy(self.environments.action_dim, self._random_seed)
-        return rollout(policy, self.config.env, episodes, protocol=self.config.protocol, seed=self.eval_seed)
+    def evaluate_all(self, episodes: int) -> list[list[Trajectory]]:
+        """Episodes of every seed's policy without exploration noise; each time from the same initial states."""
+        return self._play(self.act, episodes)
 
-    def rewards_of(self, trajectories: Sequence[Trajectory]) -> tuple[Tensor, Tensor]:
+    def random_episodes(self, episodes: int) -> list[list[Trajectory]]:
+        """Episodes of uniformly random actions for every seed, starting where its evaluation's do."""
+        width = self.environments.action_dim
+        policies = [random_policy(width, seed) for seed in self._random_seeds]
+
+        def policy(observations: np.ndarray) -> np.ndarray:
+            parts = np.split(observations, len(policies))
+            return np.concatenate([act(own) for act, own in zip(policies, parts, strict=True)])
+
+        return self._play(policy, episodes)
+
+    def _play(self, policy: Policy, episodes: int) -> list[list[Trajectory]]:
+        config, copies = self.config, min(EVALUATION_COPIES, episodes)
+        if copies not in self._eval_environments:
+            self._eval_environments[copies] = Environments(
+                config.env, copies, config.protocol, self._eval_seeds, config.env_workers
+            )
+        return rollout(
+            policy,
+            config.env,
+            episodes,
+            protocol=config.protocol,
+            seed=self._eval_seeds,
+            num_envs=copies,
+            environments=self._eval_environments[copies],
+        )
+
+    def rewards_of(self, trajectories: Sequence[Trajectory], member: int = 0) -> tuple[Tensor, Tensor]:
         """The reward generator's scores ``(B, T)`` of whole episodes, and what the agent learns from."""
-        return self._label(Episodes.from_trajectories(trajectories, self.device))
+        return self._label(Episodes.from_trajectories(trajectories, self.device), member)
 
-    def _label(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
+    def _label(self, episodes: Episodes, member: int) -> tuple[Tensor, Tensor]:
         if self.reward.imitates:
             episodes = dataclasses.replace(episodes, env_rewards=None)
         return imitation_rewards(
-            self.reward,
+            self._rewards[member],
             episodes,
             discount=self.agent.discount,
             absorbing=self.absorbing and self.reward.imitates,
         )
 
+    def _moved(self, array: np.ndarray) -> Tensor:
+        """On the agent's device; by pinned memory, because a copy from any other waits for all that the device does."""
+        tensor = torch.from_numpy(array)
+        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
+
     def _policy_input(self, observations: Tensor) -> Tensor:
         return observations if self.policy_features is None else self.policy_features(observations)
 
     def _random_actions(self) -> np.ndarray:
-        shape = (len(self.environments), self.environments.action_dim)
-        return (torch.rand(shape, generator=self._generator) * 2 - 1).numpy()
+        shape = (self.config.num_envs, self.environments.action_dim)
+        drawn = [torch.rand(shape, generator=generator) for generator in self._generators]
+        return (torch.cat(drawn) * 2 - 1).numpy()
 
     def _remember_transitions(self, steps: Steps) -> None:
         pairs = np.stack([steps.observations, steps.next_observations], axis=1)
         episodes = Episodes(
-            observations=torch.from_numpy(pairs).to(self.device),
+            observations=self._moved(pairs),
             lengths=torch.ones(len(pairs), dtype=torch.int64, device=self.device),
-            terminated=torch.from_numpy(steps.terminated).to(self.device),
-            env_rewards=torch.from_numpy(steps.env_rewards[:, None]).to(self.device),
+            terminated=self._moved(steps.terminated),
+            env_rewards=self._moved(steps.env_rewards[:, None]),
         )
-        _, rewards = self._label(episodes)
-        self._add(
-            episodes.observations[:, 0],
-            steps.actions,
-            rewards[:, 0],
-            episodes.observations[:, 1],
-            steps.terminated,
-        )
-
-    def _remember_episode(self, trajectory: Trajectory) -> None:
-        scores, rewards = self.rewards_of([trajectory])
-        self.averages.add(
-            {
-                "imitation_return": scores.sum(),
-                "train_return": trajectory.env_return or 0.0,
-                "train_length": float(len(trajectory)),
-            }
-        )
-        if self.reward.needs == "trajectory":
-            terminated = np.zeros(len(trajectory), bool)
-            terminated[-1] = trajectory.terminated
-            states = torch.from_numpy(trajectory.observations).to(self.device)
-            assert trajectory.actions is not None
-            self._add(states[:-1], trajectory.actions, rewards[0], states[1:], terminated)
-
-    def _add(self, before: Tensor, actions: np.ndarray, rewards: Tensor, after: Tensor, terminated: np.ndarray) -> None:
-        self.replay.add(
-            Batch(
-                observations=self._policy_input(before),
-                actions=torch.from_numpy(actions),
-                rewards=rewards,
-                next_observations=self._policy_input(after),
-                terminated=torch.from_numpy(terminated).float(),
-            )
+        copies = self.config.num_envs
+        labelled = [
+            self._label(episodes.rows(member * copies, (member + 1) * copies), member)[1][:, 0]
+            for member in range(len(self.seeds))
+        ]
+        ended = np.zeros(len(pairs), bool)
+        ended[[row for row, _ in steps.finished]] = True
+        self.replay.append(
+            self._policy_input(episodes.observations[:, 0]),
+            torch.from_numpy(steps.actions),
+            torch.cat(labelled),
+            self._policy_input(episodes.observations[:, 1]),
+            torch.from_numpy(steps.terminated),
+            ended,
         )
 
-    def state_dict(self) -> dict[str, Any]:
-        """All that the next step depends on."""
-        return self.fitted_state() | {
-            "step": self.step,
-            "agent": self.agent.state_dict(),
-            "replay": self.replay.state_dict(),
-            "environments": self.environments.state_dict(),
-            "averages": self.averages.state_dict(),
-            "generator": self._generator.get_state(),
+    def _remember_episode(self, trajectory: Trajectory, member: int, stream: int) -> None:
+        scores, rewards = self.rewards_of([trajectory], member)
+        measured = {
+            "imitation_return": float(scores.sum()),
+            "train_return": trajectory.env_return or 0.0,
+            "train_length": float(len(trajectory)),
         }
+        self.averages.add_own(member, measured)
+        if self.reward.needs == "trajectory":
+            assert trajectory.actions is not None
+            self.replay.extend(
+                self._policy_input(self._moved(trajectory.observations)),
+                torch.from_numpy(trajectory.actions),
+                rewards[0],
+                trajectory.terminated,
+                ended=True,
+                stream=stream,
+                member=member,
+            )
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores what :meth:`state_dict` returned."""
-        self.step = state["step"]
-        self._restore_fitted(state)
-        for name in ("agent", "replay", "environments", "averages"):
-            getattr(self, name).load_state_dict(state[name])
-        self._generator.set_state(state["generator"])
+    def fitted_states(self) -> list[dict[str, Any]]:
+        """Of each seed, what was learned before training: all that a trained agent needs besides itself."""
+        features = None if self.policy_features is None else self.policy_features.state_dict()
+        shared = {"policy_features": features, "expert_return": self.expert_return}
+        return [{"reward": reward.state_dict()} | shared for reward in self._rewards]
+
+    def agent_states(self) -> list[dict[str, Any]]:
+        """Of each seed, the agent as if it had been trained alone."""
+        return states_of(self.agent, len(self.seeds) if self._stack else None)
+
+    def state_dicts(self) -> list[dict[str, Any]]:
+        """Of each seed, all that its next step depends on, as if it had been trained alone."""
+        parts: dict[str, list[Any]] = {
+            "agent": self.agent_states(),
+            "replay": self.replay.state_dicts(),
+            "environments": self.environments.state_dicts(),
+            "averages": self.averages.state_dicts(),
+            "generator": [generator.get_state() for generator in self._generators],
+        }
+        return [
+            fitted | {"step": self.step} | {name: part[member] for name, part in parts.items()}
+            for member, fitted in enumerate(self.fitted_states())
+        ]
+
+    def load_state_dicts(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Restores what :meth:`state_dicts` returned."""
+        self.step = states[0]["step"]
+        self._restore_fitted(states[0])
+        for reward, state in zip(self._rewards, states, strict=True):
+            reward.load_state_dict(state["reward"])
+        load_states(self.agent, [state["agent"] for state in states], len(self.seeds) if self._stack else None)
+        self.replay.load_state_dicts([state["replay"] for state in states])
+        self.environments.load_state_dicts([state["environments"] for state in states])
+        self.averages.load_state_dicts([state["averages"] for state in states], self.device)
+        for generator, state in zip(self._generators, states, strict=True):
+            generator.set_state(state["generator"])
 
 
 def load(folder: str | os.PathLike[str]) -> Training:
@@ -254,9 +346,15 @@ def load(folder: str | os.PathLike[str]) -> Training:
         InputError: The folder is not a run, or nothing was saved in it yet.
     """
     config = config_from_dict(read_config(folder)["config"], f"{folder}/config.json")
+    if config.seeds:
+        names = ", ".join(path.name for path in seed_runs(folder).values())
+        raise InputError(f"{folder} holds a run for each of the seeds {config.seeds}: give the folder of one, {names}")
     state = read_checkpoint(folder)
     device = config.device if torch.cuda.is_available() else "cpu"
-    training = Training(dataclasses.replace(config, out=str(folder), device=device), fitted=state)
+    plain = dataclasses.replace(
+        config, out=str(folder), device=device, compile=False, env_workers=0, replay_size=config.num_envs
+    )
+    training = Training(plain, fitted=state)
     training.agent.load_state_dict(state["agent"])
     training.step = state.get("step", config.steps)
     return training

@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import pytest
+from small_envs import expert
 
 from ilfo import demos
 from ilfo._video import RenderError, write_video
 from ilfo.configs import parse_train
 from ilfo.demos import Demonstrations
-from ilfo.envs import describe, random_policy, rollout
+from ilfo.environments import random_policy, rollout
+from ilfo.envs import describe
 from ilfo.train import train
 
 ENV = "InvertedPendulum-v5"
@@ -28,11 +30,26 @@ def demonstration(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def demo(tmp_path_factory):
+    """A file with one walk along the ledge at the right speed."""
+    return demos.write(tmp_path_factory.mktemp("demo") / "walk.hdf5", expert())
+
+
+@pytest.fixture(scope="session")
 def imitation_run(tmp_path_factory, demonstration):
     """A finished run on the transport reward."""
     folder = tmp_path_factory.mktemp("runs") / "imitation"
     config, _ = parse_train(["--env", ENV, "--demo", str(demonstration), "--out", str(folder), *SHORT])
     train(config)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def group_run(tmp_path_factory, demonstration):
+    """Three finished seeds on the transport reward, trained side by side."""
+    folder = tmp_path_factory.mktemp("runs") / "group"
+    given = ["--env", ENV, "--demo", str(demonstration), "--out", str(folder), *SHORT]
+    train(parse_train([*given, "--seeds", "0-2"])[0])
     return folder
 
 

@@ -1,5 +1,7 @@
 """Environments small enough to learn in seconds, each built around one trap."""
 
+import os
+import signal
 from collections import OrderedDict
 
 import gymnasium
@@ -119,7 +121,46 @@ class MixedLedge(Ledge):
         return self.show(state), *rest
 
 
-for kind in (Ledge, Unsteady, Exploding, DictLedge, Generous, Reusing, MixedLedge):
+class Worn(Ledge):
+    """Every episode leaves it a little further to the right, whatever the seed."""
+
+    wear = 0.0
+
+    def reset(self, *, seed=None, options=None):
+        _, info = super().reset(seed=seed)
+        self.state[0] += self.wear
+        self.wear += 0.01
+        return self.state.copy(), info
+
+
+class Vast(Ledge):
+    """The same, and its position is beyond what can be squared in float32."""
+
+    def step(self, action):
+        observation, *rest = super().step(action)
+        return observation * 1e30, *rest
+
+
+class Costly(Ledge):
+    """Its reward is not a number beyond 1."""
+
+    def step(self, action):
+        observation, reward, *rest = super().step(action)
+        return observation, (np.nan if self.state[0] > 1 else reward), *rest
+
+
+class Clumsy(Ledge):
+    """Raises an error of its own when pushed to the left, and takes its process with it when pushed hard."""
+
+    def step(self, action):
+        if action[0] < -0.15:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if action[0] < 0:
+            raise KeyError("no way back")
+        return super().step(action)
+
+
+for kind in (Ledge, Unsteady, Exploding, DictLedge, Generous, Reusing, MixedLedge, Worn, Vast, Costly, Clumsy):
     gymnasium.register(f"{kind.__name__}-v0", kind, max_episode_steps=40)
 gymnasium.register("Endless-v0", Ledge)
 

@@ -189,6 +189,7 @@ def test_a_hostile_file_is_refused_before_anything_starts(spoil, said, workplace
         ),
         (["--demo", "expert.hdf5", "--features.dims", "7"], "dims names column 7"),
         (["--demo", "expert.hdf5", "--steps", "50"], "nothing would be learned"),
+        (["--demo", "expert.hdf5", "--seeds", "3-1"], "--seeds is '3-1'; each seed may stand there once"),
         (["--demo", "expert.hdf5", "--out", "expert.hdf5"], "is a file; expected a folder"),
         (["--demo", "expert.hdf5", "--out", "."], "is not the folder of a run"),
     ],
@@ -219,6 +220,30 @@ def test_a_wrong_flag_exits_with_2_and_points_to_the_help(words, part, capsys):
     assert part in said
     assert f"ilfo {words[0]}" in said
     assert "Traceback" not in said
+
+
+def test_a_session_with_several_seeds(workplace, capsys):
+    """Train three side by side, look at all of them, and go on with the best."""
+    demos.write("expert.hdf5", expert())
+    command = ["train", "--env", LEDGE, "--demo", "expert.hdf5", "--out", "runs/many", "--seeds", "0-2", *SMALL]
+    assert "seeds 0-2, 3 at once" in printed(capsys, *command, "--dry-run")
+    assert not Path("runs").exists()
+    said = printed(capsys, *command)
+    summary = read_summary("runs/many")
+    assert summary["seeds"] == [0, 1, 2]
+    for each in summary["each"]:
+        assert f"│ {each['seed']} │ {each['policy_return']:.1f} │ {each['random_return']:.1f} │" in said
+    assert f"score {summary['score_iqm']:.3f} (95 % interval" in said
+    assert f"policy's return {summary['policy_return']:.1f}, the mean over 3 seeds" in said
+
+    said = printed(capsys, "evaluate", "runs/many", "--episodes", "2")
+    assert "3 seed(s), after 300 steps" in said
+    said = printed(capsys, "report", "runs/many", "--episodes", "1", "--no-video")
+    assert said == "report runs/many/report/index.html"
+    assert "give the folder of one, seed_0" in refused(capsys, "record", "out.hdf5", "--run", "runs/many")
+    printed(capsys, "record", "out.hdf5", "--run", "runs/many/seed_2")
+    assert "seeds was '0-2' and is now '0-3'" in refused(capsys, *command, "--seeds", "0-3")
+    assert printed(capsys, *command).startswith("The run in runs/many is finished; nothing is left to train.")
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "report"])

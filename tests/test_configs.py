@@ -2,11 +2,12 @@
 
 import dataclasses
 import json
+import re
 
 import pytest
 
 from ilfo._errors import InputError
-from ilfo.configs import config_from_dict, parse_train, presets
+from ilfo.configs import config_from_dict, parse_train, presets, several_seeds
 
 
 def parse(*flags: str):
@@ -59,6 +60,34 @@ def test_a_stored_configuration_comes_back_whole():
 
 
 @pytest.mark.parametrize(
+    ("spelled_out", "seeds"),
+    [("", ()), ("3", (3,)), ("0-2", (0, 1, 2)), ("0-2,7", (0, 1, 2, 7)), (" 5 , 1 - 2 ", (5, 1, 2)), ("4-4", (4,))],
+)
+def test_seeds_are_numbers_and_ranges(spelled_out, seeds):
+    assert several_seeds(spelled_out) == seeds
+    assert several_seeds(parse("--demo", "d.hdf5", "--seeds", spelled_out).seeds) == seeds
+
+
+@pytest.mark.parametrize(
+    ("spelled_out", "message"),
+    [
+        ("x", "expected numbers and ranges, like 0-9 or 0,3,7"),
+        ("1,", "expected numbers and ranges"),
+        ("0-", "expected numbers and ranges"),
+        ("-1", "expected numbers and ranges"),
+        ("1.5", "expected numbers and ranges"),
+        ("0..9", "expected numbers and ranges"),
+        ("3-1", "ranges go upwards"),
+        ("1,1", "each seed may stand there once"),
+        ("0-4,2", "each seed may stand there once"),
+    ],
+)
+def test_other_seeds_are_refused(spelled_out, message):
+    with pytest.raises(InputError, match=re.escape(f"--seeds is {spelled_out!r}") + ".*" + message):
+        parse("--demo", "d.hdf5", f"--seeds={spelled_out}")
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("stepz = 5", "did you mean 'steps'"),
@@ -90,6 +119,8 @@ def test_a_wrong_file_is_refused_with_the_remedy(tmp_path, text, message):
         (["--reward", "own_plugins:Still"], "not a subclass"),
         (["--steps", "10"], "nothing would be learned"),
         (["--num-envs", "0"], "expected at least 1"),
+        (["--env-workers", "-1"], "cannot be negative"),
+        (["--seeds", "0-2", "--seed", "3"], "--seed is 3 and --seeds '0-2': give one of them"),
     ],
 )
 def test_wrong_flags_are_refused_with_the_remedy(flags, message):

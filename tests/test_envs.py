@@ -1,4 +1,4 @@
-"""Protocols, seeds, and what an ended episode hands over."""
+"""One environment: protocols, spaces, descriptions, and what is refused."""
 
 import gymnasium
 import numpy as np
@@ -6,12 +6,8 @@ import pytest
 from small_envs import LEDGE
 
 from ilfo._errors import InputError
-from ilfo.envs import Environments, FixedHorizon, describe, make_env, random_policy, rollout
-
-
-def play(environments: Environments, steps: int, seed: int = 0):
-    policy = random_policy(environments.action_dim, seed)
-    return [environments.step(policy(environments.observations)) for _ in range(steps)]
+from ilfo.environments import Environments, rollout
+from ilfo.envs import FixedHorizon, describe, make_env
 
 
 def leftwards(observations: np.ndarray) -> np.ndarray:
@@ -22,41 +18,6 @@ def test_actions_are_rescaled_from_minus_one_to_one():
     environments = Environments(LEDGE)
     steps = environments.step(np.array([[0.5]], np.float32))
     assert steps.next_observations[0, 1] == pytest.approx(0.1)
-
-
-def test_the_observation_after_an_end_is_the_final_one_and_the_next_episode_starts_fresh():
-    environments = Environments(LEDGE)
-    while True:
-        steps = environments.step(leftwards(environments.observations))
-        if steps.finished:
-            break
-    (trajectory,) = steps.finished
-    assert steps.terminated[0]
-    assert trajectory.terminated
-    assert not trajectory.truncated
-    assert steps.next_observations[0, 0] < -0.5, "the final observation, not the reset's"
-    np.testing.assert_array_equal(trajectory.observations[-1], steps.next_observations[0])
-    assert len(trajectory.observations) == len(trajectory.actions) + 1 == len(trajectory.env_rewards) + 1
-    assert abs(environments.observations[0, 0]) <= 0.1
-
-
-def test_a_time_limit_truncates_and_does_not_terminate():
-    environments = Environments(LEDGE)
-    for _ in range(40):
-        steps = environments.step(np.array([[0.5]], np.float32))
-    (trajectory,) = steps.finished
-    assert len(trajectory) == 40
-    assert trajectory.truncated
-    assert not trajectory.terminated
-    assert not steps.terminated[0]
-    assert trajectory.success is True
-
-
-def test_no_transition_joins_two_episodes():
-    steps = play(Environments(LEDGE, num_envs=3), 200)
-    jumps = np.concatenate([np.abs(s.next_observations[:, 0] - s.observations[:, 0]) for s in steps])
-    assert jumps.max() <= 0.2 + 1e-6
-    assert sum(len(s.finished) for s in steps) > 3
 
 
 def test_fixed_horizon_never_terminates_and_counts_nothing_after_the_first_end():
@@ -90,59 +51,6 @@ def test_fixed_horizon_counts_the_step_that_ends_as_the_standard_does():
 def test_an_environment_without_a_time_limit_is_refused(protocol):
     with pytest.raises(InputError, match="no time limit: register it with max_episode_steps"):
         make_env("Endless-v0", protocol)
-
-
-def test_a_buffer_that_the_environment_writes_to_again_is_copied():
-    (reusing,), (plain,) = (rollout(lambda o: -0.5 * leftwards(o), env, 1) for env in ("Reusing-v0", LEDGE))
-    assert len(np.unique(reusing.observations[:, 0])) == len(reusing) + 1 == 41
-    np.testing.assert_array_equal(reusing.observations, plain.observations)
-    environments = Environments("Reusing-v0")
-    steps = environments.step(np.array([[0.5]], np.float32))
-    assert steps.observations[0, 1] == 0
-    assert steps.next_observations[0, 1] == pytest.approx(0.1)
-
-
-def test_episodes_depend_on_seed_copy_and_number_alone():
-    one, three = Environments(LEDGE, 1, seed=5), Environments(LEDGE, 3, seed=5)
-    np.testing.assert_array_equal(one.observations[0], three.observations[0])
-    assert len(np.unique(three.observations[:, 0])) == 3
-    assert not np.array_equal(one.observations, Environments(LEDGE, 1, seed=6).observations)
-
-
-@pytest.mark.parametrize("env_id", [LEDGE, "Hopper-v5"])
-def test_restored_environments_go_on_where_they_were(env_id):
-    environments = Environments(env_id, 2, seed=3)
-    play(environments, 57)
-    restored = Environments(env_id, 2, seed=3)
-    restored.load_state_dict(environments.state_dict())
-    for expected, found in zip(play(environments, 60, seed=1), play(restored, 60, seed=1), strict=True):
-        np.testing.assert_array_equal(expected.next_observations, found.next_observations)
-        assert [len(t) for t in expected.finished] == [len(t) for t in found.finished]
-        for a, b in zip(expected.finished, found.finished, strict=True):
-            np.testing.assert_array_equal(a.observations, b.observations)
-            np.testing.assert_array_equal(a.env_rewards, b.env_rewards)
-
-
-def test_an_environment_that_is_not_deterministic_is_not_restored_in_silence():
-    environments = Environments("Unsteady-v0")
-    play(environments, 5)
-    with pytest.raises(InputError, match="not deterministic"):
-        Environments("Unsteady-v0").load_state_dict(environments.state_dict())
-
-
-def test_a_diverging_simulation_is_named():
-    with pytest.raises(InputError, match="step 10"):
-        play(Environments("Exploding-v0"), 12)
-
-
-def test_a_rollout_depends_on_its_seed_alone():
-    def lengths(num_envs, seed):
-        return [len(t) for t in rollout(leftwards, LEDGE, 7, seed=seed, num_envs=num_envs)]
-
-    assert lengths(3, 1) == lengths(3, 1)
-    assert len(lengths(3, 1)) == 7
-    seeds = {t.seed for t in rollout(leftwards, LEDGE, 7, num_envs=3)}
-    assert len(seeds) == 7
 
 
 def test_dict_observations_are_flattened_in_the_order_that_is_described():

@@ -8,7 +8,9 @@ import pytest
 from ilfo._errors import InputError
 from ilfo.cli import main
 from ilfo.demos import Trajectory
-from ilfo.evaluate import Evaluation, evaluate, fresh_seed
+from ilfo.evaluate import Evaluation, SeedsEvaluation, evaluate, evaluate_seeds, fresh_seed
+from ilfo.runs import read_metrics, read_summary
+from ilfo.statistics import interquartile_mean
 from ilfo.training import load
 
 
@@ -24,7 +26,8 @@ def test_plays_the_policy_on_fresh_episodes(imitation_run):
     found = evaluate(imitation_run, 3)
     summary = json.loads((imitation_run / "summary.json").read_text())
     assert len(found.trajectories) == len({trajectory.seed for trajectory in found.trajectories}) == 3
-    assert found.seed != load(imitation_run).eval_seed
+    trained = {trajectory.seed for trajectory in load(imitation_run).evaluate_all(3)[0]}
+    assert trained.isdisjoint(trajectory.seed for trajectory in found.trajectories)
     assert found.steps == summary["steps"]
     assert found.protocol == summary["protocol"]
     assert found.random_return == summary["random_return"]
@@ -40,10 +43,9 @@ def test_the_seed_names_the_episodes(imitation_run):
     assert not np.array_equal(other.trajectories[0].observations[0], first.trajectories[0].observations[0])
 
 
-def test_the_training_seed_repeats_the_last_evaluation(imitation_run):
-    rows = [json.loads(line) for line in (imitation_run / "metrics.jsonl").read_text().splitlines()]
-    found = evaluate(imitation_run, 2, seed=load(imitation_run).eval_seed)
-    assert found.returns == rows[-1]["eval_returns"]
+def test_a_loaded_policy_repeats_the_last_evaluation_in_training(imitation_run):
+    played = load(imitation_run).evaluate_all(2)[0]
+    assert [trajectory.env_return for trajectory in played] == read_metrics(imitation_run)[-1]["eval_returns"]
 
 
 def test_success_counts_where_the_task_has_one():
@@ -114,3 +116,91 @@ def test_refuses_what_is_not_a_run(tmp_path, imitation_run):
     shutil.copy(imitation_run / "config.json", unsaved)
     with pytest.raises(InputError, match="no checkpoint"):
         evaluate(unsaved)
+
+
+class TestSeveralSeeds:
+    def test_each_plays_what_it_would_play_alone(self, group_run):
+        said = []
+        found = evaluate_seeds(group_run, 2, progress=said.append)
+        assert list(found.each) == [0, 1, 2]
+        for seed, one in found.each.items():
+            alone = evaluate(group_run / f"seed_{seed}", 2)
+            assert (one.seed, one.returns) == (alone.seed, alone.returns)
+            assert one.random_return == read_summary(group_run / f"seed_{seed}")["random_return"]
+        assert len({one.seed for one in found.each.values()}) == 3
+        assert said[-1] == "playing 2 episodes with seed 2, 3 of 3"
+
+    def test_a_given_seed_is_the_same_for_all(self, group_run):
+        first, *others = evaluate_seeds(group_run, 1, seed=5).each.values()
+        assert {one.trajectories[0].seed for one in others} == {first.trajectories[0].seed}
+
+    def test_the_mean_and_the_score_over_seeds(self):
+        ends = {"expert_return": 10.0, "random_return": 0.0}
+        found = SeedsEvaluation({seed: outcomes(with_outcome(seed), **ends) for seed in (0, 2, 4, 10)})
+        assert found.return_mean == 4
+        low, high = found.return_interval
+        assert 0 <= low < 4 < high <= 10
+        assert found.scores == pytest.approx([0, 0.2, 0.4, 1])
+        unknown = SeedsEvaluation(found.each | {7: outcomes(with_outcome(1), expert_return=10.0)})
+        assert unknown.scores is None
+
+    def test_a_single_seed_has_no_interval(self):
+        assert SeedsEvaluation({3: outcomes(with_outcome(1))}).return_interval is None
+
+    def test_the_best_seed_succeeds_most_often(self):
+        each = {
+            0: outcomes(with_outcome(1, True), with_outcome(2, True)),
+            1: outcomes(with_outcome(9, True), with_outcome(9, False)),
+            2: outcomes(with_outcome(3, True), with_outcome(2, True)),
+        }
+        assert SeedsEvaluation(each).best == 2
+        assert SeedsEvaluation({4: outcomes(with_outcome(1)), 5: outcomes(with_outcome(2))}).best == 5
+
+    def test_prints_all_that_the_numbers_need(self, group_run, capsys):
+        assert main(["evaluate", str(group_run), "--episodes", "2"]) == 0
+        printed = capsys.readouterr().out
+        found = evaluate_seeds(group_run, 2)
+        for seed, one in found.each.items():
+            assert re.search(
+                rf"│ {seed} +│ {one.return_mean:.1f} +│ [\d.]+ to [\d.]+ +│ {one.ratio:.3f} +│ – +│", printed
+            )
+        for pattern in (
+            r"policies +InvertedPendulum-v5, 3 seed\(s\), after 300 steps",
+            rf"return +{found.return_mean:.1f}, 95 % interval [\d.]+ to [\d.]+ \(bootstrap\): mean over seeds",
+            rf"score +{interquartile_mean(found.scores):.3f}, 95 % interval .*interquartile mean over seeds",
+            r"expert +[\d.]+",
+            r"episodes +2 for each, initial states of its own, protocol standard",
+        ):
+            assert re.search(pattern, printed), pattern
+
+    @pytest.mark.usefixtures("camera")
+    def test_films_the_best_episode_of_the_best_seed(self, group_run, tmp_path, capsys):
+        video = tmp_path / "best.webm"
+        assert main(["evaluate", str(group_run), "--episodes", "1", "--video", str(video)]) == 0
+        best = evaluate_seeds(group_run, 1).best
+        assert f"{video} (the best episode of seed {best})" in capsys.readouterr().out
+        assert video.read_bytes()[:4] == b"\x1aE\xdf\xa3"
+
+    def test_under_way_there_is_no_score_and_before_that_nothing_to_play(self, group_run, tmp_path, capsys):
+        run = tmp_path / "run"
+        shutil.copytree(group_run, run)
+        for path in (run, run / "seed_1"):
+            (path / "summary.json").unlink()
+        assert main(["evaluate", str(run), "--episodes", "1"]) == 0
+        said = capsys.readouterr().out
+        assert "return" in said
+        assert "score" not in said
+        (run / "seed_1" / "checkpoints" / "final.pt").unlink()
+        assert main(["evaluate", str(run), "--episodes", "1"]) == 2
+        captured = capsys.readouterr()
+        assert f"{run / 'seed_1'} holds no checkpoint yet" in captured.err
+        assert "return" not in captured.out
+        (run / "seed_2" / "config.json").unlink()
+        assert main(["evaluate", str(run)]) == 2
+        assert "seed_2 is missing or not begun" in capsys.readouterr().err
+
+    def test_one_and_many_are_not_mistaken_for_each_other(self, group_run):
+        with pytest.raises(InputError, match="give the folder of one, seed_0, seed_1, seed_2"):
+            evaluate(group_run)
+        with pytest.raises(InputError, match="expected the folder of several"):
+            evaluate_seeds(group_run / "seed_0")

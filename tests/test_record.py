@@ -98,6 +98,14 @@ def test_bad_input_is_refused(imitation_run, tmp_path, flags, message, capsys):
     assert not list(tmp_path.iterdir())
 
 
+def test_one_of_several_seeds_has_to_be_named(group_run, tmp_path, capsys):
+    assert main(["record", str(tmp_path / "expert.hdf5"), "--run", str(group_run)]) == 2
+    assert "give the folder of one, seed_0, seed_1, seed_2" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    written = record(tmp_path / "expert.hdf5", RecordOptions(run=str(group_run / "seed_1")))
+    assert "seed 1 of training" in written.provenance.source
+
+
 def test_refuses_a_missing_folder(imitation_run, tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         record(tmp_path / "nowhere" / "expert.hdf5", RecordOptions(run=str(imitation_run)))

@@ -161,6 +161,105 @@ def test_refuses_what_is_not_a_run(tmp_path):
     assert not (tmp_path / "report").exists()
 
 
+class TestSeveralSeeds:
+    def test_one_page_on_all_and_one_on_the_best(self, group_run, tmp_path):
+        run = rewritten(group_run, tmp_path)
+        doing = []
+        path = write_report(run, episodes=1, video=False, progress=doing.append)
+        assert path == run / "report" / "index.html"
+        page, summary = read(path), json.loads((run / "summary.json").read_text())
+        assert page.headings == ["Learning", "Seeds", "Training", "Configuration", "Versions"]
+        beside = [(run / "report" / name).read_bytes() for name in ("learning.png", "training.png")]
+        embedded = [source for tag, source in page.sources if tag == "img"]
+        assert [base64.b64decode(source.removeprefix("data:image/png;base64,")) for source in embedded] == beside
+        assert all(png.startswith(PNG) for png in beside)
+
+        best = max(summary["each"], key=lambda each: each["policy_return"])["seed"]
+        assert doing[0] == f"seed {best}, loading the run"
+        links = [source for tag, source in page.sources if tag == "a"]
+        assert links == [f"../seed_{best}/report/index.html"]
+        assert "Match with the expert" in read(path.parent / links[0]).headings
+        assert [seed for seed in range(3) if (run / f"seed_{seed}" / "report").exists()] == [best]
+
+        words = [word for word in page.words if word]
+        for value in (
+            f"{summary['score_iqm']:.2f}",
+            f"{summary['policy_return']:,.1f}",
+            f"{summary['expert_return']:,.1f}",
+            f"{summary['random_return']:,.1f}",
+            summary["demo_sha256"],
+            "finished",
+            "0-2, trained side by side",
+        ):
+            assert value in words
+        low, high = summary["score_interval"]
+        assert f"interval {low:.3f} to {high:.3f}" in " ".join(words)
+        for each in summary["each"]:
+            at = words.index(f"seed {each['seed']}")
+            assert words[at + 1 : at + 5] == [
+                "300",
+                f"{each['policy_return']:,.1f}",
+                f"{each['random_return']:,.1f}",
+                f"{each['ratio']:.3f}",
+            ]
+
+    def test_a_seed_asked_for_by_itself_gets_its_report_and_its_link(self, group_run, tmp_path):
+        run = rewritten(group_run, tmp_path)
+        for seed in range(3):
+            write_report(run / f"seed_{seed}", episodes=1, video=False)
+        page = read(write_report(run, episodes=1, video=False))
+        links = [source for tag, source in page.sources if tag == "a"]
+        assert links == [f"../seed_{seed}/report/index.html" for seed in range(3)]
+
+    @pytest.mark.usefixtures("camera")
+    def test_holds_the_video_of_the_best_seed(self, group_run, tmp_path):
+        run = rewritten(group_run, tmp_path)
+        page = read(write_report(run, episodes=1))
+        (video,) = [source for tag, source in page.sources if tag == "video"]
+        content = (run / "report" / "best.webm").read_bytes()
+        assert base64.b64decode(video.removeprefix("data:video/webm;base64,")) == content
+        (own,) = run.glob("seed_*/report/best.webm")
+        assert own.read_bytes() == content
+        write_report(run, episodes=1, video=False)
+        assert not (run / "report" / "best.webm").exists()
+
+    def test_under_way_the_random_policy_is_measured_and_nothing_is_claimed(self, group_run, tmp_path):
+        run = rewritten(group_run, tmp_path, summary=False)
+        for seed in range(3):
+            (run / f"seed_{seed}" / "summary.json").unlink()
+            (run / f"seed_{seed}" / "metrics.jsonl").write_text('{"step": 50, "seconds": 0.5, "q": 1.0}\n')
+        page = read(write_report(run, episodes=1, video=False))
+        assert page.headings == ["Seeds", "Training", "Configuration", "Versions"]
+        assert "under way to 300 steps" in page.words
+        assert "random policy's return" in page.words
+        assert not {"score", "mean return of the policies"} & set(page.words[: page.words.index("state of the runs")])
+        assert not (run / "report" / "learning.png").exists()
+
+    def test_a_row_that_other_seeds_do_not_have_yet_is_no_mean(self):
+        def rows(*returns):
+            return [{"step": 10 * at, "eval_return": value} for at, value in enumerate(returns)]
+
+        whole = figures.learning_curves({0: rows(1.0, 2.0), 1: rows(3.0, 4.0)}, None, None)
+        assert whole.startswith(PNG)
+        assert figures.learning_curves({0: rows(1.0), 1: rows()}, 5.0, 0.0).startswith(PNG)
+        assert figures.training_curves([{"step": 1, "q": 1.0}], []).startswith(PNG)
+
+    def test_before_the_first_checkpoint_nothing_is_written(self, group_run, tmp_path):
+        run = rewritten(group_run, tmp_path)
+        for path in run.glob("seed_*/checkpoints/final.pt"):
+            path.unlink()
+        with pytest.raises(InputError, match=r"seed_\d holds no checkpoint yet"):
+            write_report(run, episodes=1)
+        assert not list(run.rglob("report"))
+
+
+def test_a_grid_escapes_its_cells_and_links():
+    text = html.grid(["<b>"], [["<i>"], [html.Link("<a>", 'x"><script>')]])
+    page = Reader(text)
+    assert [word for word in page.words if word] == ["<b>", "<i>", "<a>"]
+    assert page.sources == [("a", 'x"><script>')]
+
+
 def test_values_are_escaped():
     evil = "<script>alert('&')</script>"
     body = [

@@ -61,7 +61,7 @@ class _KilledError(Exception):
 
 def test_tensorboard_shows_every_logged_step_once_after_a_resume(tmp_path, monkeypatch):
     config = configure(tmp_path / "run", "--checkpoint-seconds", "0")
-    append, save = Run.append, Run.save
+    append, save, keep_only = Run.append, Run.save, Run.keep_only
 
     def die_at_the_last_row(self, row):
         if row["step"] == 300:
@@ -70,6 +70,7 @@ def test_tensorboard_shows_every_logged_step_once_after_a_resume(tmp_path, monke
 
     monkeypatch.setattr(Run, "append", die_at_the_last_row)
     monkeypatch.setattr(Run, "save", lambda self, step, state: save(self, step, state) if step <= 120 else None)
+    monkeypatch.setattr(Run, "keep_only", lambda self, step: keep_only(self, step) if step <= 120 else None)
     with pytest.raises(_KilledError):
         train(config)
     monkeypatch.undo()

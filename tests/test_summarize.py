@@ -28,13 +28,13 @@ def write(folder: Path, seed: int, returns: dict[int, float], finished: bool = T
         run.append({"step": step - 1, "critic_loss": 1.0})
         run.append({"step": step, "eval_return": value})
     if finished:
-        run.finish({}, {"random_return": 10.0, "expert_return": 110.0 if sha256 else None})
+        run.finish({"random_return": 10.0, "expert_return": 110.0 if sha256 else None})
     run.close()
     return folder
 
 
 def cells(folders: list[Path], steps: tuple[int, ...] = ()) -> list[dict[str, str]]:
-    table = summarize.table(summarize.grouped([summarize.One.read(folder) for folder in folders]), steps)
+    table = summarize.table(summarize.grouped(summarize.read(folders)), steps)
     head, rule, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
     assert set(rule) == {"---"}
     return [dict(zip(head, row, strict=True)) for row in rows]
@@ -60,6 +60,16 @@ def test_seeds_of_one_configuration_become_one_row_a_step(tmp_path):
         "ratio to the expert": "0.86",
     }
     assert late["score: IQM (95 % interval)"] == "0.85 (0.75 to 0.95)"
+
+
+def test_the_folder_of_several_seeds_stands_for_their_runs(tmp_path):
+    write(tmp_path / "many", 0, {}, seeds="1-2")
+    for seed in (1, 2):
+        write(tmp_path / "many" / f"seed_{seed}", seed, {200: 10.0 + 50 * seed}, seeds="")
+    alone = write(tmp_path / "alone", 0, {200: 10.0})
+    (row,) = cells([tmp_path / "many", alone])
+    assert (row["seeds"], row["return of each seed"]) == ("0, 1, 2", "10.0, 60.0, 110.0")
+    assert row["score: IQM (95 % interval)"].startswith("0.50 (")
 
 
 def test_what_is_not_measured_yet_is_empty(tmp_path):

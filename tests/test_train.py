@@ -4,8 +4,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,6 +11,16 @@ import numpy as np
 import pytest
 import torch
 from small_envs import GENEROUS, LEDGE, expert, walk
+from small_runs import (
+    KilledError,
+    assert_same_run,
+    configure,
+    flags_of,
+    ilfo_process,
+    newest_checkpoint,
+    timeless,
+    wait_for_a_checkpoint,
+)
 
 from ilfo import demos
 from ilfo._errors import InputError
@@ -22,35 +30,6 @@ from ilfo.demos import Demonstrations, Provenance
 from ilfo.runs import Run, read_config, read_metrics, read_summary
 from ilfo.train import train
 from ilfo.training import Training, load
-
-SMALL = ["--td3.hidden-dim", "32", "--td3.batch-size", "64", "--threads", "1", "--eval-episodes", "3"]
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("demo") / "walk.hdf5"
-    demos.write(path, expert())
-    return path
-
-
-def configure(demo: Path, out: Path, *flags: str, steps: int = 400):
-    given = ["--env", LEDGE, "--demo", str(demo), "--out", str(out), "--steps", str(steps), "--random-steps", "100"]
-    return parse_train([*given, "--eval-every", "200", "--log-every", "100", *SMALL, *flags])[0]
-
-
-def timeless(folder: Path) -> list[dict]:
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in read_metrics(folder)]
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    state = torch.load(folder / "checkpoints" / "final.pt", weights_only=True)["agent"]
-    return {f"{part}.{name}": value for part in ("actor", "critic") for name, value in state[part].items()}
-
-
-def assert_same_run(first: Path, second: Path) -> None:
-    assert timeless(first) == timeless(second)
-    expected, found = weights(first), weights(second)
-    assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
 @pytest.fixture(scope="module")
@@ -97,26 +76,43 @@ def test_saving_does_not_change_the_run(finished, demo, tmp_path):
     assert_same_run(finished, tmp_path / "run")
 
 
-@pytest.mark.parametrize("flags", [["--num-envs", "3"], ["--reward", "environment", "--protocol", "fixed-horizon"]])
+def assert_equal(expected, found) -> None:
+    """Nested states whose tensors agree bit for bit."""
+    if isinstance(expected, dict):
+        assert expected.keys() == found.keys()
+        expected, found = list(expected.values()), list(found.values())
+    if isinstance(expected, (list, tuple)):
+        for one, other in zip(expected, found, strict=True):
+            assert_equal(one, other)
+    elif isinstance(expected, (torch.Tensor, np.ndarray)):
+        np.testing.assert_array_equal(expected, found)
+    else:
+        assert expected == found
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--num-envs", "3"],
+        ["--reward", "environment", "--protocol", "fixed-horizon"],
+        ["--seeds", "4,2", "--num-envs", "2"],
+        ["--seeds", "0-1", "--env-workers", "1"],
+    ],
+)
 def test_a_restored_training_goes_on_bit_for_bit(demo, tmp_path, flags):
     config = configure(demo, tmp_path, *flags)
     training, restored = Training(config), Training(config)
     for _ in range(150):
         training.advance()
-    torch.save(training.state_dict(), tmp_path / "state.pt")
-    restored.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    torch.save(training.state_dicts(), tmp_path / "state.pt")
+    restored.load_state_dicts(torch.load(tmp_path / "state.pt", weights_only=True))
     for one in (training, restored):
         for _ in range(70):
             one.advance()
-    expected, found = training.state_dict(), restored.state_dict()
-    assert str(expected) == str(found)
-    for name, column in expected["replay"]["data"].items():
-        assert torch.equal(column, found["replay"]["data"][name])
+    assert_equal(training.state_dicts(), restored.state_dicts())
     assert training.averages.read() == restored.averages.read()
-
-
-class _KilledError(Exception):
-    pass
+    for one in (training, restored):
+        one.close()
 
 
 def test_a_run_that_dies_between_two_rows_goes_on_exactly(finished, demo, tmp_path, monkeypatch):
@@ -127,54 +123,43 @@ def test_a_run_that_dies_between_two_rows_goes_on_exactly(finished, demo, tmp_pa
         append(self, row)
         rows.append(row)
         if len(rows) == 3:
-            raise _KilledError
+            raise KilledError
 
     monkeypatch.setattr(Run, "append", die_after_three)
-    with pytest.raises(_KilledError):
+    with pytest.raises(KilledError):
         train(configure(demo, out, "--checkpoint-seconds", "0"))
     monkeypatch.undo()
     train(configure(demo, out, "--checkpoint-seconds", "0"))
     assert_same_run(finished, out)
 
 
-def test_a_killed_process_started_again_ends_like_one_never_interrupted(demo, tmp_path):
-    flags = ["--env", LEDGE, "--demo", str(demo), "--steps", "2500", "--random-steps", "100", "--eval-every", "500"]
-    flags += ["--log-every", "20", "--checkpoint-seconds", "0.2", *SMALL]
-    command = [sys.executable, "-c", "import sys; from ilfo.cli import main; sys.exit(main())", "train", *flags]
-    quiet = {"cwd": Path(__file__).parent, "env": os.environ | {"OMP_NUM_THREADS": "1"}, "stdout": subprocess.DEVNULL}
+@pytest.mark.parametrize("seeds", ["", "0-2"], ids=["one", "three at once"])
+def test_a_killed_process_started_again_ends_like_one_never_interrupted(demo, tmp_path, seeds):
+    flags = ["--eval-every", "500", "--log-every", "20", "--checkpoint-seconds", "0.2", "--seeds", seeds]
     chance = random.Random(0)
     killed, whole = tmp_path / "killed", tmp_path / "whole"
+    runs = [f"seed_{seed}" for seed in range(3)] if seeds else ["."]
+    command = ["train", *flags_of(demo, killed, *flags, steps=1500)]
     saved = [0]
     for _ in range(2):
-        with subprocess.Popen([*command, "--out", str(killed)], **quiet) as process:
+        with ilfo_process(*command) as process:
             try:
-                wait_for_a_checkpoint(killed, process, after=saved[-1] + 20)
+                wait_for_a_checkpoint(killed / runs[-1], process, after=saved[-1] + 20)
                 time.sleep(chance.uniform(0.0, 0.3))
             finally:
                 process.kill()
         assert process.returncode == -signal.SIGKILL, "it was under way"
         assert not (killed / "summary.json").exists()
-        saved.append(newest_checkpoint(killed))
-    kept = [row for row in read_metrics(killed) if row["step"] <= saved[-1]]
-    for out in (killed, whole):
-        subprocess.run([*command, "--out", str(out)], **quiet, check=True)
-    assert 0 < saved[1] < saved[2] < 2500
-    assert kept
-    assert read_metrics(killed)[: len(kept)] == kept, "the seconds too: these steps were not taken again"
-    assert_same_run(whole, killed)
-    assert not list((killed / "checkpoints").glob("step_*"))
-
-
-def newest_checkpoint(folder: Path) -> int:
-    """The step of the newest checkpoint, 0 where none was written yet."""
-    return max((int(path.stem.removeprefix("step_")) for path in (folder / "checkpoints").glob("step_*.pt")), default=0)
-
-
-def wait_for_a_checkpoint(folder: Path, process: subprocess.Popen, after: int) -> None:
-    """Until the process has written a checkpoint of a step later than ``after``."""
-    limit = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < limit and newest_checkpoint(folder) <= after:
-        time.sleep(0.02)
+        saved.append(min(newest_checkpoint(killed / run) for run in runs))
+    assert 0 < saved[1] < saved[2] < 1500
+    kept = {run: [row for row in read_metrics(killed / run) if row["step"] <= saved[-1]] for run in runs}
+    assert main(command) == 0
+    train(configure(demo, whole, *flags, steps=1500))
+    for run in runs:
+        rows = read_metrics(killed / run)[: len(kept[run])]
+        assert rows == kept[run] != [], "the seconds too: these steps were not taken again"
+        assert_same_run(whole / run, killed / run)
+        assert not list((killed / run / "checkpoints").glob("step_*"))
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(demo, tmp_path, monkeypatch, capsys, finished):
@@ -186,8 +171,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(demo, tmp_path, monkeypatch, capsys,
         if row["step"] == 200:
             os.kill(os.getpid(), signal.SIGINT)
 
-    flags = ["train", "--env", LEDGE, "--demo", str(demo), "--out", str(out), "--steps", "400", "--random-steps", "100"]
-    flags += ["--eval-every", "200", "--log-every", "100", *SMALL]
+    flags = ["train", *flags_of(demo, out)]
     monkeypatch.setattr(Run, "append", interrupt)
     assert main(flags) == 130
     assert "same command goes on" in capsys.readouterr().out
@@ -227,7 +211,7 @@ def test_two_processes_cannot_train_in_one_folder(tmp_path):
 def test_a_trained_run_is_loaded_without_its_demonstration(finished, demo):
     training = load(finished)
     assert training.demonstrations is None
-    returns = [episode.env_return for episode in training.evaluate(3)]
+    returns = [episode.env_return for episode in training.evaluate_all(3)[0]]
     assert returns == read_metrics(finished)[-1]["eval_returns"]
     scores, _ = training.rewards_of(list(expert()))
     np.testing.assert_allclose(scores.numpy(), 2.0, atol=1e-5)
@@ -270,19 +254,20 @@ def test_the_fixed_horizon_knows_no_termination(demo, tmp_path):
     assert not training.absorbing
     for _ in range(200):
         training.advance()
-    assert training.replay.state_dict()["data"]["terminated"].sum() == 0
-    assert {len(episode) for episode in training.random_episodes(5)} == {40}
+    assert training.replay.contents().terminated.sum() == 0
+    (episodes,) = training.random_episodes(5)
+    assert {len(episode) for episode in episodes} == {40}
 
 
 def test_terminations_are_learned_as_ends_and_time_limits_are_not(demo, tmp_path):
     training = Training(configure(demo, tmp_path, "--random-steps", "390"))
     episodes, remember = [], training._remember_episode
-    training._remember_episode = lambda trajectory: (episodes.append(trajectory), remember(trajectory))
+    training._remember_episode = lambda trajectory, *where: (episodes.append(trajectory), remember(trajectory, *where))
     for _ in range(390):
         training.advance()
     assert {trajectory.terminated for trajectory in episodes} == {True, False}
     expected = np.concatenate([np.eye(1, len(t), len(t) - 1)[0] * t.terminated for t in episodes])
-    np.testing.assert_array_equal(training.replay.state_dict()["data"]["terminated"], expected)
+    np.testing.assert_array_equal(training.replay.contents().terminated, expected)
 
 
 def test_rewards_come_at_once_where_a_transition_is_enough(demo, tmp_path):
@@ -305,9 +290,8 @@ def test_the_agent_never_sees_the_environments_reward(tmp_path, reward):
         for _ in range(300):
             training.advance()
         agent = training.agent.state_dict()
-        seen.append([*training.replay.state_dict()["data"].values(), *agent["actor"].values()])
-        seen[-1] += agent["critic"].values()
-        paid.append(training.averages.read()["train_return"])
+        seen.append([*vars(training.replay.contents()).values(), *agent["actor"].values(), *agent["critics"].values()])
+        paid.append(training.averages.read()[0]["train_return"])
     same = all(torch.equal(one, other) for one, other in zip(*seen, strict=True))
     assert same == (reward != "environment")
     assert 0 < paid[0] < paid[1]
@@ -326,8 +310,7 @@ def test_a_users_own_reward_and_agent_need_no_registration(demo, tmp_path):
 
 def test_dry_run_prints_the_plan_and_makes_nothing(demo, tmp_path, capsys):
     out = tmp_path / "run"
-    flags = ["--env", LEDGE, "--demo", str(demo), "--out", str(out), "--steps", "9000", "--dry-run", *SMALL]
-    assert main(["train", *flags]) == 0
+    assert main(["train", *flags_of(demo, out, "--dry-run", steps=9000)]) == 0
     printed = capsys.readouterr().out
     for expected in ("absorbing states", "bytes preallocated", "shuffled", "random policy", "(2,)"):
         assert expected in printed

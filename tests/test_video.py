@@ -1,12 +1,15 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
+from small_envs import LEDGE, walk
 
 from ilfo import _video
 from ilfo._errors import InputError
 from ilfo._video import SUFFIXES, RenderError, check_video_path, write_video
 from ilfo.demos import Trajectory
-from ilfo.envs import random_policy, rollout
+from ilfo.environments import random_policy, rollout
 
 ENV = "InvertedPendulum-v5"
 
@@ -73,6 +76,14 @@ def test_says_what_to_install_where_nothing_can_be_drawn(tmp_path, episode, monk
     with pytest.raises(RenderError, match=r"libegl1 and libgl1-mesa-dri .* MUJOCO_GL=egl"):
         write_video(tmp_path / "episode.webm", episode, ENV, "standard")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.filterwarnings("ignore:.*render_modes")  # Gymnasium says it too, in words for its author
+def test_an_environment_that_takes_no_render_mode_is_said_to_be_undrawable(tmp_path):
+    trajectory = walk(0.1)
+    trajectory = replace(trajectory, actions=np.zeros((len(trajectory), 1), np.float32), seed=0)
+    with pytest.raises(RenderError, match="render_mode"):
+        write_video(tmp_path / "film.webm", trajectory, LEDGE, "standard")
 
 
 def test_the_label_darkens_its_corner_alone():

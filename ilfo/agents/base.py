@@ -16,6 +16,8 @@ __all__ = ["Agent", "Batch"]
 class Batch:
     """Transitions that an agent learns from, all on its device.
 
+    With many agents at once every tensor has a further dimension in front, ``(S, B, D)`` and so on.
+
     Attributes:
         observations: ``(B, D)`` float32.
         actions: ``(B, A)`` float32 in [-1, 1].
@@ -43,11 +45,16 @@ class Agent(ABC):
 
     Attributes:
         Options: Dataclass of the agent's hyper-parameters; its fields become flags.
+        stacks: Whether ``seed`` may be a sequence of S seeds. The object is then S agents at once, whose tensors, those
+            of its state included, have a further first dimension S. Agents without are trained one after the other.
+        compiles: Whether the constructor takes ``compile=True``.
         batch_size: Transitions that an update wants.
         discount: Factor by which a reward one step later counts less.
     """
 
     Options: ClassVar[type | None] = None
+    stacks: ClassVar[bool] = False
+    compiles: ClassVar[bool] = False
     batch_size: int = 256
     discount: float = 0.99
 
@@ -68,7 +75,7 @@ class Agent(ABC):
 
     @abstractmethod
     def update(self, batch: Batch) -> dict[str, Tensor]:
-        """One learning step. Returns scalar metrics as detached tensors, still on the device."""
+        """One learning step. Returns metrics as detached tensors, still on the device: scalars, or ``(S,)`` each."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ilfo._errors import InputError
-from ilfo.agents._linear import Linear
+from ilfo.agents._cuda_graph import CudaGraph
+from ilfo.agents._descent import Descent
+from ilfo.agents._mlp import MLP
+from ilfo.agents._population import RandomStreams, populate, stack_modules
 from ilfo.agents.base import Agent, Batch
 
 __all__ = ["TD3", "TD3Options"]
@@ -63,44 +66,15 @@ class TD3Options:
                 raise InputError(f"{name} is {getattr(self, name)}: it must lie between 0 and 1.")
 
 
-def _mlp(in_dim: int, hidden_dim: int, out_dim: int, layer_norm: bool = False) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for width in (in_dim, hidden_dim):
-        layers.append(Linear(width, hidden_dim))
-        if layer_norm:
-            layers.append(nn.LayerNorm(hidden_dim))
-        layers.append(nn.ReLU())
-    return nn.Sequential(*layers, Linear(hidden_dim, out_dim))
+class _Networks(nn.Module):
+    """The actor, and both critics as a stack of two."""
 
-
-class Actor(nn.Module):
-    """Deterministic policy: ``(B, D)`` observations to ``(B, A)`` actions in [-1, 1]."""
-
-    def __init__(self, observation_dim: int, action_dim: int, hidden_dim: int) -> None:
+    def __init__(self, observation_dim: int, action_dim: int, options: TD3Options) -> None:
         super().__init__()
-        self.net = _mlp(observation_dim, hidden_dim, action_dim)
-
-    def forward(self, observations: Tensor) -> Tensor:
-        """Actions ``(B, A)``."""
-        return torch.tanh(self.net(observations))
-
-
-class Critic(nn.Module):
-    """Two independent action values of ``(B, D)`` observations and ``(B, A)`` actions."""
-
-    def __init__(self, observation_dim: int, action_dim: int, hidden_dim: int, layer_norm: bool) -> None:
-        super().__init__()
-        self.q1 = _mlp(observation_dim + action_dim, hidden_dim, 1, layer_norm)
-        self.q2 = _mlp(observation_dim + action_dim, hidden_dim, 1, layer_norm)
-
-    def forward(self, observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Both values, ``(B,)`` each."""
-        pairs = torch.cat([observations, actions], dim=-1)
-        return self.q1(pairs).squeeze(-1), self.q2(pairs).squeeze(-1)
-
-    def first(self, observations: Tensor, actions: Tensor) -> Tensor:
-        """The first value alone, ``(B,)``: what the actor climbs."""
-        return self.q1(torch.cat([observations, actions], dim=-1)).squeeze(-1)
+        hidden = [options.hidden_dim] * 2
+        self.actor = MLP([observation_dim, *hidden, action_dim])
+        widths = [observation_dim + action_dim, *hidden, 1]
+        self.critics = stack_modules([MLP(widths, options.layer_norm) for _ in range(2)])
 
 
 class TD3(Agent):
@@ -115,6 +89,8 @@ class TD3(Agent):
     """
 
     Options = TD3Options
+    stacks: ClassVar[bool] = True
+    compiles: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -123,103 +99,110 @@ class TD3(Agent):
         options: TD3Options | None = None,
         *,
         device: torch.device | str = "cpu",
-        seed: int = 0,
+        seed: int | Sequence[int] = 0,
+        compile: bool = False,
     ) -> None:
-        self.options = options or TD3Options()
-        self.device = torch.device(device)
-        self.discount = self.options.discount
-        self.batch_size = self.options.batch_size
-        self._generator = torch.Generator(self.device).manual_seed(seed)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            hidden = self.options.hidden_dim
-            self.actor = Actor(observation_dim, action_dim, hidden).to(self.device)
-            self.critic = Critic(observation_dim, action_dim, hidden, self.options.layer_norm).to(self.device)
-        self.actor_target = copy.deepcopy(self.actor).requires_grad_(False)
-        self.critic_target = copy.deepcopy(self.critic).requires_grad_(False)
-        self._online: list[Tensor] = [*self.actor.parameters(), *self.critic.parameters()]
-        self._targets: list[Tensor] = [*self.actor_target.parameters(), *self.critic_target.parameters()]
-        self.actor_optimizer = torch.optim.Adam(
-            self.actor.parameters(), lr=self.options.actor_learning_rate, fused=True
+        self.options = options = options or TD3Options()
+        self.discount, self.batch_size = options.discount, options.batch_size
+        self._random = RandomStreams(seed, device)
+        networks = populate(lambda: _Networks(observation_dim, action_dim, options), seed).to(device)
+        self.actor, self.critics = networks.actor, networks.critics
+        targets = copy.deepcopy(networks).requires_grad_(False)
+        self.actor_target, self.critics_target = targets.actor, targets.critics
+        self._online: list[Tensor] = list(networks.parameters())
+        self._targets: list[Tensor] = list(targets.parameters())
+        self._critic_descent = Descent(
+            self.critics.parameters(), self._critic_loss, options.critic_learning_rate, compile=compile
         )
-        self.critic_optimizer = torch.optim.Adam(
-            self.critic.parameters(), lr=self.options.critic_learning_rate, fused=True
+        self._actor_descent = Descent(
+            self.actor.parameters(), self._actor_loss, options.actor_learning_rate, compile=compile
         )
+        graphed = compile and torch.device(device).type == "cuda"
+        self._act = CudaGraph(self._policy) if graphed else self._policy
         self.updates = 0
 
     @torch.no_grad()
     def act(self, observations: Tensor, explore: bool) -> Tensor:
         """Actions ``(B, A)``; exploring adds Gaussian noise, drawn for every row."""
-        actions = self.actor(observations)
+        actions: Tensor = self._act(observations)
         if explore:
-            noise = torch.randn(actions.shape, generator=self._generator, device=self.device)
-            actions = (actions + self.options.exploration_noise * noise).clamp(-1, 1)
+            actions = (actions + self.options.exploration_noise * self._random.normal(actions.shape)).clamp(-1, 1)
         return actions
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One critic step; on every ``policy_delay``-th call also one actor step and the targets'."""
         self.updates += 1
-        metrics = self._update_critic(batch)
+        noise = self._random.normal(batch.actions.shape)
+        metrics = self._critic_descent(
+            batch.observations, batch.actions, batch.rewards, batch.next_observations, batch.terminated, noise
+        )
         if self.updates % self.options.policy_delay == 0:
-            metrics |= self._update_actor(batch)
+            metrics |= self._actor_descent(batch.observations)
             self._update_targets()
         return metrics
 
-    def _update_critic(self, batch: Batch) -> dict[str, Tensor]:
-        target = self._target_values(batch)
-        q1, q2 = self.critic(batch.observations, batch.actions)
-        loss = F.mse_loss(q1, target) + F.mse_loss(q2, target)
-        self.critic_optimizer.zero_grad()
-        loss.backward()
-        self.critic_optimizer.step()
-        return {"critic_loss": loss.detach(), "q": q1.detach().mean()}
+    def _policy(self, observations: Tensor) -> Tensor:
+        return torch.tanh(self.actor(observations))
+
+    def _critic_loss(
+        self,
+        observations: Tensor,
+        actions: Tensor,
+        rewards: Tensor,
+        next_observations: Tensor,
+        terminated: Tensor,
+        noise: Tensor,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        target = self._target_values(rewards, next_observations, terminated, noise)
+        values = _values(self.critics, observations, actions)
+        losses = (values - target.unsqueeze(-2)).square().mean(dim=-1).sum(dim=-1)
+        return losses, {"critic_loss": losses, "q": values.select(-2, 0).mean(dim=-1)}
 
     @torch.no_grad()
-    def _target_values(self, batch: Batch) -> Tensor:
+    def _target_values(self, rewards: Tensor, next_observations: Tensor, terminated: Tensor, noise: Tensor) -> Tensor:
         """``y = r + (1 - terminated) * discount * min(Q1', Q2')(s', a~)``, equation and order of Algorithm 1."""
         options = self.options
-        noise = torch.randn(batch.actions.shape, generator=self._generator, device=self.device)
         noise = (options.target_noise * noise).clamp(-options.target_noise_clip, options.target_noise_clip)
-        next_actions = (self.actor_target(batch.next_observations) + noise).clamp(-1, 1)
-        q1, q2 = self.critic_target(batch.next_observations, next_actions)
-        return batch.rewards + (1 - batch.terminated) * options.discount * torch.minimum(q1, q2)
+        next_actions = (torch.tanh(self.actor_target(next_observations)) + noise).clamp(-1, 1)
+        smaller = _values(self.critics_target, next_observations, next_actions).amin(dim=-2)
+        return rewards + (1 - terminated) * options.discount * smaller
 
-    def _update_actor(self, batch: Batch) -> dict[str, Tensor]:
-        self.critic.requires_grad_(False)  # spares the gradients of weights that do not move here
-        loss = -self.critic.first(batch.observations, self.actor(batch.observations)).mean()
-        self.actor_optimizer.zero_grad()
-        loss.backward()
-        self.actor_optimizer.step()
-        self.critic.requires_grad_(True)
-        return {"actor_loss": loss.detach()}
+    def _actor_loss(self, observations: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        pairs = torch.cat([observations, self._policy(observations)], dim=-1)
+        losses = -self.critics.frozen(pairs, member=0).squeeze(-1).mean(dim=-1)
+        return losses, {"actor_loss": losses}
 
     @torch.no_grad()
     def _update_targets(self) -> None:
         torch._foreach_lerp_(self._targets, self._online, self.options.tau)
 
     def state_dict(self) -> dict[str, Any]:
-        """Networks, targets, optimisers, the number of updates and the noise generator."""
-        return {
-            "actor": self.actor.state_dict(),
-            "critic": self.critic.state_dict(),
-            "actor_target": self.actor_target.state_dict(),
-            "critic_target": self.critic_target.state_dict(),
-            "actor_optimizer": self.actor_optimizer.state_dict(),
-            "critic_optimizer": self.critic_optimizer.state_dict(),
+        """Networks, targets, optimisers, the number of updates and the random state."""
+        return {name: part.state_dict() for name, part in self._parts().items()} | {
             "updates": self.updates,
-            "generator": self._generator.get_state(),
+            "random": self._random.get_state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores what :meth:`state_dict` returned."""
-        for name in (
-            "actor",
-            "critic",
-            "actor_target",
-            "critic_target",
-            "actor_optimizer",
-            "critic_optimizer",
-        ):
-            getattr(self, name).load_state_dict(state[name])
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
         self.updates = state["updates"]
-        self._generator.set_state(state["generator"].cpu())
+        self._random.set_state(state["random"])
+
+    def _parts(self) -> dict[str, MLP | Descent]:
+        return {
+            "actor": self.actor,
+            "critics": self.critics,
+            "actor_target": self.actor_target,
+            "critics_target": self.critics_target,
+            "actor_descent": self._actor_descent,
+            "critic_descent": self._critic_descent,
+        }
+
+
+def _values(critics: nn.Module, observations: Tensor, actions: Tensor) -> Tensor:
+    """Both values ``(..., 2, B)`` of observations ``(..., B, D)`` and actions ``(..., B, A)``."""
+    pairs = torch.cat([observations, actions], dim=-1)
+    values: Tensor = critics(pairs.unsqueeze(-3))
+    return values.squeeze(-1)

@@ -40,6 +40,13 @@ class Episodes:
         steps = torch.arange(self.observations.shape[1] - 1, device=self.lengths.device)
         return steps < self.lengths[:, None]
 
+    def rows(self, start: int, stop: int) -> Episodes:
+        """The episodes from ``start`` to before ``stop``."""
+        env_rewards = None if self.env_rewards is None else self.env_rewards[start:stop]
+        return Episodes(
+            self.observations[start:stop], self.lengths[start:stop], self.terminated[start:stop], env_rewards
+        )
+
     @classmethod
     def from_trajectories(cls, trajectories: Sequence[Trajectory], device: torch.device | str = "cpu") -> Episodes:
         """Pads trajectories to the longest of them."""

@@ -67,6 +67,7 @@ class StateFeatures:
         self._columns = torch.zeros(0, dtype=torch.int64)
         self._mean = torch.zeros(0, dtype=torch.float64)
         self._scale = torch.ones(0, dtype=torch.float64)
+        self._moved: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor, Tensor]] = {}
 
     @property
     def observation_dim(self) -> int:
@@ -89,6 +90,7 @@ class StateFeatures:
         columns = _columns(self.options, demonstrations)
         states = np.concatenate([np.asarray(t.observations, np.float64)[:, columns] for t in demonstrations])
         spread = np.maximum(states.std(axis=0, ddof=1), self.options.std_floor)
+        self._moved.clear()
         self._observation_dim = demonstrations.observation_dim
         self._columns = torch.tensor(columns)
         self._mean = torch.from_numpy(states.mean(axis=0))
@@ -108,8 +110,11 @@ class StateFeatures:
                 f"The observations have {observations.shape[-1]} dimensions and the demonstrations "
                 f"{self._observation_dim}: use a demonstration of this environment."
             )
-        chosen = observations[..., self._columns.to(observations.device)]
-        return (chosen - self._mean.to(chosen)) / self._scale.to(chosen)
+        like = observations.device, observations.dtype
+        if like not in self._moved:
+            self._moved[like] = self._columns.to(like[0]), self._mean.to(*like), self._scale.to(*like)
+        columns, mean, scale = self._moved[like]
+        return (observations[..., columns] - mean) / scale
 
     def state_dict(self) -> dict[str, Any]:
         """Options and statistics, as tensors and plain values."""
@@ -123,6 +128,7 @@ class StateFeatures:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores what :meth:`state_dict` returned, options included."""
+        self._moved.clear()
         self.options = FeatureOptions(**state["options"])
         self._observation_dim = int(state["observation_dim"])
         self._columns = state["columns"].cpu()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Literal, get_args
 
 import torch
@@ -14,7 +14,8 @@ from ilfo.demos import Demonstrations, Trajectory
 from ilfo.rewards.base import Episodes, Explanation, RewardGenerator
 from ilfo.rewards.costs import Cost, cost_matrix
 from ilfo.rewards.features import StateFeatures
-from ilfo.rewards.plans import exact_plan, sinkhorn_plan
+from ilfo.rewards.pairs import Pairs, Sequences
+from ilfo.rewards.plans import RowCosts, exact_costs, exact_plan, sinkhorn_costs, sinkhorn_plan
 
 __all__ = ["OptimalTransport", "TransportOptions"]
 
@@ -36,6 +37,8 @@ class TransportOptions:
     """Cost between two atoms; euclidean: root mean square difference in the expert's standard deviations."""
     plan: Plan = "exact"
     """Exact (on the CPU, 0.1 s for 1000 steps) or entropic (many episodes at once, on any device)."""
+    workers: int = 0
+    """Exact plans solved at a time; 0: one on each core that PyTorch may use (--threads). It changes no reward."""
     regularization: float = 0.05
     """Entropy of an entropic plan, in the units of the cost."""
     max_iterations: int = 1000
@@ -65,24 +68,11 @@ class TransportOptions:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise InputError(f"{name} is {value}: it must be a finite number above 0.")
+        if self.workers < 0:
+            raise InputError(f"workers is {self.workers}: it must be at least 1, or 0 for all cores.")
         apart = self.absorbing_cost
         if apart is not None and not (math.isfinite(apart) and apart >= 0):
             raise InputError(f"absorbing_cost is {apart}: it must be finite and at least 0, or None.")
-
-
-@dataclass(frozen=True)
-class _Match:
-    """Plans between episodes and one demonstration; the last row and column are the absorbing states.
-
-    Attributes:
-        plan: ``(B, T+1, M+1)``.
-        costs: ``(B, T+1)``, mean cost of each row's mass.
-        total: ``(B,)``, the transport cost.
-    """
-
-    plan: Tensor
-    costs: Tensor
-    total: Tensor
 
 
 class OptimalTransport(RewardGenerator):
@@ -131,6 +121,7 @@ class OptimalTransport(RewardGenerator):
         self._generator = torch.Generator().manual_seed(self.options.seed)
         self._expert: list[Tensor] = []
         self._expert_terminated: list[bool] = []
+        self._experts: Sequences
         self._absorbing_cost = 0.0
         self._last: tuple[Episodes, Tensor, Tensor] | None = None
 
@@ -147,6 +138,7 @@ class OptimalTransport(RewardGenerator):
             for trajectory in demonstrations
         ]
         self._expert_terminated = [trajectory.terminated for trajectory in demonstrations]
+        self._pad()
         given = self.options.absorbing_cost
         self._absorbing_cost = self._largest_expert_cost() if given is None else given
         return self
@@ -177,17 +169,16 @@ class OptimalTransport(RewardGenerator):
         less than 1 where the rest of its mass went to the state after an expert's own termination.
         """
         episodes = Episodes.from_trajectories([trajectory])
-        atoms = self._episode_atoms(episodes)
-        matches = [
-            self._match(atoms, episodes.lengths, episodes.terminated, index) for index in range(len(self._expert))
-        ]
-        best = min(range(len(matches)), key=lambda index: float(matches[index].total))
-        plan = matches[best].plan[0]
+        pairs = self._pairs(self._episode_atoms(episodes))
+        costs, total = self._match(pairs)
+        best = int(total.argmin())
+        problem = slice(best, best + 1)
+        plan = self._plan(pairs.costs(problem, slice(None)), *(mass[problem] for mass in pairs.masses()))[0]
         shares = (plan / plan.sum(dim=1, keepdim=True))[:-1, :-1]
         return Explanation(
             demonstration=best,
             expert_steps=shares.argmax(dim=1).numpy(),
-            costs=matches[best].costs[0, :-1].numpy(),
+            costs=costs[best, :-1].numpy(),
             plan=shares.numpy(),
         )
 
@@ -208,6 +199,7 @@ class OptimalTransport(RewardGenerator):
         self.features.load_state_dict(state["features"])
         self._expert = [features.cpu() for features in state["expert"]]
         self._expert_terminated = list(state["expert_terminated"])
+        self._pad()
         self._absorbing_cost = float(state["absorbing_cost"])
         self._generator.set_state(state["generator"].cpu())
         self._last = None
@@ -230,57 +222,47 @@ class OptimalTransport(RewardGenerator):
     def _aggregate(self, episodes: Episodes) -> Tensor:
         """Costs ``(B, T+1)`` under all demonstrations together."""
         atoms = self._episode_atoms(episodes)
-        count, batch, steps, _ = len(self._expert), *atoms.shape
-        draws = self.options.aggregate == "random"
-        drawn = torch.randint(count, (batch,), generator=self._generator) if draws else None
-        costs = atoms.new_zeros(count, batch, steps + 1)
-        total = atoms.new_full((count, batch), torch.inf)
-        for index in range(count):
-            rows = torch.arange(batch) if drawn is None else torch.nonzero(drawn == index)[:, 0]
-            if len(rows):
-                rows = rows.to(atoms.device)
-                match = self._match(atoms[rows], episodes.lengths[rows], episodes.terminated[rows], index)
-                costs[index, rows], total[index, rows] = match.costs, match.total
+        batch, count = len(episodes.lengths), len(self._expert)
+        pairs = self._pairs(atoms)
+        if self.options.aggregate == "random":
+            drawn = torch.randint(count, (batch,), generator=self._generator).to(pairs.episode.device)
+            return self._match(replace(pairs, episode=pairs.episode[:batch], expert=drawn))[0]
+        costs, total = self._match(pairs)
+        costs = costs.unflatten(0, (count, batch))
         if self.options.aggregate == "mean":
             return costs.mean(dim=0)
-        # A demonstration that an episode did not draw has an infinite total.
-        return costs[total.argmin(dim=0), torch.arange(batch, device=costs.device)]
+        best = total.unflatten(0, (count, batch)).argmin(dim=0)
+        return costs[best, torch.arange(batch, device=costs.device)]
 
-    def _match(self, atoms: Tensor, lengths: Tensor, terminated: Tensor, index: int) -> _Match:
-        """Solves the plans between atoms ``(B, T, F)`` of episodes and those of demonstration ``index``."""
-        expert = self._atoms(self._expert[index].to(atoms))
-        cost = cost_matrix(atoms, expert.expand(len(atoms), -1, -1), self.options.cost)
-        cost = torch.nn.functional.pad(cost, (0, 1, 0, 1), value=self._absorbing_cost)
-        cost[:, -1, -1] = 0.0
+    def _pairs(self, episodes: Sequences) -> Pairs:
+        return Pairs.every(episodes, self._experts.like(episodes.atoms), self.options.cost, self._absorbing_cost)
 
-        horizon = lengths.clamp(min=max(len(features) - 1 for features in self._expert))
-        expert_lengths = torch.full_like(lengths, len(expert))
-        expert_terminated = torch.full_like(terminated, self._expert_terminated[index])
-        a = _masses(lengths, terminated, horizon, cost[:, :, 0])
-        b = _masses(expert_lengths, expert_terminated, horizon, cost[:, 0, :])
-        plan = self._plan(cost, a, b)
-
-        moved, mass = (plan * cost).sum(dim=-1), plan.sum(dim=-1)
-        costs = moved / torch.where(mass > 0, mass, 1.0)
+    def _match(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
+        """Mean costs ``(P, T+1)`` of the rows, and the costs ``(P,)`` of the plans."""
+        found = self._row_costs(pairs)
+        costs = found.moved / torch.where(found.mass > 0, found.mass, 1.0)
         # Far from the expert a living step can cost more than the expert's own states are apart; to be dead must
         # not be a way out, so it costs at least as much as the worst step of the episode.
         apart = costs[:, :-1].amax(dim=1).clamp(min=self._absorbing_cost)
-        alone = plan[:, -1, :-1].sum(dim=-1) / torch.where(mass[:, -1] > 0, mass[:, -1], 1.0)
-        at_horizon = 0.0 if self._expert_terminated[index] else 1.0
-        costs[:, -1] = apart * torch.where(mass[:, -1] > 0, alone, at_horizon)
-        return _Match(plan, costs, moved.sum(dim=-1))
+        absorbed = found.mass[:, -1]
+        alone = (absorbed - found.corner) / torch.where(absorbed > 0, absorbed, 1.0)
+        at_horizon = torch.where(pairs.experts.terminated[pairs.expert], 0.0, 1.0).to(alone)
+        costs[:, -1] = apart * torch.where(absorbed > 0, alone, at_horizon)
+        return costs, found.moved.sum(dim=-1)
+
+    def _row_costs(self, pairs: Pairs) -> RowCosts:
+        if self.options.plan == "exact":
+            return exact_costs(pairs.costs, *pairs.masses(), workers=self.options.workers or None)
+        return sinkhorn_costs(pairs.costs, *pairs.masses(), **self._entropic)
 
     def _plan(self, cost: Tensor, a: Tensor, b: Tensor) -> Tensor:
         if self.options.plan == "exact":
-            return torch.stack([exact_plan(*problem) for problem in zip(cost, a, b, strict=True)])
-        return sinkhorn_plan(
-            cost,
-            a,
-            b,
-            regularization=self.options.regularization,
-            max_iterations=self.options.max_iterations,
-            tolerance=self.options.tolerance,
-        )
+            return exact_plan(cost[0], a[0], b[0])[None]
+        return sinkhorn_plan(cost, a, b, **self._entropic)
+
+    @property
+    def _entropic(self) -> dict[str, Any]:
+        return {name: getattr(self.options, name) for name in ("regularization", "max_iterations", "tolerance")}
 
     def _atoms(self, features: Tensor) -> Tensor:
         """Atoms ``(..., T, F)`` of features ``(..., T+1, ·)``."""
@@ -289,13 +271,16 @@ class OptimalTransport(RewardGenerator):
             return following
         return torch.cat([features[..., :-1, :], following], dim=-1)
 
+    def _pad(self) -> None:
+        self._experts = Sequences.pad([self._atoms(features) for features in self._expert], self._expert_terminated)
+
     def _largest_expert_cost(self) -> float:
         atoms = [self._atoms(features) for features in self._expert]
         pairs = ((x, y) for index, x in enumerate(atoms) for y in atoms[index:])
         return max(float(cost_matrix(x, y, self.options.cost).max()) for x, y in pairs)
 
-    def _episode_atoms(self, episodes: Episodes) -> Tensor:
-        """Atoms ``(B, T, F)`` of episodes, 0 in the padding; refuses episodes that cannot be scored."""
+    def _episode_atoms(self, episodes: Episodes) -> Sequences:
+        """Atoms of episodes; refuses episodes that cannot be scored."""
         if not self._expert:
             raise InputError("This reward knows no expert yet: call fit or load_state_dict first.")
         steps = episodes.observations.shape[1] - 1
@@ -325,16 +310,4 @@ class OptimalTransport(RewardGenerator):
                 f"{LARGEST:g}. Has the simulation diverged?"
             )
         atoms = self._atoms(self.features(episodes.observations))
-        return torch.where(episodes.mask[..., None], atoms, 0.0)
-
-
-def _masses(lengths: Tensor, terminated: Tensor, horizon: Tensor, like: Tensor) -> Tensor:
-    """Mass of each step and, in the last column, of the absorbing state; ``like`` gives shape and dtype.
-
-    Rows ``(B, T+1)`` sum to 1.
-    """
-    steps = like.shape[1] - 1
-    each = 1.0 / torch.where(terminated, horizon, lengths).to(like)
-    happened = torch.arange(steps, device=like.device) < lengths[:, None]
-    absorbing = torch.where(terminated, (horizon - lengths) * each, 0.0)
-    return torch.cat([happened * each[:, None], absorbing[:, None]], dim=1)
+        return Sequences(torch.where(episodes.mask[..., None], atoms, 0.0), episodes.lengths, episodes.terminated)

@@ -1,34 +1,38 @@
-"""Each trap of TD3 as its authors' code has it."""
+"""Each trap of TD3 as its authors' code has it; that it computes what plain PyTorch does, test_examples.py checks."""
+
+import shutil
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from random_batches import ACTIONS, OBSERVATIONS, moved, random_batch, stacked
+from torch import Tensor
 
 from ilfo.agents import Batch
-from ilfo.agents._linear import Linear
+from ilfo.agents._population import RandomStreams
 from ilfo.agents.td3 import TD3, TD3Options
-
-OBSERVATIONS, ACTIONS = 5, 2
-
-
-def make_batch(size: int = 32, seed: int = 0, terminated: float | None = None) -> Batch:
-    generator = torch.Generator().manual_seed(seed)
-    ended = (torch.rand(size, generator=generator) < 0.3).float()
-    return Batch(
-        observations=torch.randn(size, OBSERVATIONS, generator=generator),
-        actions=torch.rand(size, ACTIONS, generator=generator) * 2 - 1,
-        rewards=torch.randn(size, generator=generator),
-        next_observations=torch.randn(size, OBSERVATIONS, generator=generator),
-        terminated=ended if terminated is None else torch.full((size,), terminated),
-    )
 
 
 def make_agent(**options) -> TD3:
     return TD3(OBSERVATIONS, ACTIONS, TD3Options(**options))
 
 
-def copies(parameters) -> list[torch.Tensor]:
+def noise_like(actions: Tensor) -> Tensor:
+    """What a fresh agent of seed 0 draws first."""
+    return RandomStreams(0, "cpu").normal(actions.shape)
+
+
+def target_values(agent: TD3, batch: Batch) -> Tensor:
+    noise = noise_like(batch.actions)
+    return agent._target_values(batch.rewards, batch.next_observations, batch.terminated, noise)
+
+
+def values(critics, observations: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
+    q1, q2 = critics(torch.cat([observations, actions], -1)).squeeze(-1)
+    return q1, q2
+
+
+def copies(parameters) -> list[Tensor]:
     return [parameter.detach().clone() for parameter in parameters]
 
 
@@ -45,57 +49,67 @@ def test_the_default_options_are_the_authors():
     assert not options.layer_norm
 
 
-def test_networks_have_two_hidden_layers_of_256_with_relu_and_no_norm():
+def test_networks_have_two_hidden_layers_of_256_and_no_norm():
     agent = make_agent()
-    for net, inputs, outputs in (
-        (agent.actor.net, OBSERVATIONS, ACTIONS),
-        (agent.critic.q1, OBSERVATIONS + ACTIONS, 1),
-        (agent.critic.q2, OBSERVATIONS + ACTIONS, 1),
+    for net, stack, inputs, outputs in (
+        (agent.actor, (), OBSERVATIONS, ACTIONS),
+        (agent.critics, (2,), OBSERVATIONS + ACTIONS, 1),
     ):
-        assert [type(layer) for layer in net] == [Linear, nn.ReLU, Linear, nn.ReLU, Linear]
-        linears = [layer for layer in net if isinstance(layer, nn.Linear)]
-        assert [(layer.in_features, layer.out_features) for layer in linears] == [
-            (inputs, 256),
-            (256, 256),
-            (256, outputs),
-        ]
+        shapes = {name: tuple(parameter.shape) for name, parameter in net.named_parameters()}
+        assert shapes == {
+            "weight0": (*stack, 256, inputs),
+            "bias0": (*stack, 256),
+            "weight1": (*stack, 256, 256),
+            "bias1": (*stack, 256),
+            "weight2": (*stack, outputs, 256),
+            "bias2": (*stack, outputs),
+        }
+
+
+def test_the_norm_is_the_critics_alone():
+    agent = make_agent(layer_norm=True)
+    assert {name for name, _ in agent.critics.named_parameters() if name.startswith("gain")} == {"gain0", "gain1"}
+    assert not any(name.startswith("gain") for name, _ in agent.actor.named_parameters())
 
 
 def test_initial_weights_are_pytorchs_default():
     bound = 256**-0.5
-    weight = make_agent().critic.q1[2].weight.detach()
+    weight = make_agent().critics.weight1.detach()
     assert weight.abs().max() <= bound
-    assert float(weight.std()) == pytest.approx(bound / 3**0.5, rel=0.02)
+    assert weight.std(dim=(1, 2)).tolist() == pytest.approx([bound / 3**0.5] * 2, rel=0.02)
 
 
 def test_the_twin_critics_differ_and_share_one_adam():
     agent = make_agent()
-    assert not torch.equal(agent.critic.q1[0].weight, agent.critic.q2[0].weight)
-    held = {id(parameter) for group in agent.critic_optimizer.param_groups for parameter in group["params"]}
-    assert held == {id(parameter) for parameter in agent.critic.parameters()}
+    assert not torch.equal(*agent.critics.weight0)
+    groups = agent._critic_descent.optimizer.param_groups
+    held = {id(parameter) for group in groups for parameter in group["params"]}
+    assert held == {id(parameter) for parameter in agent.critics.parameters()}
 
 
 def test_targets_start_as_copies():
     agent = make_agent()
     assert same(agent.actor.parameters(), agent.actor_target.parameters())
-    assert same(agent.critic.parameters(), agent.critic_target.parameters())
+    assert same(agent.critics.parameters(), agent.critics_target.parameters())
+    owned = {parameter.data_ptr() for parameter in agent._online}
+    assert owned.isdisjoint(parameter.data_ptr() for parameter in agent._targets)
 
 
-def test_the_target_is_the_smaller_twin_of_a_smoothed_clipped_action():
-    agent, batch = make_agent(target_noise=3.0), make_batch()
-    state = agent.state_dict()["generator"]
-    target = agent._target_values(batch)
-    noise = torch.randn(batch.actions.shape, generator=torch.Generator().manual_seed(0).set_state(state))
-    smoothed = (agent.actor_target(batch.next_observations) + (3.0 * noise).clamp(-0.5, 0.5)).clamp(-1, 1)
-    q1, q2 = agent.critic_target(batch.next_observations, smoothed)
+@pytest.mark.parametrize(("clip", "at_the_bound"), [(0.5, 0), (2.0, 10)])
+def test_the_target_is_the_smaller_twin_of_a_smoothed_clipped_action(clip, at_the_bound):
+    agent, batch = make_agent(target_noise=3.0, target_noise_clip=clip), random_batch()
+    noise = (3.0 * noise_like(batch.actions)).clamp(-clip, clip)
+    smoothed = (torch.tanh(agent.actor_target(batch.next_observations)) + noise).clamp(-1, 1)
+    q1, q2 = values(agent.critics_target, batch.next_observations, smoothed)
     expected = batch.rewards + (1 - batch.terminated) * 0.99 * torch.minimum(q1, q2)
-    torch.testing.assert_close(target, expected)
+    torch.testing.assert_close(target_values(agent, batch), expected)
     assert (q1 < q2).any(), "the draw must make the minimum matter in both directions"
     assert (q2 < q1).any()
+    assert smoothed.abs().eq(1).sum() >= at_the_bound
 
 
 def test_target_noise_is_drawn_for_every_action_and_row():
-    agent, batch = make_agent(), make_batch(terminated=0.0)
+    agent, batch = make_agent(), random_batch(terminated=0.0)
     same_rows = Batch(
         batch.observations,
         batch.actions,
@@ -103,27 +117,33 @@ def test_target_noise_is_drawn_for_every_action_and_row():
         batch.next_observations[:1].expand(32, -1),
         batch.terminated,
     )
-    assert len(agent._target_values(same_rows).unique()) == 32
+    expected = target_values(agent, same_rows)
+    assert len(expected.unique()) == 32
+    q1, q2 = values(agent.critics, batch.observations, batch.actions)
+    loss = F.mse_loss(q1, expected) + F.mse_loss(q2, expected)
+    torch.testing.assert_close(agent.update(same_rows)["critic_loss"], loss.detach())
 
 
 def test_nothing_is_bootstrapped_past_a_termination():
-    agent, batch = make_agent(), make_batch(terminated=1.0)
-    torch.testing.assert_close(agent._target_values(batch), batch.rewards)
+    agent, batch = make_agent(), random_batch(terminated=1.0)
+    torch.testing.assert_close(target_values(agent, batch), batch.rewards)
 
 
 def test_the_critic_loss_is_the_sum_of_both_mean_squared_errors():
-    agent, twin, batch = make_agent(), make_agent(), make_batch()
-    target = twin._target_values(batch)
-    q1, q2 = twin.critic(batch.observations, batch.actions)
+    agent, batch = make_agent(), random_batch()
+    target = target_values(agent, batch)
+    q1, q2 = values(agent.critics, batch.observations, batch.actions)
     expected = F.mse_loss(q1, target) + F.mse_loss(q2, target)
-    torch.testing.assert_close(agent.update(batch)["critic_loss"], expected.detach())
+    metrics = agent.update(batch)
+    torch.testing.assert_close(metrics["critic_loss"], expected.detach())
+    torch.testing.assert_close(metrics["q"], q1.mean().detach())
 
 
 def test_the_counter_comes_first_so_that_the_second_fourth_update_is_the_delayed_one():
     agent = make_agent()
     for update in range(1, 5):
         actor, targets = copies(agent.actor.parameters()), copies(agent._targets)
-        metrics = agent.update(make_batch(seed=update))
+        metrics = agent.update(random_batch(seed=update))
         is_delayed = update % 2 == 0
         assert same(actor, agent.actor.parameters()) is not is_delayed
         assert same(targets, agent._targets) is not is_delayed
@@ -132,30 +152,32 @@ def test_the_counter_comes_first_so_that_the_second_fourth_update_is_the_delayed
 
 def test_both_targets_move_by_tau_towards_the_updated_networks():
     agent = make_agent()
-    agent.update(make_batch(seed=1))
-    before = copies(agent._targets)
-    agent.update(make_batch(seed=2))
-    online = [*agent.actor.parameters(), *agent.critic.parameters()]
-    for target, old, new in zip(agent._targets, before, online, strict=True):
-        torch.testing.assert_close(target, 0.005 * new + 0.995 * old)
+    agent.update(random_batch(seed=1))
+    before = copies([*agent.actor_target.parameters(), *agent.critics_target.parameters()])
+    agent.update(random_batch(seed=2))
+    online = [*agent.actor.parameters(), *agent.critics.parameters()]
+    targets = [*agent.actor_target.parameters(), *agent.critics_target.parameters()]
+    for target, old, new in zip(targets, before, online, strict=True):
+        torch.testing.assert_close(target, 0.005 * new.detach() + 0.995 * old)
 
 
 def test_the_actor_climbs_the_first_critic_alone_and_leaves_the_critics_be():
-    agent, batch = make_agent(), make_batch()
-    expected = -agent.critic.q1(torch.cat([batch.observations, agent.actor(batch.observations)], -1)).mean()
-    gradients = torch.autograd.grad(expected, list(agent.actor.parameters()))
-    critic = copies(agent.critic.parameters())
-    agent.critic_optimizer.zero_grad()
-    loss = agent._update_actor(batch)["actor_loss"]
-    torch.testing.assert_close(loss, expected.detach())
+    agent, batch = make_agent(), random_batch()
+    q1, _ = values(agent.critics, batch.observations, torch.tanh(agent.actor(batch.observations)))
+    gradients = torch.autograd.grad(-q1.mean(), list(agent.actor.parameters()))
+    critics = copies(agent.critics.parameters())
+    loss = agent._actor_descent(batch.observations)["actor_loss"]
+    torch.testing.assert_close(loss, -q1.mean().detach())
     for parameter, gradient in zip(agent.actor.parameters(), gradients, strict=True):
         torch.testing.assert_close(parameter.grad, gradient)
-    assert same(critic, agent.critic.parameters())
-    assert all(parameter.grad is None for parameter in agent.critic.parameters())
+    assert same(critics, agent.critics.parameters())
+    assert all(parameter.grad is None for parameter in agent.critics.parameters())
 
 
 def test_targets_carry_no_gradient():
-    assert not any(parameter.requires_grad for parameter in make_agent()._targets)
+    agent = make_agent()
+    assert not any(parameter.requires_grad for parameter in agent._targets)
+    assert not target_values(agent, random_batch()).requires_grad
 
 
 def test_exploration_is_gaussian_for_every_row_and_clipped():
@@ -169,23 +191,26 @@ def test_exploration_is_gaussian_for_every_row_and_clipped():
 
 def test_acting_without_exploration_is_deterministic_and_draws_nothing():
     agent = make_agent()
-    state = agent.state_dict()["generator"]
+    state = agent.state_dict()["random"]
     observations = torch.ones(3, OBSERVATIONS)
     assert torch.equal(agent.act(observations, explore=False), agent.act(observations, explore=False))
-    assert torch.equal(agent.state_dict()["generator"], state)
+    assert torch.equal(agent.state_dict()["random"], state)
+    agent.act(observations, explore=True)
+    assert not torch.equal(agent.state_dict()["random"], state)
 
 
 def test_every_parameter_gets_a_gradient():
     agent = make_agent(layer_norm=True)
     for update in range(2):
-        agent.update(make_batch(seed=update))
-    for parameter in (*agent.actor.parameters(), *agent.critic.parameters()):
+        agent.update(random_batch(seed=update))
+    assert len(agent._online) == 16
+    for parameter in agent._online:
         assert parameter.grad is not None
         assert parameter.grad.abs().sum() > 0
 
 
 def test_one_batch_can_be_overfitted():
-    agent, batch = make_agent(), make_batch(terminated=1.0)
+    agent, batch = make_agent(), random_batch(terminated=1.0)
     losses = [float(agent.update(batch)["critic_loss"]) for _ in range(400)]
     assert losses[-1] < 0.02 * losses[0]
 
@@ -193,25 +218,112 @@ def test_one_batch_can_be_overfitted():
 def test_a_seed_decides_everything_and_the_global_stream_is_left_alone():
     before = torch.random.get_rng_state()
     first, again, other = (TD3(OBSERVATIONS, ACTIONS, seed=seed) for seed in (1, 1, 2))
-    assert torch.equal(torch.random.get_rng_state(), before)
     for agent in (first, again, other):
-        agent.update(make_batch())
-    assert same(first.critic.parameters(), again.critic.parameters())
-    assert not same(first.critic.parameters(), other.critic.parameters())
+        agent.update(random_batch())
+        agent.act(torch.ones(3, OBSERVATIONS), explore=True)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert same(first.critics.parameters(), again.critics.parameters())
+    assert not same(first.critics.parameters(), other.critics.parameters())
+
+
+def test_a_state_has_a_name_for_each_part():
+    assert list(make_agent().state_dict()) == [
+        *("actor", "critics", "actor_target", "critics_target", "actor_descent", "critic_descent"),
+        *("updates", "random"),
+    ]
 
 
 def test_a_restored_agent_goes_on_bit_for_bit(tmp_path):
     agent = make_agent()
     for update in range(3):
-        agent.update(make_batch(seed=update))
+        agent.update(random_batch(seed=update))
     torch.save(agent.state_dict(), tmp_path / "agent.pt")
     restored = TD3(OBSERVATIONS, ACTIONS, seed=7)
     restored.load_state_dict(torch.load(tmp_path / "agent.pt", weights_only=True))
     for update in range(3, 6):
-        agent.update(make_batch(seed=update))
-        restored.update(make_batch(seed=update))
-    assert same(agent.actor.parameters(), restored.actor.parameters())
-    assert same(agent.critic.parameters(), restored.critic.parameters())
+        agent.update(random_batch(seed=update))
+        restored.update(random_batch(seed=update))
+    assert same(agent._online, restored._online)
     assert same(agent._targets, restored._targets)
     observations = torch.ones(3, OBSERVATIONS)
     assert torch.equal(agent.act(observations, explore=True), restored.act(observations, explore=True))
+
+
+@pytest.mark.skipif(not any(shutil.which(name) for name in ("g++", "clang++", "c++")), reason="needs a C++ compiler")
+def test_compiled_it_computes_what_it_does_without():
+    """Warnings are errors: had the compiler failed, so would this test."""
+    options = TD3Options(hidden_dim=32, layer_norm=True)
+    eager, compiled = (TD3(OBSERVATIONS, ACTIONS, options, seed=[3, 0], compile=compile) for compile in (False, True))
+    for number in range(4):
+        batch = stacked([random_batch(seed=2 * number), random_batch(seed=2 * number + 1)])
+        expected, found = eager.update(batch), compiled.update(batch)
+        assert found.keys() == expected.keys()
+        for name, value in found.items():
+            torch.testing.assert_close(value, expected[name], rtol=1e-4, atol=1e-4)
+    for one, other in zip(compiled._targets, eager._targets, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
+def batch_for(seed, number: int) -> Batch:
+    own = [random_batch(seed=100 * number + each) for each in (seed if isinstance(seed, list) else [seed])]
+    return moved(stacked(own) if isinstance(seed, list) else own[0], "cuda")
+
+
+@pytest.mark.gpu
+@on_gpu
+@pytest.mark.parametrize("seed", [3, [3, 0, 7]], ids=["one seed", "several"])
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_compiled_on_a_gpu_it_computes_what_it_does_without(seed, layer_norm):
+    options, stack = TD3Options(hidden_dim=64, layer_norm=layer_norm), (3,) if isinstance(seed, list) else ()
+    eager, compiled = (
+        TD3(OBSERVATIONS, ACTIONS, options, device="cuda", seed=seed, compile=compile) for compile in (False, True)
+    )
+    seen = torch.randn(*stack, 4, OBSERVATIONS, device="cuda")
+    close = {"rtol": 1e-3, "atol": 1e-3}
+    for number in range(20):
+        expected, found = (agent.update(batch_for(seed, number)) for agent in (eager, compiled))
+        assert found.keys() == expected.keys()
+        for name, value in found.items():
+            assert value.shape == stack
+            torch.testing.assert_close(value, expected[name], **close)
+        torch.testing.assert_close(compiled.act(seen, explore=True), eager.act(seen, explore=True), **close)
+    for one, other in zip(compiled._targets, eager._targets, strict=True):
+        torch.testing.assert_close(one, other, **close)
+
+
+@pytest.mark.gpu
+@on_gpu
+def test_what_was_saved_without_a_gpu_goes_on_as_graphs_on_one():
+    here = make_agent(hidden_dim=64)
+    for number in range(4):
+        here.update(random_batch(seed=number))
+    options = TD3Options(hidden_dim=64)
+    eager, compiled = (
+        TD3(OBSERVATIONS, ACTIONS, options, device="cuda", seed=0, compile=compile) for compile in (False, True)
+    )
+    for number in range(10):
+        compiled.update(batch_for(0, number))  # recordings that are out of date once the state is loaded
+    state = here.state_dict() | {"random": eager.state_dict()["random"]}
+    for agent in (eager, compiled):
+        agent.load_state_dict(state)
+    for number in range(10, 20):
+        expected, found = (agent.update(batch_for(0, number)) for agent in (eager, compiled))
+        torch.testing.assert_close(found["critic_loss"], expected["critic_loss"], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.gpu
+@on_gpu
+def test_a_compiled_update_does_not_wait_for_the_gpu():
+    agent = TD3(OBSERVATIONS, ACTIONS, device="cuda", compile=True)
+    batches = [batch_for(0, number) for number in range(30)]
+    for batch in batches[:20]:
+        agent.update(batch)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for batch in batches[20:]:
+            agent.update(batch)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

@@ -1,6 +1,7 @@
 """Plans: marginals, optimality, and agreement with POT."""
 
 import itertools
+from typing import ClassVar
 
 import numpy as np
 import ot
@@ -8,22 +9,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_sinkhorn import padded, plain_sinkhorn, problem
 
 from ilfo.rewards import exact_plan, sinkhorn_plan
+from ilfo.rewards.plans import RowCosts, blocks_of, sinkhorn_costs
 
 TIGHT = {"regularization": 0.1, "max_iterations": 5000, "tolerance": 1e-9}
-
-
-def problem(
-    n: int, m: int, batch: int = 1, seed: int = 0, dtype: torch.dtype = torch.float64
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Random costs, and random masses that sum to 1."""
-    rng = torch.Generator().manual_seed(seed)
-    x = torch.rand(batch, n, 3, dtype=dtype, generator=rng)
-    y = torch.rand(batch, m, 3, dtype=dtype, generator=rng)
-    a = torch.rand(batch, n, dtype=dtype, generator=rng) + 0.1
-    b = torch.rand(batch, m, dtype=dtype, generator=rng) + 0.1
-    return torch.cdist(x, y), a / a.sum(-1, keepdim=True), b / b.sum(-1, keepdim=True)
 
 
 @given(n=st.integers(1, 12), m=st.integers(1, 12), seed=st.integers(0, 10_000))
@@ -123,3 +114,145 @@ def test_an_exact_plan_of_a_thousand_steps_is_found():
     # With equal masses an optimal plan is an assignment.
     assert int((plan > 0).sum()) == 1000
     torch.testing.assert_close(plan.sum(dim=0), mass)
+
+
+class TestThePlainPath:
+    """What is fast about entropic plans changes none of them."""
+
+    @pytest.mark.parametrize("regularization", [0.5, 0.1, 0.02])
+    def test_plans_are_the_textbooks(self, regularization):
+        cost, a, b = padded()
+        plans = sinkhorn_plan(cost, a, b, regularization=regularization, max_iterations=5000, tolerance=1e-10)
+        for index, plan in enumerate(plans):
+            plain = plain_sinkhorn(cost[index], a[index], b[index], regularization, 5000)
+            torch.testing.assert_close(plan, plain, atol=1e-9, rtol=0)
+
+    def test_so_are_those_of_single_precision(self):
+        cost, a, b = padded()
+        plans = sinkhorn_plan(
+            cost.float(), a.float(), b.float(), regularization=0.05, max_iterations=5000, tolerance=1e-5
+        )
+        for index, plan in enumerate(plans):
+            plain = plain_sinkhorn(cost[index], a[index], b[index], 0.05, 5000)
+            torch.testing.assert_close(plan.double(), plain, atol=1e-5, rtol=0)
+
+    @pytest.mark.parametrize("regularization", [0.1, 0.001])
+    def test_the_first_iterations_are_the_textbooks_one_by_one(self, regularization):
+        cost, a, b = problem(20, 30)
+        for iterations in (1, 2, 7):
+            with pytest.warns(RuntimeWarning, match="missed its tolerance"):
+                plan = sinkhorn_plan(
+                    cost, a, b, regularization=regularization, max_iterations=iterations, tolerance=1e-12
+                )
+            plain = plain_sinkhorn(cost[0], a[0], b[0], regularization, iterations)
+            torch.testing.assert_close(plan[0], plain, atol=1e-13, rtol=1e-9)
+
+    def test_over_relaxation_needs_fewer_iterations(self):
+        cost, a, b = problem(40, 40)
+        plan = sinkhorn_plan(cost, a, b, regularization=0.01, max_iterations=150, tolerance=1e-4)
+        plain = plain_sinkhorn(cost[0], a[0], b[0], 0.01, 300)
+        assert (plan[0].sum(dim=0) - b[0]).abs().sum() <= 1e-4
+        assert (plain.sum(dim=0) - b[0]).abs().sum() > 1e-4
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    scale=st.sampled_from([1e-6, 1.0, 1e3, 1e6, 1e10]),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+)
+@settings(max_examples=30, deadline=None)
+@pytest.mark.filterwarnings("ignore:Sinkhorn missed its tolerance")
+def test_whatever_the_costs_a_plan_is_finite_and_its_rows_are_right(seed, scale, dtype):
+    cost, a, b = problem(9, 13, batch=2, seed=seed, dtype=dtype)
+    plan = sinkhorn_plan(scale * cost, a, b, regularization=0.05, max_iterations=60, tolerance=1e-6)
+    assert plan.isfinite().all()
+    assert (plan >= 0).all()
+    torch.testing.assert_close(plan.sum(dim=2), a, atol=0, rtol=1e-4)
+
+
+def test_equal_costs_share_out_every_row_alike():
+    _, a, b = problem(6, 8, batch=2)
+    plan = sinkhorn_plan(torch.full((2, 6, 8), 3.0).double(), a, b, regularization=0.05)
+    torch.testing.assert_close(plan, a[:, :, None] * b[:, None])
+
+
+def test_masses_of_any_size_are_moved():
+    cost, a, b = problem(10, 10)
+    a[0, 3], b[0, 7] = 1e-18, 1e-9
+    a, b = a / a.sum(), b / b.sum()
+    plan = sinkhorn_plan(cost, a, b, **TIGHT)
+    torch.testing.assert_close(plan[0], plain_sinkhorn(cost[0], a[0], b[0], 0.1, 5000), atol=1e-9, rtol=1e-6)
+    assert plan[0, 3].sum().item() == pytest.approx(a[0, 3].item(), rel=1e-6)
+
+
+def test_plans_that_are_left_behind_are_those_that_stopped_alone():
+    """Problems that converge at very different iterations, of which most leave the batch before the last."""
+    cost, a, b = problem(12, 12, batch=9)
+    cost *= torch.linspace(0.1, 4.0, 9).double()[:, None, None]
+    settings = {"regularization": 0.05, "max_iterations": 5000, "tolerance": 1e-6}
+    together = sinkhorn_plan(cost, a, b, **settings)
+    for index in range(9):
+        one = slice(index, index + 1)
+        alone = sinkhorn_plan(cost[one], a[one], b[one], **settings)
+        torch.testing.assert_close(together[one], alone, atol=1e-14, rtol=1e-10)
+
+
+def test_threads_are_left_as_they_were():
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        sinkhorn_plan(*problem(5, 6), **TIGHT)
+        with pytest.raises(ValueError, match="no costs today"):
+            sinkhorn_costs(unwilling, *problem(5, 6)[1:], **TIGHT)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def unwilling(problems: slice, rows: slice) -> torch.Tensor:
+    raise ValueError("no costs today")
+
+
+class TestCostsWithoutPlans:
+    SETTINGS: ClassVar = {"regularization": 0.05, "max_iterations": 5000, "tolerance": 1e-6}
+
+    def assert_same(self, found: RowCosts, right: RowCosts) -> None:
+        torch.testing.assert_close(found.moved, right.moved, atol=1e-10, rtol=0)
+        torch.testing.assert_close(found.mass, right.mass, atol=1e-12, rtol=0)
+        torch.testing.assert_close(found.corner, right.corner, atol=1e-10, rtol=0)
+
+    def test_they_are_those_of_the_plans(self):
+        cost, a, b = padded()
+        found = sinkhorn_costs(blocks_of(cost), a, b, **self.SETTINGS)
+        plan = sinkhorn_plan(cost, a, b, **self.SETTINGS)
+        self.assert_same(found, RowCosts((plan * cost).sum(2), plan.sum(2), plan[:, -1, -1]))
+
+    def test_costs_that_are_computed_anew_come_to_the_same_in_less_memory(self):
+        cost, a, b = padded()
+        asked = []
+
+        def blocks(problems: slice, rows: slice) -> torch.Tensor:
+            asked.append(cost[problems, rows].shape)
+            return cost[problems, rows]
+
+        # Room for three rows of a problem.
+        found = sinkhorn_costs(blocks, a, b, max_bytes=6 * 3 * 17 * 8, **self.SETTINGS)
+        assert {shape for shape in asked if shape[1] != 3} == {(1, 2, 17)}
+        assert (1, 3, 17) in asked
+        self.assert_same(found, sinkhorn_costs(blocks_of(cost), a, b, **self.SETTINGS))
+        plans = (sinkhorn_plan(cost, a, b, max_bytes=bound, **self.SETTINGS) for bound in (1, 2**32))
+        torch.testing.assert_close(*plans, atol=1e-10, rtol=0)
+
+    def test_more_problems_than_the_cache_holds_are_solved_a_few_at_a_time(self):
+        cost, a, b = problem(200, 210, batch=60)
+        asked = []
+
+        def blocks(problems: slice, rows: slice) -> torch.Tensor:
+            asked.append(problems)
+            return cost[problems, rows]
+
+        found = sinkhorn_costs(blocks, a, b, regularization=0.2, tolerance=1e-3)
+        assert len(asked) > 1
+        assert [index for each in asked for index in range(60)[each]] == list(range(60))
+        plan = sinkhorn_plan(cost[55:], a[55:], b[55:], regularization=0.2, tolerance=1e-3)
+        torch.testing.assert_close(found.moved[55:], (plan * cost[55:]).sum(2))

@@ -187,6 +187,40 @@ class TestSeveralDemonstrations:
         assert torch.equal(reward.state_dict()["generator"], before)
 
 
+@pytest.mark.parametrize("aggregate", ["best", "mean", "random"])
+@pytest.mark.parametrize("plan", ["exact", "entropic"])
+def test_demonstrations_of_any_length_in_one_batch_count_as_one_by_one(plan, aggregate):
+    """Whatever is padded to the longest: each demonstration alone, with the same features, gives the same costs."""
+    experts = (rollout(), rollout(seed=4, steps=70, terminated=True), rollout(flail, seed=7, steps=90))
+    agents = [rollout(seed=8, steps=60, terminated=True), rollout(flail, seed=9), rollout(flail, seed=7)]
+    options = {"plan": plan, "squash": "none", "scale": 1.0, "absorbing_cost": 4.0}
+    together = fitted(*experts, aggregate=aggregate, **options)
+    apart = []
+    for index in range(3):
+        state = together.state_dict()
+        for name in ("expert", "expert_terminated"):
+            state[name] = state[name][index : index + 1]
+        alone = fitted(experts[0], **options)
+        alone.load_state_dict(state | {"options": dataclasses.asdict(alone.options)})
+        apart.append(-scores(alone, *agents[1:]))
+    costs, apart = -scores(together, *agents)[1:], torch.stack(apart)
+    if aggregate == "mean":
+        torch.testing.assert_close(costs, apart.mean(dim=0), atol=2e-3, rtol=2e-3)
+    else:
+        gaps = (apart - costs).abs().amax(dim=2)
+        assert gaps.amin(dim=0).max() < 5e-3
+    if aggregate == "best":
+        assert torch.equal(gaps.argmin(dim=0), apart.mean(dim=2).argmin(dim=0))
+
+
+def test_the_number_of_workers_changes_no_bit():
+    agents = [rollout(seed=8), rollout(flail, seed=9, steps=40), rollout(seed=3, steps=70, terminated=True)]
+    episodes = Episodes.from_trajectories(agents)
+    rewards = [fitted(rollout(), rollout(flail), workers=workers).score(episodes) for workers in (0, 1, 3)]
+    assert torch.equal(rewards[0], rewards[1])
+    assert torch.equal(rewards[0], rewards[2])
+
+
 class TestTermination:
     @pytest.mark.parametrize("options", EVERY_KIND)
     def test_dying_early_is_never_better_than_a_living_expert_like_step(self, options):
@@ -348,6 +382,7 @@ class TestHostileEpisodes:
         ({"scale": float("inf")}, "scale is inf"),
         ({"regularization": -1.0}, "regularization is -1.0"),
         ({"absorbing_cost": -1.0}, "absorbing_cost is -1.0"),
+        ({"workers": -1}, "workers is -1"),
     ],
 )
 def test_impossible_options_are_refused(settings, message):

@@ -1,0 +1,140 @@
+"""Exact transport plans, several at a time on as many cores."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ilfo.rewards.problems import CostBlocks, RowCosts
+
+__all__ = ["default_workers", "exact_costs", "exact_plan"]
+
+MAX_PIVOTS = 10_000_000
+
+
+def exact_plan(cost: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """The plan of lowest cost, by the network simplex of POT (``ot.emd``), in float64 on the CPU.
+
+    Args:
+        cost: ``(n, m)``, finite.
+        a: ``(n,)`` mass of each row; zeros are allowed.
+        b: ``(m,)`` mass of each column; the same total.
+
+    Returns:
+        ``(n, m)`` plan with row sums ``a`` and column sums ``b``, in the dtype and on the device of ``cost``.
+
+    Raises:
+        RuntimeError: The solver stopped before the optimum.
+    """
+    with _quiet():
+        return torch.from_numpy(_solve(*(tensor.cpu().numpy() for tensor in (cost, a, b)))).to(cost)
+
+
+def exact_costs(cost: CostBlocks, a: Tensor, b: Tensor, *, workers: int | None = None) -> RowCosts:
+    """What the plans of lowest cost cost, row by row, many problems at once on all cores.
+
+    Every problem is solved by itself, by :func:`exact_plan`'s solver, so that the number of workers changes nothing
+    but the time. The workers are threads: the solver does not hold Python's lock. They start when there is more
+    than one problem, and end with the call.
+
+    Args:
+        cost: Gives the costs ``(k, r, m)`` of some rows of some problems, finite; asked for one problem at a time,
+            in order and by this thread.
+        a: ``(B, n)`` mass of each row; zeros are allowed.
+        b: ``(B, m)`` mass of each column; the same total.
+        workers: Problems solved at a time, at least 1; None for :func:`default_workers`.
+
+    Returns:
+        Costs and masses of the rows, in the dtype and on the device of ``a``.
+
+    Raises:
+        RuntimeError: The solver stopped before the optimum.
+
+    Notes:
+        Peak memory: of ``2 * workers`` problems the costs, and of ``workers`` two copies of them in float64.
+    """
+    # Problem by problem, so that no more costs are computed ahead than the workers are about to need.
+    problems = (
+        (cost(slice(index, index + 1), slice(None))[0].cpu().numpy(), a[index].cpu().numpy(), b[index].cpu().numpy())
+        for index in range(len(a))
+    )
+    found = RowCosts.empty(a)
+    with _quiet():
+        for index, (moved, mass, corner) in enumerate(_in_order(problems, min(workers or default_workers(), len(a)))):
+            found.moved[index] = torch.from_numpy(moved).to(a)
+            found.mass[index] = torch.from_numpy(mass).to(a)
+            found.corner[index] = corner
+    return found
+
+
+def default_workers() -> int:
+    """The cores that this process may use, and at most as many as PyTorch was told to use."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, torch.get_num_threads())
+
+
+_Problem = tuple[np.ndarray, np.ndarray, np.ndarray]
+_Answer = tuple[np.ndarray, np.ndarray, float]
+
+
+def _in_order(problems: Iterator[_Problem], workers: int) -> Iterator[_Answer]:
+    """Answers in the order of the problems; at most two problems a worker are under way."""
+    if workers == 1:
+        yield from (_row_costs(*problem) for problem in problems)
+        return
+    with ThreadPoolExecutor(workers, thread_name_prefix="exact-plan") as pool:
+        pending: deque[Future[_Answer]] = deque()
+        for problem in problems:
+            if len(pending) == 2 * workers:
+                yield pending.popleft().result()
+            pending.append(pool.submit(_row_costs, *problem))
+        yield from (future.result() for future in pending)
+
+
+def _row_costs(cost: np.ndarray, a: np.ndarray, b: np.ndarray) -> _Answer:
+    """In numpy: operations of torch would bring a team of threads of their own to every worker."""
+    plan = _solve(cost, a, b)
+    return np.einsum("ij,ij->i", plan, cost), plan.sum(axis=1), float(plan[-1, -1])
+
+
+def _solve(cost: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The plan ``(n, m)`` in float64."""
+    # POT takes a second to import, and only exact plans need it.
+    import ot
+
+    rows, columns = np.flatnonzero(a > 0), np.flatnonzero(b > 0)
+    solved, log = ot.emd(
+        a[rows].astype(np.float64),
+        b[columns].astype(np.float64),
+        cost[np.ix_(rows, columns)].astype(np.float64),
+        numItermax=MAX_PIVOTS,
+        log=True,
+        center_dual=False,
+    )
+    if log["warning"] is not None:
+        raise RuntimeError(
+            f"The exact plan of a {cost.shape[0]} x {cost.shape[1]} problem was not found "
+            f"({log['warning']}): use an entropic plan instead."
+        )
+    plan = np.zeros(cost.shape)
+    plan[np.ix_(rows, columns)] = solved
+    return plan
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """POT only warns when it stops early; that is an error here, raised by :func:`_solve`.
+
+    Entered by the calling thread alone: the filters belong to the whole process.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"ot\.")
+        yield

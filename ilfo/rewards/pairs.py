@@ -1,0 +1,105 @@
+"""Episodes and demonstrations as transport problems: masses, costs, and the state after a termination."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ilfo.rewards.costs import Cost, cost_matrix
+
+__all__ = ["Pairs", "Sequences"]
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Sequences of atoms of different lengths, padded at the end.
+
+    Attributes:
+        atoms: ``(B, T, F)``, 0 in the padding.
+        lengths: ``(B,)`` int64, number of atoms of each sequence.
+        terminated: ``(B,)`` bool; the absorbing state follows.
+    """
+
+    atoms: Tensor
+    lengths: Tensor
+    terminated: Tensor
+
+    @classmethod
+    def pad(cls, sequences: Sequence[Tensor], terminated: Sequence[bool]) -> Sequences:
+        """Of sequences ``(T, F)``."""
+        return cls(
+            torch.nn.utils.rnn.pad_sequence(list(sequences), batch_first=True),
+            torch.tensor([len(sequence) for sequence in sequences]),
+            torch.tensor(list(terminated)),
+        )
+
+    def like(self, atoms: Tensor) -> Sequences:
+        """In the dtype and on the device of other atoms."""
+        return Sequences(self.atoms.to(atoms), self.lengths.to(atoms.device), self.terminated.to(atoms.device))
+
+    def masses(self, horizon: Tensor) -> Tensor:
+        """Mass of each atom and, in the last column, of the absorbing state: rows ``(B, T+1)`` that sum to 1."""
+        each = 1.0 / torch.where(self.terminated, horizon, self.lengths).to(self.atoms)
+        happened = torch.arange(self.atoms.shape[1], device=each.device) < self.lengths[:, None]
+        absorbing = torch.where(self.terminated, (horizon - self.lengths) * each, 0.0)
+        return torch.cat([happened * each[:, None], absorbing[:, None]], dim=1)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Transport problems, each between one episode and one demonstration.
+
+    The last row and the last column of a problem are the absorbing states: ``absorbing_cost`` from every atom, and
+    free from one to the other.
+
+    Attributes:
+        episodes: All episodes.
+        experts: All demonstrations, of the same dtype and on the same device.
+        episode: ``(P,)`` int64, the episode of each problem.
+        expert: ``(P,)`` int64, its demonstration.
+        cost: Cost between two atoms.
+        absorbing_cost: Cost between the absorbing state and an atom.
+    """
+
+    episodes: Sequences
+    experts: Sequences
+    episode: Tensor
+    expert: Tensor
+    cost: Cost
+    absorbing_cost: float
+
+    @classmethod
+    def every(cls, episodes: Sequences, experts: Sequences, cost: Cost, absorbing_cost: float) -> Pairs:
+        """Each demonstration with each episode: problem ``e * B + b`` is between episode ``b`` and expert ``e``."""
+        batch, count, device = len(episodes.lengths), len(experts.lengths), episodes.atoms.device
+        episode = torch.arange(batch, device=device).repeat(count)
+        expert = torch.arange(count, device=device).repeat_interleave(batch)
+        return cls(episodes, experts, episode, expert, cost, absorbing_cost)
+
+    def masses(self) -> tuple[Tensor, Tensor]:
+        """Masses ``(P, T+1)`` of the rows and ``(P, M+1)`` of the columns.
+
+        An episode or a demonstration that terminated is followed by the absorbing state until the horizon: the
+        longest demonstration's, or the episode's own if that is longer.
+        """
+        horizon = self.episodes.lengths.clamp(min=int(self.experts.lengths.max()))[self.episode]
+        rows = Sequences(
+            self.episodes.atoms, self.episodes.lengths[self.episode], self.episodes.terminated[self.episode]
+        )
+        columns = Sequences(self.experts.atoms, self.experts.lengths[self.expert], self.experts.terminated[self.expert])
+        return rows.masses(horizon), columns.masses(horizon)
+
+    def costs(self, problems: slice, rows: slice) -> Tensor:
+        """Costs ``(k, r, M+1)`` of some rows of some problems."""
+        x, y = self.episodes.atoms, self.experts.atoms
+        start, stop, _ = rows.indices(x.shape[1] + 1)
+        x = x[self.episode[problems], start : min(stop, x.shape[1])]
+        count = len(x)
+        costs = x.new_full((count, stop - start, y.shape[1] + 1), self.absorbing_cost)
+        costs[:, : x.shape[1], :-1] = cost_matrix(x, y[self.expert[problems]], self.cost)
+        if stop > self.episodes.atoms.shape[1]:
+            costs[:, -1, -1] = 0.0
+        return costs

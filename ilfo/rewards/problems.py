@@ -1,0 +1,50 @@
+"""What a transport problem is given by, and what a reward wants to know of its plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+__all__ = ["CostBlocks", "RowCosts", "blocks_of"]
+
+CostBlocks = Callable[[slice, slice], Tensor]
+"""Given some of the problems and some of the rows, their costs ``(k, r, m)``: computed when they are asked for."""
+
+
+@dataclass(frozen=True)
+class RowCosts:
+    """What plans ``P`` cost, row by row, without the plans themselves.
+
+    Attributes:
+        moved: ``(B, n)``, cost of each row under its plan, ``sum_j P[i, j] cost[i, j]``.
+        mass: ``(B, n)``, mass that left each row, ``sum_j P[i, j]``.
+        corner: ``(B,)``, mass that went from the last row to the last column.
+    """
+
+    moved: Tensor
+    mass: Tensor
+    corner: Tensor
+
+    @classmethod
+    def of(cls, plan: Tensor, cost: Tensor) -> RowCosts:
+        """Of plans and costs ``(B, n, m)``."""
+        return cls((plan * cost).sum(dim=-1), plan.sum(dim=-1), plan[:, -1, -1].clone())
+
+    @classmethod
+    def empty(cls, like: Tensor) -> RowCosts:
+        """Zeros for problems with masses ``(B, n)``."""
+        return cls(torch.zeros_like(like), torch.zeros_like(like), torch.zeros_like(like[:, 0]))
+
+    def put(self, problems: slice, rows: slice, part: RowCosts) -> None:
+        """Fills in what was found for some rows of some problems; the last rows that come bring the corner."""
+        for field in fields(self):
+            where = problems if field.name == "corner" else (problems, rows)
+            getattr(self, field.name)[where] = getattr(part, field.name)
+
+
+def blocks_of(cost: Tensor) -> CostBlocks:
+    """Costs ``(B, n, m)`` that are there already."""
+    return lambda problems, rows: cost[problems, rows]

@@ -1,0 +1,66 @@
+"""Exact plans of many problems, on any number of workers."""
+
+import threading
+
+import pytest
+import torch
+from plain_sinkhorn import padded, problem
+
+from ilfo.rewards import exact
+from ilfo.rewards.exact import default_workers, exact_costs, exact_plan
+from ilfo.rewards.problems import blocks_of
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("workers", [None, 1, 2, 7])
+def test_costs_are_those_of_the_plans_one_by_one(workers, dtype):
+    cost, a, b = (tensor.to(dtype) for tensor in padded(batch=6))
+    found = exact_costs(blocks_of(cost), a, b, workers=workers)
+    assert found.moved.dtype == found.mass.dtype == found.corner.dtype == dtype
+    for index in range(6):
+        plan = exact_plan(cost[index].double(), a[index], b[index])
+        torch.testing.assert_close(found.moved[index].double(), (plan * cost[index]).sum(1), atol=1e-7, rtol=1e-6)
+        torch.testing.assert_close(found.mass[index].double(), plan.sum(1), atol=1e-7, rtol=1e-6)
+        assert found.corner[index].item() == pytest.approx(plan[-1, -1].item(), abs=1e-7)
+
+
+def test_the_number_of_workers_changes_no_bit():
+    cost, a, b = problem(40, 50, batch=9)
+    one, three = (exact_costs(blocks_of(cost), a, b, workers=workers) for workers in (1, 3))
+    assert torch.equal(one.moved, three.moved)
+    assert torch.equal(one.mass, three.mass)
+    assert torch.equal(one.corner, three.corner)
+
+
+def test_costs_are_asked_for_in_order_by_the_caller_alone():
+    cost, a, b = problem(5, 6, batch=30)
+    asked = []
+
+    def blocks(problems: slice, rows: slice) -> torch.Tensor:
+        assert threading.current_thread() is threading.main_thread()
+        asked.append(problems.start)
+        return cost[problems, rows]
+
+    exact_costs(blocks, a, b, workers=2)
+    assert asked == list(range(30))
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("exact-plan")]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_solver_that_stops_early_is_an_error_that_says_so(workers, monkeypatch):
+    monkeypatch.setattr(exact, "MAX_PIVOTS", 1)
+    cost, a, b = problem(30, 31, batch=3)
+    with pytest.raises(RuntimeError, match="of a 30 x 31 problem was not found"):
+        exact_costs(blocks_of(cost), a, b, workers=workers)
+    with pytest.raises(RuntimeError, match="plan of a 30 x 31 problem"):
+        exact_plan(cost[0], a[0], b[0])
+
+
+def test_by_default_there_is_no_worker_without_a_core():
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        assert default_workers() == 1
+    finally:
+        torch.set_num_threads(before)
+    assert 1 <= default_workers() <= before

@@ -1,0 +1,65 @@
+"""Runs that are trained in seconds, and what tells two of them apart."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+from small_envs import LEDGE
+
+from ilfo.configs import parse_train
+from ilfo.runs import read_metrics
+
+SMALL = ["--td3.hidden-dim", "32", "--td3.batch-size", "64", "--threads", "1", "--eval-episodes", "3"]
+
+
+class KilledError(Exception):
+    """What a test raises where a process would die."""
+
+
+def flags_of(demo: Path, out: Path, *flags: str, steps: int = 400) -> list[str]:
+    given = ["--env", LEDGE, "--demo", str(demo), "--out", str(out), "--steps", str(steps), "--random-steps", "100"]
+    return [*given, "--eval-every", "200", "--log-every", "100", *SMALL, *flags]
+
+
+def configure(demo: Path, out: Path, *flags: str, steps: int = 400):
+    return parse_train(flags_of(demo, out, *flags, steps=steps))[0]
+
+
+def timeless(folder: Path) -> list[dict]:
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in read_metrics(folder)]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    state = torch.load(folder / "checkpoints" / "final.pt", weights_only=True)["agent"]
+    return {f"{part}.{name}": value for part in ("actor", "critics") for name, value in state[part].items()}
+
+
+def assert_same_run(first: Path, second: Path) -> None:
+    assert timeless(first) == timeless(second)
+    expected, found = weights(first), weights(second)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def newest_checkpoint(folder: Path) -> int:
+    """The step of the newest checkpoint, 0 where none was written yet."""
+    return max((int(path.stem.removeprefix("step_")) for path in (folder / "checkpoints").glob("step_*.pt")), default=0)
+
+
+def wait_for_a_checkpoint(folder: Path, process: subprocess.Popen, after: int) -> None:
+    """Until the process has written a checkpoint of a step later than ``after``."""
+    limit = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < limit and newest_checkpoint(folder) <= after:
+        time.sleep(0.02)
+
+
+def ilfo_process(*words: str) -> subprocess.Popen:
+    """The command line in a process of its own, which finds the modules of the tests."""
+    return subprocess.Popen(
+        [sys.executable, "-c", "import sys; from ilfo.cli import main; sys.exit(main())", *words],
+        cwd=Path(__file__).parent,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+    )
