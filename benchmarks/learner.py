@@ -34,9 +34,9 @@ from rich.table import Table
 from ilfo import demos
 from ilfo.configs import TrainConfig, parse_train
 from ilfo.demos import Demonstrations
-from ilfo.environments import random_policy, rollout
 from ilfo.envs import Protocol, describe, make_env
 from ilfo.plugins import option_group
+from ilfo.rollouts import random_policy, rollout
 from ilfo.train import train
 from ilfo.training import Training
 
@@ -248,6 +248,7 @@ def learners(options: Options, demo: Path) -> dict[str, Learner]:
         "CleanRL's TD3": Learner(lambda seed, threads: measure_cleanrl(options, seed, threads), SB3),
         "plain twin of ilfo's TD3": ilfo(*environment, agent=TWIN),
         "ilfo TD3": ilfo(*environment),
+        "ilfo TD3, environment in a worker": ilfo(*environment, "--env-workers", "1"),
         "ilfo TD3, transport": ilfo(*imitation, "--td3.no-layer-norm"),
         "ilfo TD3, transport, layer norm": ilfo(*imitation),
     }

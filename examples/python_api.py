@@ -2,10 +2,10 @@
 
 from ilfo import demos
 from ilfo.configs import config_from_dict
-from ilfo.environments import random_policy, rollout
 from ilfo.evaluate import evaluate
 from ilfo.plan import shuffled
 from ilfo.rewards import Episodes, OptimalTransport
+from ilfo.rollouts import random_policy, rollout
 from ilfo.train import train
 
 NAME, ENV, OUT = "halfcheetah", "HalfCheetah-v5", "runs/python-api"

@@ -59,7 +59,7 @@ def write_video(
 
     Args:
         path: ``.webm`` or ``.mp4``; written whole or not at all.
-        trajectory: An episode with its seed and actions, as :func:`ilfo.environments.rollout` returns it.
+        trajectory: An episode with its seed and actions, as :func:`ilfo.rollouts.rollout` returns it.
         env_id: The environment it was played in.
         protocol: The protocol it was played under.
         progress: Called with the steps done and the steps in all.

@@ -1,10 +1,10 @@
-"""Many environments in lockstep, in this process or in others, and whole episodes played with a policy."""
+"""Many environments in lockstep, in this process or in others."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,10 +14,7 @@ from ilfo._errors import InputError
 from ilfo.demos import Trajectory
 from ilfo.envs import Protocol
 
-__all__ = ["Environments", "Policy", "Steps", "random_policy", "rollout"]
-
-Policy = Callable[[np.ndarray], np.ndarray]
-"""Observations ``(N, D)`` to actions ``(N, A)`` in [-1, 1]."""
+__all__ = ["Environments", "Steps"]
 
 
 class Steps(NamedTuple):
@@ -256,91 +253,3 @@ def _seeds(seed: int | Sequence[int]) -> tuple[int, ...]:
 def _joined(parts: Sequence[Any]) -> np.ndarray:
     """Rows ``(M, D)`` float32 of groups, each an array or a list of rows."""
     return np.concatenate([np.array(part, np.float32) for part in parts])
-
-
-@overload
-def rollout(
-    policy: Policy,
-    env_id: str,
-    episodes: int,
-    *,
-    protocol: Protocol = ...,
-    seed: int = ...,
-    num_envs: int = ...,
-    environments: Environments | None = ...,
-) -> list[Trajectory]: ...
-@overload
-def rollout(
-    policy: Policy,
-    env_id: str,
-    episodes: int,
-    *,
-    protocol: Protocol = ...,
-    seed: Sequence[int],
-    num_envs: int = ...,
-    environments: Environments | None = ...,
-) -> list[list[Trajectory]]: ...
-def rollout(
-    policy: Policy,
-    env_id: str,
-    episodes: int,
-    *,
-    protocol: Protocol = "standard",
-    seed: int | Sequence[int] = 0,
-    num_envs: int = 10,
-    environments: Environments | None = None,
-) -> list[Trajectory] | list[list[Trajectory]]:
-    """Plays whole episodes with a policy.
-
-    Copy ``i`` of a seed plays episodes ``i, i + N, ...``; which episodes are played, and how they start, depends on
-    the seed and on ``N`` alone. A copy that has played its own stands still until the last is done.
-
-    Args:
-        policy: Observations ``(N, D)`` to actions ``(N, A)`` in [-1, 1]; of ``S`` seeds, ``(S*N, D)`` to ``(S*N, A)``.
-        env_id: Gymnasium id.
-        episodes: How many of each seed.
-        protocol: How they end.
-        seed: Seed of their initial states, or ``S`` of them.
-        num_envs: Copies of each seed that step together, ``N``; no more than there are episodes.
-        environments: Restarted and played in, instead of environments that are made for it; they are at rest
-            afterwards and can be restarted.
-
-    Returns:
-        The episodes, or for a sequence of seeds those of each.
-
-    Raises:
-        InputError: ``environments`` are not what the other arguments describe.
-    """
-    count = max(1, min(num_envs, episodes))
-    given = environments is not None
-    environments = environments or Environments(env_id, count, protocol, seed)
-    wanted = (env_id, protocol, count, _seeds(seed))
-    found = (environments.env_id, environments.protocol, environments.num_envs, environments.seeds)
-    if found != wanted:
-        raise InputError(
-            f"the environments to play in are (id, protocol, copies, seeds) {found}; expected {wanted}: make others"
-        )
-    played: list[list[Trajectory]] = [[] for _ in range(len(environments))]
-    try:
-        if given:
-            environments.restart()
-        environments.rest_after([len(range(copy, episodes, count)) for copy in range(count)] * len(environments.seeds))
-        missing = episodes * len(environments.seeds)
-        while missing:
-            for row, trajectory in environments.step(policy(environments.observations)).finished:
-                played[row].append(trajectory)
-                missing -= 1
-    finally:
-        if not given:
-            environments.close()
-    grouped = [
-        [played[start + index % count][index // count] for index in range(episodes)]
-        for start in range(0, len(played), count)
-    ]
-    return grouped if isinstance(seed, Sequence) else grouped[0]
-
-
-def random_policy(action_dim: int, seed: int) -> Policy:
-    """Uniform actions in [-1, 1], from a stream of their own."""
-    generator = np.random.default_rng(seed)
-    return lambda observations: generator.uniform(-1, 1, (len(observations), action_dim)).astype(np.float32)

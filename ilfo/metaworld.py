@@ -13,7 +13,7 @@ import gymnasium
 import numpy as np
 
 from ilfo._errors import InputError, closest
-from ilfo.environments import Policy
+from ilfo.rollouts import Policy
 
 try:
     from metaworld.env_dict import ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE

@@ -16,9 +16,9 @@ import ilfo
 from ilfo import demos
 from ilfo._errors import InputError
 from ilfo.demos import Demonstrations, Trajectory
-from ilfo.environments import Policy, rollout
 from ilfo.envs import Protocol, describe
 from ilfo.evaluate import check_episodes, check_seed, fresh_seed
+from ilfo.rollouts import Policy, rollout
 from ilfo.runs import read_summary
 from ilfo.training import load
 

@@ -21,20 +21,18 @@ from ilfo.agents import Agent, make_agent
 from ilfo.agents.many import load_states, states_of
 from ilfo.configs import TrainConfig, config_from_dict, several_seeds
 from ilfo.demos import Demonstrations, Trajectory
-from ilfo.environments import Environments, Policy, Steps, random_policy, rollout
+from ilfo.environments import Environments, Steps
 from ilfo.envs import describe
 from ilfo.labelling import imitation_rewards
 from ilfo.plugins import option_group, resolve
 from ilfo.replay import Replay
 from ilfo.rewards import BUILT_IN as REWARDS
 from ilfo.rewards import Episodes, RewardGenerator, StateFeatures
+from ilfo.rollouts import Stage, random_policy, rollout
 from ilfo.run_group import seed_runs
 from ilfo.runs import read_checkpoint, read_config
 
 __all__ = ["Training", "load"]
-
-EVALUATION_COPIES = 10
-"""Environments that an evaluation steps together, for each seed."""
 
 
 class Training:
@@ -78,7 +76,7 @@ class Training:
         # Fitted once; a reward that draws or learns while it scores does so for each seed on its own.
         self._rewards = [self.reward, *(copy.deepcopy(self.reward) for _ in self.seeds[1:])]
         self.environments = Environments(config.env, config.num_envs, config.protocol, env_seeds, config.env_workers)
-        self._eval_environments: dict[int, Environments] = {}
+        self._stage = Stage(config.env, config.protocol, self._eval_seeds, config.env_workers)
         self.agent = self._make_agent(self._one_or_all(agent_seeds))
         self.replay = Replay(
             min(config.replay_size, config.steps + config.num_envs),
@@ -102,9 +100,8 @@ class Training:
 
     def close(self) -> None:
         """Frees the simulators."""
-        for environments in (self.environments, *self._eval_environments.values()):
-            environments.close()
-        self._eval_environments.clear()
+        self.environments.close()
+        self._stage.close()
 
     def _open_demonstrations(self) -> Demonstrations | None:
         if self.config.demo is None:
@@ -201,7 +198,7 @@ class Training:
 
     def evaluate_all(self, episodes: int) -> list[list[Trajectory]]:
         """Episodes of every seed's policy without exploration noise; each time from the same initial states."""
-        return self._play(self.act, episodes)
+        return self._stage.play(self.act, episodes)
 
     def random_episodes(self, episodes: int) -> list[list[Trajectory]]:
         """Episodes of uniformly random actions for every seed, starting where its evaluation's do."""
@@ -212,23 +209,7 @@ class Training:
             parts = np.split(observations, len(policies))
             return np.concatenate([act(own) for act, own in zip(policies, parts, strict=True)])
 
-        return self._play(policy, episodes)
-
-    def _play(self, policy: Policy, episodes: int) -> list[list[Trajectory]]:
-        config, copies = self.config, min(EVALUATION_COPIES, episodes)
-        if copies not in self._eval_environments:
-            self._eval_environments[copies] = Environments(
-                config.env, copies, config.protocol, self._eval_seeds, config.env_workers
-            )
-        return rollout(
-            policy,
-            config.env,
-            episodes,
-            protocol=config.protocol,
-            seed=self._eval_seeds,
-            num_envs=copies,
-            environments=self._eval_environments[copies],
-        )
+        return self._stage.play(policy, episodes)
 
     def rewards_of(self, trajectories: Sequence[Trajectory], member: int = 0) -> tuple[Tensor, Tensor]:
         """The reward generator's scores ``(B, T)`` of whole episodes, and what the agent learns from."""

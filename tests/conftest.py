@@ -9,8 +9,8 @@ from ilfo import demos
 from ilfo._video import RenderError, write_video
 from ilfo.configs import parse_train
 from ilfo.demos import Demonstrations
-from ilfo.environments import random_policy, rollout
 from ilfo.envs import describe
+from ilfo.rollouts import random_policy, rollout
 from ilfo.train import train
 
 ENV = "InvertedPendulum-v5"

@@ -1,11 +1,13 @@
-"""Lockstep: what a step hands over, in this process and in workers, and which episodes are played."""
+"""Lockstep: what a step hands over, in this process and in workers."""
 
 import numpy as np
 import pytest
 from small_envs import LEDGE
+from small_episodes import leftwards, same
 
 from ilfo._errors import InputError
-from ilfo.environments import Environments, random_policy, rollout
+from ilfo.environments import Environments
+from ilfo.rollouts import random_policy, rollout
 
 HOPPER = "Hopper-v5"
 
@@ -13,17 +15,6 @@ HOPPER = "Hopper-v5"
 def play(environments: Environments, steps: int, seed: int = 0):
     policy = random_policy(environments.action_dim, seed)
     return [environments.step(policy(environments.observations)) for _ in range(steps)]
-
-
-def leftwards(observations: np.ndarray) -> np.ndarray:
-    return np.full((len(observations), 1), -1, np.float32)
-
-
-def same(a, b) -> bool:
-    """Whether two episodes are the same to the last bit, in type and form too."""
-    arrays = [(getattr(a, name), getattr(b, name)) for name in ("observations", "actions", "env_rewards")]
-    equal = all(x.dtype == y.dtype and x.shape == y.shape and x.tobytes() == y.tobytes() for x, y in arrays)
-    return equal and [a.seed, a.terminated, a.truncated, a.success] == [b.seed, b.terminated, b.truncated, b.success]
 
 
 def assert_same_steps(expected, found):
@@ -261,51 +252,3 @@ def test_who_has_played_enough_stands_still_and_is_not_stepped():
         environments.state_dicts()
     environments.restart()
     assert environments.state_dicts()[0]["numbers"] == [0, 0]
-
-
-def test_a_rollout_depends_on_its_seed_alone():
-    def lengths(num_envs, seed):
-        return [len(t) for t in rollout(leftwards, LEDGE, 7, seed=seed, num_envs=num_envs)]
-
-    assert lengths(3, 1) == lengths(3, 1)
-    assert len(lengths(3, 1)) == 7
-    seeds = {t.seed for t in rollout(leftwards, LEDGE, 7, num_envs=3)}
-    assert len(seeds) == 7
-
-
-def test_copies_play_their_episodes_in_turn():
-    played = rollout(leftwards, LEDGE, 7, seed=4, num_envs=3)
-    expected = [np.random.SeedSequence(4, spawn_key=(i % 3, i // 3)).generate_state(1)[0] for i in range(7)]
-    assert [episode.seed for episode in played] == expected
-    assert rollout(leftwards, LEDGE, 0) == []
-
-
-def test_rollouts_of_several_seeds_are_those_of_each():
-    shapes = set()
-
-    def policy(observations):
-        shapes.add(observations.shape)
-        return leftwards(observations)
-
-    together = rollout(policy, LEDGE, 5, seed=[8, 9], num_envs=3)
-    assert shapes == {(6, 2)}
-    for seed, played in zip((8, 9), together, strict=True):
-        alone = rollout(leftwards, LEDGE, 5, seed=seed, num_envs=3)
-        assert all(same(a, b) for a, b in zip(alone, played, strict=True))
-
-
-def test_environments_that_are_given_are_played_in_from_the_start(in_workers):
-    play(in_workers, 13)
-    for _ in range(2):
-        played = rollout(leftwards, LEDGE, 3, seed=[5, 6, 7], num_envs=2, environments=in_workers)
-        expected = rollout(leftwards, LEDGE, 3, seed=[5, 6, 7], num_envs=2)
-        assert all(same(a, b) for x, y in zip(expected, played, strict=True) for a, b in zip(x, y, strict=True))
-
-
-@pytest.mark.parametrize(
-    "other", [{"env_id": HOPPER}, {"protocol": "fixed-horizon"}, {"seed": 6}, {"num_envs": 3}, {"episodes": 1}]
-)
-def test_other_environments_than_are_described_are_refused(other):
-    described = {"env_id": LEDGE, "episodes": 4, "seed": 5, "num_envs": 2} | other
-    with pytest.raises(InputError, match="make others"):
-        rollout(leftwards, **described, environments=Environments(LEDGE, 2, seed=5))

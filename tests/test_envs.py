@@ -6,8 +6,9 @@ import pytest
 from small_envs import LEDGE
 
 from ilfo._errors import InputError
-from ilfo.environments import Environments, rollout
+from ilfo.environments import Environments
 from ilfo.envs import FixedHorizon, describe, make_env
+from ilfo.rollouts import rollout
 
 
 def leftwards(observations: np.ndarray) -> np.ndarray:

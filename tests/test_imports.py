@@ -21,6 +21,7 @@ STOREYS = (
     {"_copies"},
     {"_env_worker"},
     {"environments"},
+    {"rollouts"},
     {"configs", "metaworld", "_video"},
     {"run_group"},
     {"training"},

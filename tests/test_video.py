@@ -9,7 +9,7 @@ from ilfo import _video
 from ilfo._errors import InputError
 from ilfo._video import SUFFIXES, RenderError, check_video_path, write_video
 from ilfo.demos import Trajectory
-from ilfo.environments import random_policy, rollout
+from ilfo.rollouts import random_policy, rollout
 
 ENV = "InvertedPendulum-v5"
 

@@ -15,7 +15,8 @@ from ilfo._errors import InputError
 from ilfo.agents._cuda_graph import CudaGraph
 from ilfo.agents._descent import Descent
 from ilfo.agents._mlp import MLP
-from ilfo.agents._population import RandomStreams, populate, stack_modules
+from ilfo.agents._population import populate, stack_modules
+from ilfo.agents._random_streams import RandomStreams
 from ilfo.agents.base import Agent, Batch
 
 __all__ = ["TD3", "TD3Options"]

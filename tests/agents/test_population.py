@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from ilfo._errors import InputError
-from ilfo.agents._population import RandomStreams, populate, seeds_of, stack_modules, stack_states, unstack_state
+from ilfo.agents._population import populate, seeds_of, stack_modules, stack_states, unstack_state
+from ilfo.agents._random_streams import RandomStreams
 
 SEEDS = [3, 0, 7]
 

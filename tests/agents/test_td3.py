@@ -9,7 +9,7 @@ from random_batches import ACTIONS, OBSERVATIONS, moved, random_batch, stacked
 from torch import Tensor
 
 from ilfo.agents import Batch
-from ilfo.agents._population import RandomStreams
+from ilfo.agents._random_streams import RandomStreams
 from ilfo.agents.td3 import TD3, TD3Options
 
 
