@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -30,24 +32,41 @@ class CudaGraph:
         function: Works on tensors on the GPU alone, without waiting for it and without drawing random numbers; changes
             other tensors in place only. Returns a tensor or a dictionary of tensors.
 
+    Warns:
+        RuntimeWarning: The function cannot be recorded; once, and from there on it is called as it is.
+
     Notes:
         After tensordict's ``CudaGraphModule`` and LeanRL, without their dependency.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
+        self._records = True
         self._recordings: dict[tuple[torch.Size, ...], _Recording] = {}
         self._calls: dict[tuple[torch.Size, ...], int] = {}
 
     def __call__(self, *tensors: Tensor) -> Any:
         """What the function returns, as tensors that later calls leave alone."""
+        if not self._records:
+            return self._function(*tensors)
         shapes = tuple(tensor.shape for tensor in tensors)
         recording = self._recordings.get(shapes)
         if recording is None:
             self._calls[shapes] = self._calls.get(shapes, 0) + 1
             if self._calls[shapes] <= _WARM_UP:
                 return self._run_aside(tensors)
-            recording = self._recordings[shapes] = self._record(tensors)
+            try:
+                recording = self._recordings[shapes] = self._record(tensors)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:
+                # To record does nothing but write down, so the work of this call is still to be done.
+                logging.getLogger(__name__).info("Why it was not recorded:", exc_info=error)
+                warnings.warn(
+                    "--compile: going on without CUDA graphs, which failed; logging at INFO says why", RuntimeWarning, 2
+                )
+                self._records = False
+                return self._function(*tensors)
         for own, given in zip(recording.inputs, tensors, strict=True):
             own.copy_(given)
         recording.graph.replay()

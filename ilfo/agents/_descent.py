@@ -59,7 +59,8 @@ class Descent:
             losses, metrics = self._loss(*tensors)
             gradients = torch.autograd.grad(losses.sum(), self._parameters)
         except RuntimeError as error:
-            if self._loss is self._plain_loss or isinstance(error, torch.OutOfMemoryError):
+            recording = self._on_gpu and torch.cuda.is_current_stream_capturing()
+            if self._loss is self._plain_loss or recording or isinstance(error, torch.OutOfMemoryError):
                 raise
             # Nothing has moved yet: weights change after the gradient alone, so the plain loss can take over here.
             self._loss = self._plain_loss

@@ -77,3 +77,22 @@ def test_a_replay_does_not_wait_for_the_device():
             graph(*given)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_what_cannot_be_recorded_runs_as_it_is_with_one_warning():
+    plain = Accumulator()
+
+    class Waiting(Accumulator):
+        def __call__(self, rows, scale):
+            if float(rows.sum()) > 1e9:  # waits for the device, which a recording cannot
+                raise AssertionError
+            return super().__call__(rows, scale)
+
+    waiting = Waiting()
+    graph = CudaGraph(waiting)
+    expected = [plain(*tensors) for tensors in calls(8)]
+    with pytest.warns(RuntimeWarning, match="without CUDA graphs") as caught:
+        found = [graph(*tensors) for tensors in calls(8)]
+    assert len(caught) == 1
+    assert_close(found, expected)
+    torch.testing.assert_close(waiting.total, plain.total)
