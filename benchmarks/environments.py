@@ -184,7 +184,7 @@ def draw(options: Options, points: dict[int, Point], load: float) -> None:
 def main() -> None:
     """Measures, prints and draws."""
     options = tyro.cli(Options, description=__doc__)
-    console = Console(highlight=False, soft_wrap=True, width=140)
+    console = Console(highlight=False, soft_wrap=True, width=200)
     load = os.getloadavg()[0]
     bare = [bare_step(options.env, options.seconds) for _ in range(options.rounds)]
     points = {count: measure(options, count) for count in options.counts}

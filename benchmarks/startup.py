@@ -4,7 +4,7 @@
 
 Each is a process of its own, timed from its start to its end, on a disk whose files are in memory. ``ilfo train`` ends
 after the first step of its environment: by then it has read and fitted the demonstration, made environments, agent,
-replay, folder and log, printed its plan and played the random policy's episodes.
+replay, folder and log, and printed its plan.
 """
 
 from __future__ import annotations

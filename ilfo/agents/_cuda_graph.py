@@ -57,7 +57,7 @@ class CudaGraph:
                 return self._run_aside(tensors)
             try:
                 recording = self._recordings[shapes] = self._record(tensors)
-            except torch.OutOfMemoryError:
+            except torch.cuda.OutOfMemoryError:
                 raise
             except RuntimeError as error:
                 # To record does nothing but write down, so the work of this call is still to be done.
@@ -66,6 +66,7 @@ class CudaGraph:
                     "--compile: going on without CUDA graphs, which failed; logging at INFO says why", RuntimeWarning, 2
                 )
                 self._records = False
+                self.forget()
                 return self._function(*tensors)
         for own, given in zip(recording.inputs, tensors, strict=True):
             own.copy_(given)

@@ -60,7 +60,7 @@ class Descent:
             gradients = torch.autograd.grad(losses.sum(), self._parameters)
         except RuntimeError as error:
             recording = self._on_gpu and torch.cuda.is_current_stream_capturing()
-            if self._loss is self._plain_loss or recording or isinstance(error, torch.OutOfMemoryError):
+            if self._loss is self._plain_loss or recording or isinstance(error, torch.cuda.OutOfMemoryError):
                 raise
             # Nothing has moved yet: weights change after the gradient alone, so the plain loss can take over here.
             self._loss = self._plain_loss

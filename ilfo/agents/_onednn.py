@@ -93,11 +93,11 @@ def _backward(
 ) -> tuple[Tensor, list[Tensor]]:
     """Gradients of the inputs ``(B, in)`` and of the parameters, all or none; ``saved`` starts with the inputs."""
     of_parameters: list[Tensor] = []
-    each, kept = (4, 4) if layer_norm else (2, 1)
+    each, stored = (4, 4) if layer_norm else (2, 1)
     layers = (len(parameters) - 2) // each
     weight = parameters[-2]
     for layer in reversed(range(layers + 1)):
-        layer_inputs = saved[layer * kept]
+        layer_inputs = saved[layer * stored]
         if wants_parameters:
             of_parameters[:0] = [_weight_gradient(gradient, layer_inputs), gradient.sum(0)]
         if layer == 0 and not wants_inputs:
@@ -108,7 +108,7 @@ def _backward(
         gradient = torch.ops.aten.threshold_backward.default(gradient, layer_inputs, 0)
         weight, _, *norm = parameters[(layer - 1) * each : layer * each]
         if norm:
-            linear, mean, deviation = saved[layer * kept - 3 : layer * kept]
+            linear, mean, deviation = saved[layer * stored - 3 : layer * stored]
             gradient, of_gain, of_shift = torch.ops.aten.native_layer_norm_backward.default(
                 gradient, linear, linear.shape[-1:], mean, deviation, norm[0], norm[1], [True] + [wants_parameters] * 2
             )
