@@ -133,6 +133,7 @@ def test_ctrl_c_does_not_reach_a_worker(tmp_path):
         import numpy as np
         from ilfo.environments import Environments
 
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored in the background
         environments = Environments({LEDGE!r}, workers=1)
         try:
             os.killpg(0, signal.SIGINT)
