@@ -82,11 +82,11 @@ def _finish_learning(figure: Figure, axis: Axes, expert_return: float | None, ra
             axis.axhline(value, color=colour, linewidth=1.2, linestyle="--")
             axis.annotate(
                 f"{name} {value:,.1f}",
-                (1, value),
+                (0, value),  # on the left, where no policy is an expert yet
                 xycoords=("axes fraction", "data"),
-                xytext=(-4, offset),
+                xytext=(4, offset),
                 textcoords="offset points",
-                ha="right",
+                ha="left",
                 color=colour,
                 fontsize=9,
             )
