@@ -68,15 +68,19 @@ def test_what_was_replaced_is_seen_after_forgetting():
 
 
 def test_a_replay_does_not_wait_for_the_device():
-    graph, tensors = CudaGraph(Accumulator()), list(calls(8))
+    plain, graphed, tensors = Accumulator(), Accumulator(), list(calls(8))
+    graph = CudaGraph(graphed)
     for given in tensors[:5]:
         graph(*given)
-    torch.cuda.set_sync_debug_mode("error")
+    torch.cuda.set_sync_debug_mode("error")  # who waits, raises
     try:
         for given in tensors[5:]:
             graph(*given)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    for given in tensors:
+        plain(*given)
+    torch.testing.assert_close(graphed.total, plain.total)
 
 
 def test_what_cannot_be_recorded_runs_as_it_is_with_one_warning():

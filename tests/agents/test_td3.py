@@ -321,9 +321,11 @@ def test_a_compiled_update_does_not_wait_for_the_gpu():
     batches = [batch_for(0, number) for number in range(30)]
     for batch in batches[:20]:
         agent.update(batch)
-    torch.cuda.set_sync_debug_mode("error")
+    before = copies(agent.actor.parameters())
+    torch.cuda.set_sync_debug_mode("error")  # who waits, raises
     try:
         for batch in batches[20:]:
             agent.update(batch)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    assert not same(before, agent.actor.parameters()), "the updates were real"
