@@ -11,7 +11,7 @@ import numpy as np
 
 from ilfo._errors import InputError
 from ilfo.demos import Trajectory
-from ilfo.envs import Protocol, make_env
+from ilfo.envs import Protocol, make_env, success_of
 
 __all__ = ["Copies", "Here", "Moves"]
 
@@ -69,9 +69,9 @@ class _Copy:
         self.observations.append(np.array(observation, np.float32))
         self.actions.append(action)
         self.env_rewards.append(float(env_reward))
-        success = info.get("success", info.get("is_success"))
+        success = success_of(info)
         if success is not None:
-            self.success = bool(success) or bool(self.success)
+            self.success = success or bool(self.success)
         return self.env_rewards[-1], bool(terminated), bool(truncated)
 
     def episode(self, terminated: bool) -> Trajectory:

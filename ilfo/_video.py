@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
-import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import gymnasium
 import numpy as np
 
 from ilfo._atomic import atomic_path
+from ilfo._drawing import RenderError, drawable_env, first_frame
 from ilfo._errors import InputError
 from ilfo.demos import Trajectory
-from ilfo.envs import Protocol, make_env
+from ilfo.envs import Protocol
 
 __all__ = ["SUFFIXES", "RenderError", "check_video_path", "write_video"]
 
@@ -27,10 +24,6 @@ SUFFIXES = {".webm": "VP80", ".mp4": "vp09"}
 
 _SMOOTH_FPS = 30
 _DEFAULT_FPS = 30
-
-
-class RenderError(InputError):
-    """No picture can be drawn on this machine."""
 
 
 def check_video_path(path: str | os.PathLike[str]) -> Path:
@@ -98,22 +91,13 @@ def _frames(
     """Frame rate and frame ``(H, W, 3)`` uint8 RGB of every step that is shown, the first and the last included."""
     if trajectory.actions is None or trajectory.seed is None:
         raise InputError("an episode without actions or without its seed cannot be lived again, so not filmed either")
-    if sys.platform == "linux" and "DISPLAY" not in os.environ:
-        os.environ.setdefault("MUJOCO_GL", "egl")
-    # PyTorch's compiler brings an LLVM, and so do Mesa's drivers: a process dies where the drivers' comes first.
-    with suppress(ImportError):
-        importlib.import_module("triton")
+    env = drawable_env(env_id, protocol)
     try:
-        env = make_env(env_id, protocol, render=True)
-    except TypeError as error:
-        raise RenderError(f"{env_id} cannot be drawn: its constructor does not take render_mode ({error})") from error
-    try:
-        _lighten(env)
         speed = float(env.metadata.get("render_fps") or _DEFAULT_FPS)
         stride = max(1, round(speed / _SMOOTH_FPS))
         observation, _ = env.reset(seed=trajectory.seed)
         collected, total = 0.0, len(trajectory)
-        yield speed / stride, _labelled(_first_frame(env), 0, collected)
+        yield speed / stride, _labelled(first_frame(env), 0, collected)
         for step, action in enumerate(trajectory.actions, start=1):
             observation, reward, *_ = env.step(action)
             collected += float(reward)
@@ -127,39 +111,6 @@ def _frames(
             )
     finally:
         env.close()
-
-
-def _lighten(env: gymnasium.Env[Any, Any]) -> None:
-    """Coarser shadows and no multisampling: without a GPU, MuJoCo then draws four times as fast, nearly the same."""
-    visual = getattr(getattr(env.unwrapped, "model", None), "vis", None)
-    if visual is not None:
-        visual.quality.shadowsize = 1024
-        visual.quality.offsamples = 0
-
-
-def _first_frame(env: gymnasium.Env[Any, Any]) -> np.ndarray:
-    try:
-        frame: Any = env.render()
-    # Drivers, their bindings and Gymnasium each raise errors of their own where the drawing library is missing.
-    except Exception as error:
-        _drop_half_made_viewers(error)
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise RenderError(
-            f"no picture can be drawn here ({reason}): for MuJoCo without a display install libegl1 and "
-            "libgl1-mesa-dri and set MUJOCO_GL=egl"
-        ) from error
-    if frame is None:
-        raise RenderError("the environment draws no pictures: it has no render mode 'rgb_array'")
-    return np.asarray(frame)
-
-
-def _drop_half_made_viewers(error: Exception) -> None:
-    """Frees what failed to open: Gymnasium's viewer raises once more when it is collected, into the terminal."""
-    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
-    try:
-        traceback.clear_frames(error.__traceback__)
-    finally:
-        sys.unraisablehook = hook
 
 
 def _labelled(frame: np.ndarray, step: int, collected: float) -> np.ndarray:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import logging
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Literal, SupportsFloat
 
 import gymnasium
@@ -14,7 +16,7 @@ import numpy as np
 from ilfo._errors import InputError
 from ilfo.demos import Provenance
 
-__all__ = ["FixedHorizon", "Protocol", "describe", "make_env"]
+__all__ = ["FixedHorizon", "Protocol", "describe", "make_env", "success_of"]
 
 Protocol = Literal["standard", "fixed-horizon"]
 """``standard``: episodes end as the environment's authors wrote it. ``fixed-horizon``: they never end early."""
@@ -110,6 +112,15 @@ def _follow(env: gymnasium.Env[Any, Any]) -> None:
         renderer.camera_id = mujoco.mj_name2id(renderer.model, mujoco.mjtObj.mjOBJ_CAMERA, "track")
 
 
+def success_of(info: Mapping[str, Any]) -> bool | None:
+    """Whether the task's own criterion is met, by what ``step`` returned beside the rest; None where it says nothing.
+
+    Meta-World and Gymnasium say ``success``, Gymnasium-Robotics ``is_success``.
+    """
+    success = info.get("success", info.get("is_success"))
+    return None if success is None else bool(success)
+
+
 def describe(env_id: str) -> tuple[Provenance, np.ndarray, np.ndarray]:
     """What an environment's states look like: provenance, and the bounds ``(D,)`` of its observations."""
     registered = _make_as_registered(env_id)
@@ -122,12 +133,23 @@ def describe(env_id: str) -> tuple[Provenance, np.ndarray, np.ndarray]:
         flat = env.observation_space
         assert isinstance(flat, gymnasium.spaces.Box)
         time_step = getattr(env.unwrapped, "dt", None)
+        action_repeat = getattr(env.unwrapped, "frame_skip", None)
         provenance = Provenance(
             env_id=env_id,
             observation_keys=keys,
             time_step=None if time_step is None else float(time_step),
-            versions={name: importlib.metadata.version(name) for name in ("gymnasium", "mujoco", "numpy")},
+            versions=_versions(type(env.unwrapped)),
+            action_repeat=None if action_repeat is None else int(action_repeat),
         )
         return provenance, flat.low, flat.high
     finally:
         env.close()
+
+
+def _versions(kind: type) -> dict[str, str]:
+    """Versions of the simulator, and of the library that brings the environment, where it is an installed one."""
+    versions = {name: importlib.metadata.version(name) for name in ("gymnasium", "mujoco", "numpy")}
+    library = kind.__module__.partition(".")[0]
+    with suppress(importlib.metadata.PackageNotFoundError):
+        versions[library] = importlib.metadata.version(library)
+    return versions

@@ -10,7 +10,7 @@ from typing import Any
 
 from ilfo._errors import InputError, closest
 
-__all__ = ["option_group", "resolve"]
+__all__ = ["find", "option_group", "resolve"]
 
 
 def resolve(name: str, built_in: Mapping[str, str], kind: str, base: type) -> type[Any]:
@@ -25,10 +25,28 @@ def resolve(name: str, built_in: Mapping[str, str], kind: str, base: type) -> ty
     Raises:
         InputError: There is no such name, module or class, or it is of another kind.
     """
+    found = find(name, built_in, kind)
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise InputError(f"{kind} {name!r} is not a subclass of {base.__module__}.{base.__name__}")
+    return found
+
+
+def find(name: str, built_in: Mapping[str, str], kind: str) -> Any:
+    """Finds whatever a name stands for.
+
+    Args:
+        name: A key of ``built_in``, or ``package.module:name``; the command line looks in the working directory too.
+        built_in: Name to ``module:name``.
+        kind: What is looked for, for the message.
+
+    Raises:
+        InputError: There is no such name, module or thing in it.
+    """
     target = built_in.get(name, name)
     module_name, separator, class_name = target.partition(":")
     if not separator:
-        raise InputError(f"no {kind} is called {name!r}; {closest(name, built_in)}; your own is named 'module:Class'")
+        known = f"{closest(name, built_in)}; your own is named 'module:Class'" if built_in else "name it 'module:name'"
+        raise InputError(f"no {kind} is called {name!r}; {known}")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -42,8 +60,6 @@ def resolve(name: str, built_in: Mapping[str, str], kind: str, base: type) -> ty
         raise InputError(
             f"{kind} {name!r}: module {module_name!r} has no {class_name!r}; {closest(class_name, vars(module))}"
         )
-    if not (isinstance(found, type) and issubclass(found, base)):
-        raise InputError(f"{kind} {name!r} is not a subclass of {base.__module__}.{base.__name__}")
     return found
 
 

@@ -1,10 +1,12 @@
-"""``ilfo record``: writes demonstrations of a trained policy, or of a scripted expert."""
+"""``ilfo record``: writes demonstrations of a trained policy, of a scripted expert, or of any callable."""
 
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -15,17 +17,16 @@ import tyro
 import ilfo
 from ilfo import demos
 from ilfo._errors import InputError
+from ilfo._recorder import Recorder
 from ilfo.demos import Demonstrations, Trajectory
-from ilfo.envs import Protocol, describe
+from ilfo.envs import describe
 from ilfo.evaluate import check_episodes, check_seed, fresh_seed
-from ilfo.rollouts import Policy, rollout
-from ilfo.runs import read_summary
-from ilfo.training import load
+from ilfo.experts import Expert, own_policy, scripted_policy, trained_expert
 
-__all__ = ["RecordOptions", "main", "record", "scripted_policy"]
+__all__ = ["RecordOptions", "main", "record"]
 
 _TRIES_FOR_EACH = 20
-_COPIES = 10
+_FRAME_SIZE = "84"
 _PURPOSE = 1
 
 
@@ -37,6 +38,8 @@ class RecordOptions:
     """Gymnasium id of the environment. May be left out with --run; if given, it must be the run's."""
     run: str | None = None
     """Folder of the run whose policy is recorded, without exploration noise, under the run's protocol."""
+    policy: str | None = None
+    """module:callable of your own to record: observations (N, D) float32 in, actions (N, A) in [-1, 1] out."""
     scripted: bool = False
     """Record the scripted expert of the environment instead; Meta-World's tasks have one."""
     episodes: int = 1
@@ -45,8 +48,14 @@ class RecordOptions:
     """Keep only episodes of at least this return of the environment."""
     success_only: bool = False
     """Keep only episodes that met the task's own criterion of success."""
+    stop_after_success: int | None = None
+    """End an episode so many steps after its first success; all that follows is often an expert that stands still."""
     actions: bool = False
     """Write the actions too. Without them the file holds states, and the environment's rewards for evaluation."""
+    frames: bool = False
+    """Write what a camera saw at every observation. Drawing needs OpenGL, and time."""
+    frame_size: str | None = None
+    """Pixels of a frame with --frames: 84 for a square, or width and height, 128x96. By default 84."""
     seed: int | None = None
     """Chooses the initial states; by default the run's own. Neither training nor evaluation plays the same ones."""
     max_tries: int | None = None
@@ -70,9 +79,10 @@ def record(
         What was written.
 
     Raises:
-        InputError: Neither a run nor a scripted expert (or both), an environment that is not the run's, a folder
-            that does not exist, a negative seed, a task without success where success is asked for, or too few good
-            episodes.
+        InputError: Not exactly one of a run, a policy and a scripted expert, an environment that is not the run's, a
+            folder that does not exist, a negative seed, actions that are not in [-1, 1], a task without success where
+            success is asked for, or too few good episodes.
+        RenderError: Frames are asked for where nothing can be drawn.
     """
     target = Path(out)
     if not target.parent.is_dir():
@@ -82,84 +92,94 @@ def record(
     tries = options.max_tries if options.max_tries is not None else _TRIES_FOR_EACH * options.episodes
     if tries < options.episodes:
         raise InputError(f"--max-tries is {tries}; expected at least the {options.episodes} episodes to keep")
+    if options.stop_after_success is not None and options.stop_after_success < 0:
+        raise InputError(f"--stop-after-success is {options.stop_after_success}; expected 0 or more steps")
+    frame_size = _frame_size(options)
     expert = _open_expert(options)
-    # Purposes keep apart what is recorded and what is evaluated, also where both are told the same seed.
-    base = fresh_seed(expert.seed, _PURPOSE)
-    kept: list[Trajectory] = []
-    seen: list[float] = []
-    while len(kept) < options.episodes:
-        if len(seen) >= tries:
-            raise InputError(
-                f"gave up after {tries} episodes, of which {len(kept)} passed and {options.episodes} are wanted"
-                f"{_bar(options)}; their returns were {min(seen):,.1f} to {max(seen):,.1f}. Lower the bar, train "
-                "longer, or raise --max-tries"
-            )
-        count = min(_COPIES, options.episodes - len(kept), tries - len(seen))
-        # Each round has seeds of its own, whatever the rounds before it kept.
-        seed = int(np.random.SeedSequence(base, spawn_key=(len(seen),)).generate_state(1)[0])
-        played = rollout(expert.policy, expert.env_id, count, protocol=expert.protocol, seed=seed)
-        seen += [trajectory.env_return or 0.0 for trajectory in played]
-        kept += [trajectory for trajectory in played if _passes(trajectory, options, expert.env_id)]
-        if progress is not None:
-            progress(len(kept), len(seen))
+    kept, played = _play(expert, options, tries, frame_size, progress)
     if not options.actions:
         kept = [replace(trajectory, actions=None) for trajectory in kept]
     provenance, _, _ = describe(expert.env_id)
+    bar, stop = _bar(options), options.stop_after_success
+    trimmed = "" if stop is None else f"; each ends {stop} steps after its first success"
     source = (
         f"{_command_line(target, options)} (ilfo {ilfo.__version__}): {expert.what}, protocol {expert.protocol}; "
-        f"kept {len(kept)} of {len(seen)} episodes played{_bar(options)}; --seed {expert.seed}"
+        f"kept {len(kept)} of {played} episodes played{_bracketed(bar)}{trimmed}; --seed {expert.seed}"
     )
     expert_return = float(np.mean([trajectory.env_return or 0.0 for trajectory in kept]))
-    provenance = replace(provenance, expert_return=expert_return, source=source)
+    provenance = replace(provenance, expert_return=expert_return, source=source, bar=bar)
     demonstrations = Demonstrations(tuple(kept), provenance)
     demos.write(target, demonstrations)
     return demonstrations
 
 
-def scripted_policy(env_id: str) -> Policy:
-    """The scripted expert of an environment.
-
-    Raises:
-        InputError: It has none, or what has it is not installed.
-    """
-    if not env_id.startswith("ilfo.metaworld:"):
-        raise InputError(
-            f"environment {env_id!r} has no scripted expert; Meta-World's tasks have one, for example "
-            "'ilfo.metaworld:MetaWorld/reach-v3'"
-        )
-    from ilfo import metaworld
-
-    return metaworld.scripted_policy(env_id)
-
-
-@dataclass(frozen=True)
-class _Expert:
-    policy: Policy
-    env_id: str
-    protocol: Protocol
-    seed: int
-    what: str
-
-
-def _open_expert(options: RecordOptions) -> _Expert:
-    if options.scripted == (options.run is not None):
-        raise InputError("give either --run FOLDER or --scripted: the policy comes from one of them")
-    if options.run is None:
-        if options.env is None:
-            raise InputError("--scripted needs --env: the environment to record")
-        return _Expert(scripted_policy(options.env), options.env, "standard", options.seed or 0, "scripted expert")
-    training = load(options.run)
-    config = training.config
-    if options.env not in (None, config.env):
-        raise InputError(f"--env is {options.env}, but {options.run} was trained in {config.env}; leave --env out")
-    steps = (read_summary(options.run) or {}).get("steps", training.step)
-    return _Expert(
-        policy=training.act,
-        env_id=config.env,
-        protocol=config.protocol,
-        seed=config.seed if options.seed is None else options.seed,
-        what=f"{config.agent} after {steps} steps on the {config.reward} reward, seed {config.seed} of training",
+def _play(
+    expert: Expert,
+    options: RecordOptions,
+    tries: int,
+    frame_size: tuple[int, int] | None,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[list[Trajectory], int]:
+    """The episodes that pass the bar, and how many it took."""
+    # Purposes keep apart what is recorded and what is evaluated, also where both are told the same seed.
+    base = fresh_seed(expert.seed, _PURPOSE)
+    kept: list[Trajectory] = []
+    seen: list[float] = []
+    recorder = Recorder(
+        expert.env_id,
+        expert.protocol,
+        expert.policy,
+        expert.what,
+        frame_size=frame_size,
+        stop_after_success=options.stop_after_success,
     )
+    with closing(recorder):
+        while len(kept) < options.episodes:
+            if len(seen) >= tries:
+                raise InputError(
+                    f"gave up after {tries} episodes, of which {len(kept)} passed and {options.episodes} are wanted"
+                    f"{_bracketed(_bar(options))}; their returns were {min(seen):,.1f} to {max(seen):,.1f}. Lower "
+                    "the bar, find a better expert, or raise --max-tries"
+                )
+            # Each try has a seed of its own, whatever became of those before it.
+            seed = int(np.random.SeedSequence(base, spawn_key=(len(seen),)).generate_state(1)[0])
+            trajectory = recorder.play(seed)
+            seen.append(trajectory.env_return or 0.0)
+            if _passes(trajectory, options, expert.env_id):
+                kept.append(trajectory)
+            if progress is not None:
+                progress(len(kept), len(seen))
+    return kept, len(seen)
+
+
+def _open_expert(options: RecordOptions) -> Expert:
+    given = [options.run is not None, options.policy is not None, options.scripted]
+    if sum(given) != 1:
+        raise InputError(
+            f"{sum(given)} policies to record; expected one: give --run FOLDER, --policy MODULE:CALLABLE or --scripted"
+        )
+    if options.run is not None:
+        return trained_expert(options.run, options.env, options.seed)
+    if options.env is None:
+        raise InputError(f"{'--scripted' if options.scripted else '--policy'} needs --env: the environment to record")
+    if options.policy is None:
+        policy, what = scripted_policy(options.env), "scripted expert"
+    else:
+        policy, what = own_policy(options.policy), f"policy {options.policy}"
+    return Expert(policy, options.env, "standard", options.seed or 0, what)
+
+
+def _frame_size(options: RecordOptions) -> tuple[int, int] | None:
+    """Width and height in pixels of the frames, or None where none are wanted."""
+    if not options.frames:
+        if options.frame_size is not None:
+            raise InputError("--frame-size without --frames: give both, or neither")
+        return None
+    text = options.frame_size or _FRAME_SIZE
+    if not re.fullmatch(r"[1-9][0-9]*(x[1-9][0-9]*)?", text):
+        raise InputError(f"--frame-size is {text}; expected pixels, 84, or width and height, 128x96")
+    width, _, height = text.partition("x")
+    return int(width), int(height or width)
 
 
 def _passes(trajectory: Trajectory, options: RecordOptions, env_id: str) -> bool:
@@ -169,14 +189,18 @@ def _passes(trajectory: Trajectory, options: RecordOptions, env_id: str) -> bool
     return enough and (not options.success_only or bool(trajectory.success))
 
 
-def _bar(options: RecordOptions) -> str:
-    """The end of a sentence that says what an episode had to do to be kept."""
+def _bar(options: RecordOptions) -> str | None:
+    """What an episode has to do to be kept, in words; None where every one is."""
     bars = []
     if options.min_return is not None:
         bars.append(f"a return of at least {options.min_return:g}")
     if options.success_only:
         bars.append("success")
-    return f" (bar: {' and '.join(bars)})" if bars else ""
+    return " and ".join(bars) or None
+
+
+def _bracketed(bar: str | None) -> str:
+    return f" (bar: {bar})" if bar else ""
 
 
 def _command_line(target: Path, options: RecordOptions) -> str:
@@ -198,7 +222,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _command(out: Path, /, options: Annotated[RecordOptions, tyro.conf.arg(name="")]) -> None:
-    """Write demonstrations from a trained run, or from a scripted expert.
+    """Write demonstrations of a trained run, of a scripted expert, or of a function of your own.
 
     Args:
         out: HDF5 file to write.
@@ -219,7 +243,7 @@ def _command(out: Path, /, options: Annotated[RecordOptions, tyro.conf.arg(name=
     steps = sum(len(trajectory) for trajectory in written)
     console.print(
         f"{out}: {len(written)} episode(s), {steps:,} steps, mean return {written.expert_return:,.1f}, "
-        f"{'with' if options.actions else 'without'} actions",
+        f"{'with' if options.actions else 'without'} actions{' and with frames' if options.frames else ''}",
         markup=False,
     )
     console.print(written.provenance.source, markup=False)

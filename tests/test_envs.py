@@ -7,11 +7,11 @@ from small_envs import LEDGE
 
 from ilfo._errors import InputError
 from ilfo.environments import Environments
-from ilfo.envs import FixedHorizon, describe, make_env
+from ilfo.envs import FixedHorizon, describe, make_env, success_of
 from ilfo.rollouts import rollout
 
 
-def leftwards(observations: np.ndarray) -> np.ndarray:
+def leftwards(observations: np.ndarray, ages: np.ndarray) -> np.ndarray:
     return np.full((len(observations), 1), -1, np.float32)
 
 
@@ -23,7 +23,11 @@ def test_actions_are_rescaled_from_minus_one_to_one():
 
 def test_fixed_horizon_never_terminates_and_counts_nothing_after_the_first_end():
     (standard,) = rollout(leftwards, LEDGE, 1)
-    (fixed,) = rollout(lambda o: -leftwards(o) * np.where(o[:, :1] < -1, 0.5, -1), LEDGE, 1, protocol="fixed-horizon")
+
+    def and_back(observations: np.ndarray, ages: np.ndarray) -> np.ndarray:
+        return np.where(observations[:, :1] < -1, 0.5, -1)
+
+    (fixed,) = rollout(and_back, LEDGE, 1, protocol="fixed-horizon")
     assert standard.terminated
     assert len(fixed) == 40
     assert not fixed.terminated
@@ -82,6 +86,32 @@ def test_describe_says_time_step_and_versions():
     assert provenance.observation_keys == {"observation": 11}
     assert provenance.versions["mujoco"]
     assert low.shape == (11,)
+
+
+def test_describe_says_how_long_an_action_lasts():
+    assert describe("Hopper-v5")[0].action_repeat == 4
+    assert describe("small_envs:Signposted-v0")[0].action_repeat == 4
+    assert describe(LEDGE)[0].action_repeat is None
+
+
+def test_describe_says_the_version_of_the_library_that_brings_the_environment(tmp_path, monkeypatch):
+    metadata = tmp_path / "small_envs-1.2.3.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: small-envs\nVersion: 1.2.3\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert describe(LEDGE)[0].versions["small_envs"] == "1.2.3"
+
+
+def test_a_module_that_was_not_installed_has_no_version():
+    assert "small_envs" not in describe(LEDGE)[0].versions
+
+
+@pytest.mark.parametrize(
+    ("info", "success"),
+    [({}, None), ({"success": 1.0}, True), ({"success": np.False_}, False), ({"is_success": True}, True)],
+)
+def test_success_is_found_under_either_name(info, success):
+    assert success_of(info) is success
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-import importlib.util
+import re
 
 import numpy as np
 import pytest
@@ -7,11 +7,11 @@ from ilfo import demos
 from ilfo._errors import InputError
 from ilfo.cli import main
 from ilfo.evaluate import evaluate
-from ilfo.record import RecordOptions, record, scripted_policy
+from ilfo.record import RecordOptions, record
 from ilfo.training import load
 
 ENV = "InvertedPendulum-v5"
-metaworld_missing = importlib.util.find_spec("metaworld") is None
+SIGNPOSTED = "small_envs:Signposted-v0"
 
 
 def test_writes_states_with_their_provenance(imitation_run, tmp_path):
@@ -36,7 +36,9 @@ def test_writes_states_with_their_provenance(imitation_run, tmp_path):
         "kept 2 of 2 episodes",
     ):
         assert part in provenance.source
-    assert counts == [(2, 2)]
+    assert provenance.action_repeat == 2
+    assert provenance.bar is None
+    assert counts == [(1, 1), (2, 2)]
 
 
 def test_the_episodes_can_be_lived_again(imitation_run, tmp_path):
@@ -44,7 +46,7 @@ def test_the_episodes_can_be_lived_again(imitation_run, tmp_path):
     again = record(tmp_path / "b.hdf5", RecordOptions(run=str(imitation_run), actions=True, seed=3))
     assert written.sha256 == again.sha256
     trajectory = demos.open(tmp_path / "a.hdf5")[0]
-    chosen = load(imitation_run).act(trajectory.observations[:1])
+    chosen = load(imitation_run).act(trajectory.observations[:1], np.zeros(1))
     np.testing.assert_allclose(chosen[0], trajectory.actions[0], atol=1e-6)
 
 
@@ -66,7 +68,51 @@ def test_keeps_only_what_passes_the_bar(environment_run, tmp_path):
     chosen = record(tmp_path / "best.hdf5", RecordOptions(run=run, episodes=3, min_return=bar, max_tries=100))
     assert all(each.env_return >= bar for each in chosen)
     assert chosen.provenance.expert_return >= bar
-    assert f"a return of at least {bar:g}" in chosen.provenance.source
+    assert f"(bar: a return of at least {bar:g})" in chosen.provenance.source
+    assert demos.open(tmp_path / "best.hdf5").provenance.bar == f"a return of at least {bar:g}"
+
+
+def test_records_a_policy_of_the_users_own(tmp_path, capsys):
+    out = tmp_path / "walk.hdf5"
+    flags = ["--policy", "own_policies:walk", "--env", SIGNPOSTED, "--stop-after-success", "3", "--success-only"]
+    assert main(["record", str(out), *flags]) == 0
+    printed = capsys.readouterr().out
+    (trajectory,) = found = demos.open(out)
+    assert len(trajectory) < 40
+    assert trajectory.success
+    assert trajectory.actions is None
+    assert trajectory.goal.tolist() == [1.0]
+    provenance = found.provenance
+    assert (provenance.bar, provenance.action_repeat) == ("success", 4)
+    for part in (
+        f"ilfo record --env {SIGNPOSTED} --policy own_policies:walk --episodes 1 --success-only",
+        f"--stop-after-success 3 {out} (ilfo",
+        "policy own_policies:walk, protocol standard",
+        "kept 1 of 1 episodes played (bar: success); each ends 3 steps after its first success; --seed 0",
+    ):
+        assert part in provenance.source
+    assert provenance.source in printed
+    assert provenance.expert_return == pytest.approx(trajectory.env_return)
+
+
+def test_keeps_only_successes(tmp_path):
+    options = RecordOptions(env=SIGNPOSTED, policy="own_policies:stumble", episodes=3, success_only=True)
+    written = record(tmp_path / "expert.hdf5", options)
+    assert len(written) == 3
+    assert all(each.success for each in written)
+    found = re.search(r"kept 3 of (\d+) episodes played \(bar: success\)", written.provenance.source)
+    assert int(found[1]) > 3, "half of them fail"
+
+
+def test_writes_frames_where_they_are_wanted(tmp_path, capsys):
+    out = tmp_path / "walk.hdf5"
+    flags = ["--policy", "own_policies:walk", "--env", SIGNPOSTED, "--frames", "--frame-size", "16x12"]
+    assert main(["record", str(out), *flags]) == 0
+    assert "without actions and with frames" in capsys.readouterr().out
+    (trajectory,) = demos.open(out, frames=True)
+    assert trajectory.frames.shape == (41, 12, 16, 3)
+    assert (trajectory.frames[-1] == 128).all(), "walked past the right edge"
+    assert demos.open(out)[0].frames is None
 
 
 def test_gives_up_and_leaves_nothing(imitation_run, tmp_path):
@@ -79,8 +125,19 @@ def test_gives_up_and_leaves_nothing(imitation_run, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ([], "either --run FOLDER or --scripted"),
-        (["--run", "RUN", "--scripted"], "either --run FOLDER or --scripted"),
+        ([], "0 policies to record; expected one: give --run FOLDER, --policy MODULE:CALLABLE or --scripted"),
+        (["--run", "RUN", "--scripted"], "2 policies to record"),
+        (["--run", "RUN", "--policy", "own_policies:walk"], "2 policies to record"),
+        (["--scripted", "--policy", "own_policies:walk", "--env", ENV], "2 policies to record"),
+        (["--policy", "own_policies:walk"], "--policy needs --env"),
+        (["--policy", "own_policies:factory", "--env", ENV], "cannot be called with observations alone"),
+        (["--policy", "own_policies:in_newtons", "--env", ENV], "expected finite numbers in [-1, 1]"),
+        (["--policy", "own_policies:walk", "--env", ENV, "--stop-after-success", "2"], "does not say whether"),
+        (["--run", "RUN", "--stop-after-success", "-1"], "expected 0 or more steps"),
+        (["--run", "RUN", "--frame-size", "84"], "--frame-size without --frames"),
+        (["--run", "RUN", "--frames", "--frame-size", "84x"], "--frame-size is 84x; expected pixels"),
+        (["--run", "RUN", "--frames", "--frame-size", "0"], "--frame-size is 0; expected pixels"),
+        (["--run", "RUN", "--frames", "--frame-size", "8x8x3"], "--frame-size is 8x8x3; expected pixels"),
         (["--scripted"], "--scripted needs --env"),
         (["--scripted", "--env", ENV], "MetaWorld/reach-v3"),
         (["--run", "RUN", "--env", "Hopper-v5"], f"was trained in {ENV}"),
@@ -117,20 +174,3 @@ def test_what_the_command_records_fits_the_environment(imitation_run, tmp_path, 
     assert "2 episode(s)" in capsys.readouterr().out
     assert main(["demos", "validate", str(out), "--env", ENV]) == 0
     assert demos.open(out)[0].actions.shape[1] == 1
-
-
-@pytest.mark.skipif(not metaworld_missing, reason="Meta-World is installed")
-def test_says_which_extra_brings_the_scripted_experts():
-    with pytest.raises(InputError, match=r"ilfo\[metaworld\]"):
-        scripted_policy("ilfo.metaworld:MetaWorld/reach-v3")
-
-
-@pytest.mark.skipif(metaworld_missing, reason="needs the extra metaworld")
-def test_the_scripted_expert_succeeds(tmp_path):
-    env_id = "ilfo.metaworld:MetaWorld/reach-v3"
-    options = RecordOptions(env=env_id, scripted=True, success_only=True, max_tries=3)
-    first = record(tmp_path / "a.hdf5", options)
-    assert first[0].success
-    assert record(tmp_path / "b.hdf5", options).sha256 == first.sha256
-    with pytest.raises(InputError, match="did you mean 'reach-v3'"):
-        scripted_policy("ilfo.metaworld:MetaWorld/reech-v3")

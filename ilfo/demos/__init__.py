@@ -1,15 +1,16 @@
 """Demonstrations: expert trajectories, reading and writing them.
 
-``open`` reads a file (the toolkit's own layout, Minari's or D4RL's), ``write`` saves one, ``check_fits``
-compares one with an environment, ``bundled`` lists those that come with the toolkit.
+``open`` reads a file or folder (the toolkit's own layout, Minari's, robomimic's, D4RL's or LeRobot's), ``write`` saves
+one and ``convert`` does both, ``check_fits`` and ``fit_to`` compare one with an environment, ``bundled`` lists those
+that come with the toolkit.
 """
 
-from ilfo.demos.checks import check_fits
+from ilfo.demos.checks import check_fits, fit_to
 from ilfo.demos.files import open
-from ilfo.demos.hdf5 import write_demonstrations as write
 from ilfo.demos.library import Bundled, bundled, bundled_path
 from ilfo.demos.plot import plot_demonstrations
 from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory
+from ilfo.demos.writers import convert, write
 
 __all__ = [
     "Bundled",
@@ -19,6 +20,8 @@ __all__ = [
     "bundled",
     "bundled_path",
     "check_fits",
+    "convert",
+    "fit_to",
     "open",
     "plot_demonstrations",
     "write",

@@ -11,7 +11,16 @@ import numpy as np
 from ilfo._errors import InputError
 from ilfo.demos.trajectory import Trajectory
 
-__all__ = ["as_float32", "check_widths", "checked", "numeric_dataset", "pick"]
+__all__ = [
+    "as_float32",
+    "check_frames",
+    "check_keys",
+    "check_widths",
+    "checked",
+    "ends_at_last_step",
+    "numeric_dataset",
+    "pick",
+]
 
 
 def numeric_dataset(group: h5py.Group, name: str, where: str) -> h5py.Dataset:
@@ -71,12 +80,12 @@ def checked(trajectory: Trajectory, where: str) -> Trajectory:
 
     Args:
         trajectory: As read or as given; actions ``(T,)`` become ``(T, 1)``, rewards ``(T, 1)``
-            become ``(T,)``.
+            become ``(T,)``. Frames are taken as they are.
         where: The start of an error's sentence: file and group.
 
     Raises:
         InputError: Wrong rank, width 0, fewer than 2 observations, ragged lengths, values that are not
-            finite.
+            finite, frames that are not RGB bytes.
     """
     observations = as_float32(trajectory.observations, f"{where}, dataset 'observations'")
     if observations.ndim != 2 or observations.shape[1] == 0:
@@ -99,6 +108,9 @@ def checked(trajectory: Trajectory, where: str) -> Trajectory:
         env_rewards = as_float32(env_rewards, f"{where}, dataset 'rewards'")
         env_rewards = env_rewards[:, 0] if env_rewards.shape[1:] == (1,) else env_rewards
         _check_shape(env_rewards, 1, steps, f"{where}, dataset 'rewards'")
+    frames = None if trajectory.frames is None else np.ascontiguousarray(trajectory.frames)
+    if frames is not None:
+        check_frames(frames, steps, f"{where}, dataset 'frames'")
     return Trajectory(
         observations=observations,
         actions=actions,
@@ -107,11 +119,55 @@ def checked(trajectory: Trajectory, where: str) -> Trajectory:
         truncated=bool(trajectory.truncated),
         success=None if trajectory.success is None else bool(trajectory.success),
         seed=None if trajectory.seed is None else int(trajectory.seed),
+        frames=frames,
+        goal=None if trajectory.goal is None else _checked_goal(trajectory.goal, f"{where}, dataset 'goal'"),
     )
 
 
+def check_frames(frames: np.ndarray | h5py.Dataset, steps: int, where: str) -> None:
+    """Refuses frames that are not one RGB picture an observation; looks at shape and type alone.
+
+    Args:
+        frames: Expected to be ``(steps + 1, H, W, 3)`` uint8.
+        steps: Steps of the trajectory.
+        where: The start of an error's sentence: file, group and dataset.
+
+    Raises:
+        InputError: Another shape or type.
+    """
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
+        raise InputError(
+            f"{where}: has shape {frames.shape} and type {frames.dtype}, expected (steps + 1, height, width, 3) uint8. "
+            "Write RGB pictures, colour last, as bytes from 0 to 255."
+        )
+    if len(frames) != steps + 1:
+        raise InputError(
+            f"{where}: has {_count(len(frames), 'frame')}, expected {steps + 1}: one an observation, the final one "
+            "included. Cut the arrays to one length, or record the episode again."
+        )
+
+
+def check_keys(keys: Sequence[dict[str, int]], names: Sequence[str], where: str) -> None:
+    """Refuses episodes whose flat observations are not made of the same blocks.
+
+    Args:
+        keys: Name and width of each block, for each episode.
+        names: What an error calls each of them.
+        where: The start of an error's sentence: the file.
+
+    Raises:
+        InputError: Names the first episode that differs.
+    """
+    for name, blocks in zip(names, keys, strict=True):
+        if blocks != keys[0]:
+            raise InputError(
+                f"{where}, {name}: its observations are {blocks}, but those of {names[0]} are {keys[0]}. "
+                "All episodes of a file come from one environment: split the file."
+            )
+
+
 def check_widths(trajectories: Sequence[Trajectory], names: Sequence[str], where: str) -> None:
-    """Refuses episodes whose states or actions are not all of one width.
+    """Refuses episodes whose states, actions, frames or goals are not all of one width.
 
     Args:
         trajectories: Checked trajectories.
@@ -121,8 +177,8 @@ def check_widths(trajectories: Sequence[Trajectory], names: Sequence[str], where
     Raises:
         InputError: Names the first episode that differs and both widths.
     """
-    for kind in ("observations", "actions"):
-        widths = [None if (array := getattr(each, kind)) is None else array.shape[1] for each in trajectories]
+    for kind in ("observations", "actions", "frames", "goal"):
+        widths = [_width(getattr(each, kind), kind) for each in trajectories]
         for name, width in zip(names, widths, strict=True):
             if width != widths[0]:
                 found, expected = (f"no {kind}" if w is None else f"{kind} of width {w}" for w in (width, widths[0]))
@@ -130,6 +186,30 @@ def check_widths(trajectories: Sequence[Trajectory], names: Sequence[str], where
                     f"{where}, {name}: has {found}, but {names[0]} has {expected}. "
                     "All episodes of a file come from one environment: split the file."
                 )
+
+
+def ends_at_last_step(flags: np.ndarray | None, steps: int, where: str) -> bool | None:
+    """Whether the flags mark the last step; None where they were not recorded.
+
+    Args:
+        flags: ``(steps,)``, anything but 0 where the episode ended.
+        steps: Steps of the episode.
+        where: The start of an error's sentence: file, group and dataset.
+
+    Raises:
+        InputError: Another length, or a step before the last is marked.
+    """
+    if flags is None:
+        return None
+    if flags.size != steps or len(flags) != steps:
+        raise InputError(f"{where}: has shape {flags.shape}, expected ({steps},): one flag a step.")
+    marked = np.flatnonzero(flags)
+    if len(marked) and marked[0] != steps - 1:
+        raise InputError(
+            f"{where}: step {marked[0]} ends the episode, but {steps - 1 - marked[0]} more steps follow. "
+            "Split the episode there."
+        )
+    return bool(len(marked))
 
 
 def pick(episodes: Sequence[int] | None, count: int, where: str) -> list[int]:
@@ -146,6 +226,22 @@ def pick(episodes: Sequence[int] | None, count: int, where: str) -> list[int]:
         asked = f"no episode {wrong[0]}" if wrong else "no episode was chosen"
         raise InputError(f"{where}: {asked}, the file has episodes 0 to {count - 1}. Choose among these.")
     return chosen
+
+
+def _checked_goal(values: np.ndarray, where: str) -> np.ndarray:
+    goal = as_float32(np.atleast_1d(values)[None], where)[0]
+    if goal.ndim != 1 or not len(goal):
+        raise InputError(f"{where}: has shape {goal.shape}, expected (dimensions,): one vector an episode. Flatten it.")
+    return goal
+
+
+def _width(array: np.ndarray | None, kind: str) -> str | None:
+    """The size of one row, in words: ``3`` of states, ``84 x 84`` of frames; a goal is one row."""
+    if array is None:
+        return None
+    if kind == "frames":
+        return f"{array.shape[2]} x {array.shape[1]}"
+    return str(array.shape[-1])
 
 
 def _check_shape(array: np.ndarray, rank: int, steps: int, where: str) -> None:

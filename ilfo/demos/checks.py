@@ -1,61 +1,176 @@
-"""Whether demonstrations fit the environment that a policy is going to be trained in."""
+"""What differs between demonstrations and the environment that a policy is going to be trained in."""
 
 from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ilfo._errors import InputError
-from ilfo.demos.trajectory import Demonstrations, Provenance
+from ilfo._errors import InputError, closest
+from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory
 
-__all__ = ["check_fits"]
+__all__ = ["check_fits", "fit_to"]
+
+_ABSENT = -1
+
+
+def fit_to(
+    demonstrations: Demonstrations,
+    environment: Provenance,
+    low: ArrayLike | None = None,
+    high: ArrayLike | None = None,
+    *,
+    keys: Collection[str] = (),
+) -> tuple[Demonstrations, list[str]]:
+    """Brings the states of demonstrations into an environment's layout, and says what else differs.
+
+    Where both name their observation keys, columns are taken by name, in the environment's order; what only the
+    file has is dropped, and what only the environment has becomes zeros if nobody looks at it. Where the file names
+    none, or calls the same number of columns by other names, they are taken as they are.
+
+    Args:
+        demonstrations: As opened; what its file does not say counts as no difference.
+        environment: What the environment says of itself.
+        low: ``(D,)`` lower bounds of the environment's observations, infinite where there is none.
+        high: ``(D,)`` upper bounds.
+        keys: Observation keys that the reward or the policy looks at; empty: all.
+
+    Returns:
+        The demonstrations with states ``(T+1, D)``, and one sentence a difference: keys, environment id, time step,
+        action repeat, and one for all library versions together. ``observation_keys`` are the environment's, or the
+        file's where only that tells the parts of one vector apart.
+
+    Raises:
+        InputError: The states differ in width, lack a key that is looked at, or lie outside the bounds; or ``keys``
+            names one that does not exist.
+
+    Examples:
+        >>> states = np.array([[1, 2, 9], [3, 4, 9]], np.float32)
+        >>> expert = Demonstrations((Trajectory(states),), Provenance(observation_keys={"hand": 2, "object": 1}))
+        >>> fitted, sentences = fit_to(expert, Provenance(observation_keys={"object": 1, "hand": 2}))
+        >>> fitted[0].observations.tolist(), sentences
+        ([[9.0, 1.0, 2.0], [9.0, 3.0, 4.0]], [])
+    """
+    name = str(demonstrations.path or "demonstrations")
+    fitted, columns, found = _arranged(demonstrations, environment, keys, name)
+    names = fitted.provenance.observation_keys
+    unknown = [key for key in keys if names and key not in names]
+    if unknown:
+        raise InputError(
+            f"--reward-keys or --policy-keys names {unknown[0]!r}, which {_called(environment)} does not have: "
+            f"{closest(unknown[0], names)}."
+        )
+    for bound, sign, word in ((low, -1, "below"), (high, 1, "above")):
+        if bound is not None:
+            _check_bound(fitted, columns != _ABSENT, np.asarray(bound, np.float32), sign, word, name)
+    return fitted, found + _differences(demonstrations.provenance, environment, name)
 
 
 def check_fits(
     demonstrations: Demonstrations,
     environment: Provenance,
-    observation_low: ArrayLike | None = None,
-    observation_high: ArrayLike | None = None,
+    low: ArrayLike | None = None,
+    high: ArrayLike | None = None,
 ) -> list[str]:
-    """Compares demonstrations with an environment: what cannot work is an error, what is odd a warning.
-
-    Args:
-        demonstrations: As opened; what its file does not say counts as no difference.
-        environment: What the environment says of itself.
-        observation_low: ``(D,)`` lower bounds of its observations, infinite where there is none.
-        observation_high: ``(D,)`` upper bounds.
-
-    Returns:
-        One sentence a difference of environment id, library versions or time step.
-
-    Raises:
-        InputError: The observations differ in width or in their keys, or a state lies outside the bounds.
-    """
-    name = str(demonstrations.path or "demonstrations")
-    _check_shapes(demonstrations, environment, name)
-    for bound, sign, word in ((observation_low, -1, "below"), (observation_high, 1, "above")):
-        if bound is not None:
-            _check_bound(demonstrations, np.asarray(bound, np.float32), sign, word, name)
-    return _differences(demonstrations.provenance, environment, name)
+    """The sentences of :func:`fit_to` alone, where every key of the environment is looked at."""
+    return fit_to(demonstrations, environment, low, high)[1]
 
 
-def _check_shapes(demonstrations: Demonstrations, environment: Provenance, name: str) -> None:
+def _arranged(
+    demonstrations: Demonstrations, environment: Provenance, keys: Collection[str], name: str
+) -> tuple[Demonstrations, np.ndarray, list[str]]:
+    """The demonstrations in the environment's layout, which column each of theirs was, and what to say of it."""
     there, here = demonstrations.provenance.observation_keys, environment.observation_keys
-    env_id = environment.env_id or "the environment"
-    width, expected = demonstrations.observation_dim, sum(here.values())
-    if here and width != expected:
+    width = demonstrations.observation_dim
+    as_it_is = np.arange(width)
+    if there and sum(there.values()) != width:
         raise InputError(
-            f"{name}, dataset 'observations': states have {width} dimensions, but {env_id} has {expected} "
-            f"({_described(here)}). Use the environment that was recorded, or a demonstration of {env_id}."
+            f"{name}: its observation keys {_described(there)} are {sum(there.values())} dimensions together, but "
+            f"its states have {width}. Correct the keys."
         )
-    if here and there and list(there.items()) != list(here.items()):
+    if not here or list(there.items()) == list(here.items()):
+        return demonstrations, as_it_is, []
+    if there.keys() & here.keys() and max(len(there), len(here)) > 1:
+        columns, found = _by_name(there, environment, keys, name)
+        trajectories = tuple(_rearranged(trajectory, columns) for trajectory in demonstrations)
+        return _renamed(demonstrations, here, trajectories), columns, found
+    _check_same_columns(there, environment, width, name)
+    found = [
+        f"{name} calls its states {_described(there)}, {_called(environment)} {_described(here)}: taken as the same "
+        "columns."
+    ]
+    finer = max(here, there, key=len)
+    return _renamed(demonstrations, finer, demonstrations.trajectories), as_it_is, found if there else []
+
+
+def _by_name(
+    there: Mapping[str, int], environment: Provenance, keys: Collection[str], name: str
+) -> tuple[np.ndarray, list[str]]:
+    """For each of the environment's columns the file's, or ``_ABSENT``; and what was dropped or made up."""
+    here, env = environment.observation_keys, _called(environment)
+    starts = dict(zip(there, np.cumsum([0, *there.values()]).tolist(), strict=False))
+    columns = {
+        key: np.arange(starts[key], starts[key] + width) if there.get(key) == width else np.full(width, _ABSENT)
+        for key, width in here.items()
+    }
+    absent = [key for key in here if there.get(key) != here[key]]
+    looked_at = [key for key in absent if not keys or key in keys]
+    if looked_at:
+        key = looked_at[0]
+        lack = f"{key!r} has {there[key]} dimensions" if key in there else f"there is no key {key!r}"
+        shared = [key for key in here if key not in absent]
+        way_out = (
+            f", or look only at what both have with --reward-keys and --policy-keys: {', '.join(shared)}"
+            if shared
+            else ""
+        )
         raise InputError(
-            f"{name}, dataset 'observations': states are {_described(there)}, but {env_id} "
-            f"has {_described(here)}, in this order. Record the demonstration with the environment's keys."
+            f"{name}, dataset 'observations': {lack}, but {env} has {_described(here)}, and the reward or the policy "
+            f"looks at it; the file has {_described(there)}. Use a demonstration of {env}{way_out}."
+        )
+    found = []
+    dropped = [key for key in there if key not in here]
+    if dropped:
+        found.append(f"{name} also has {', '.join(dropped)}, which {env} has not: left out.")
+    if absent:
+        lacked = _described({key: here[key] for key in absent})
+        found.append(f"{name} has no {lacked} as {env} has: zeros there, which nobody looks at.")
+    return np.concatenate(list(columns.values())), found
+
+
+def _rearranged(trajectory: Trajectory, columns: np.ndarray) -> Trajectory:
+    observations = trajectory.observations[:, columns]
+    observations[:, columns == _ABSENT] = 0
+    return replace(trajectory, observations=observations)
+
+
+def _renamed(
+    demonstrations: Demonstrations, keys: Mapping[str, int], trajectories: tuple[Trajectory, ...]
+) -> Demonstrations:
+    provenance = replace(demonstrations.provenance, observation_keys=dict(keys))
+    return replace(demonstrations, trajectories=trajectories, provenance=provenance)
+
+
+def _check_same_columns(there: Mapping[str, int], environment: Provenance, width: int, name: str) -> None:
+    """Refuses states without a key to go by that cannot be the environment's under other names."""
+    here, env = environment.observation_keys, _called(environment)
+    if width != sum(here.values()):
+        raise InputError(
+            f"{name}, dataset 'observations': states have {width} dimensions, but {env} has {sum(here.values())} "
+            f"({_described(here)}). Use the environment that was recorded, or a demonstration of {env}."
+        )
+    if min(len(there), len(here)) > 1 and list(there.values()) != list(here.values()):
+        raise InputError(
+            f"{name}, dataset 'observations': states are {_described(there)}, but {env} has {_described(here)}: no "
+            "name in common, and other widths. Record the demonstration with the environment's keys."
         )
 
 
-def _check_bound(demonstrations: Demonstrations, bound: np.ndarray, sign: int, word: str, name: str) -> None:
+def _check_bound(
+    demonstrations: Demonstrations, present: np.ndarray, bound: np.ndarray, sign: int, word: str, name: str
+) -> None:
     if bound.shape != (demonstrations.observation_dim,):
         raise InputError(
             f"{name}: the environment bounds {bound.shape} values, the states have "
@@ -64,11 +179,12 @@ def _check_bound(demonstrations: Demonstrations, bound: np.ndarray, sign: int, w
     # Saving in float32 may round a value that sits on its bound to just beyond it.
     slack = np.where(np.isfinite(bound), 1e-5 * np.maximum(1, np.abs(bound)), 0)
     for episode, trajectory in enumerate(demonstrations):
-        beyond = sign * trajectory.observations > sign * bound + slack
+        beyond = (sign * trajectory.observations > sign * bound + slack) & present
         if beyond.any():
             step, dimension = (int(index) for index in np.argwhere(beyond)[0])
+            part = _part(demonstrations.provenance.observation_keys, dimension)
             raise InputError(
-                f"{name}, episode {episode}, dataset 'observations': step {step}, dimension {dimension} "
+                f"{name}, episode {episode}, dataset 'observations': step {step}, {part} "
                 f"is {trajectory.observations[step, dimension]:g}, {word} the environment's bound "
                 f"{bound[dimension]:g}. The states come from another environment or another scaling: record "
                 "them in this one."
@@ -83,13 +199,32 @@ def _differences(file: Provenance, environment: Provenance, name: str) -> list[s
         found.append(
             f"{name} has {file.time_step:g} s between observations, the environment {environment.time_step:g} s."
         )
-    found += [
-        f"{name} was recorded with {library} {version}, installed is {environment.versions[library]}."
+    repeats = file.action_repeat, environment.action_repeat
+    if None not in repeats and repeats[0] != repeats[1]:
+        found.append(f"{name} repeats each action for {repeats[0]} simulator steps, the environment for {repeats[1]}.")
+    others = [
+        f"{library} {version} (here {environment.versions[library]})"
         for library, version in file.versions.items()
         if environment.versions.get(library, version) != version
     ]
+    if others:
+        found.append(f"{name} was recorded with {', '.join(others)}.")
     return found
 
 
-def _described(keys: dict[str, int]) -> str:
+def _called(environment: Provenance) -> str:
+    return environment.env_id or "the environment"
+
+
+def _part(keys: Mapping[str, int], dimension: int) -> str:
+    """``"dimension 3"``, and where keys tell more, which one it is of: ``"dimension 3 (velocity[1])"``."""
+    start = 0
+    for key, width in keys.items():
+        if dimension < start + width and len(keys) > 1:
+            return f"dimension {dimension} ({key}[{dimension - start}])"
+        start += width
+    return f"dimension {dimension}"
+
+
+def _described(keys: Mapping[str, int]) -> str:
     return ", ".join(f"{key}[{width}]" for key, width in keys.items())

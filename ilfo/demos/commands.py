@@ -1,17 +1,20 @@
-"""The command line's ``ilfo demos``: info, validate, list, plot."""
+"""The command line's ``ilfo demos``: info, validate, convert, list, plot."""
 
 from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import ilfo.demos
+from ilfo.demos.files import has_frames
 from ilfo.demos.trajectory import Demonstrations
+from ilfo.demos.writers import Layout
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,39 +38,42 @@ def main(argv: Sequence[str]) -> int:
     import tyro
 
     tyro.extras.subcommand_cli_from_dict(
-        {"info": _info, "validate": _validate, "list": _list, "plot": _plot},
+        {"info": _info, "validate": _validate, "convert": _convert, "list": _list, "plot": _plot},
         prog="ilfo demos",
-        description="Look at files of demonstrations.",
+        description="Look at files of demonstrations, and write them for other libraries.",
         args=list(argv),
     )
     return 0
 
 
-def _info(file: str, /) -> None:
+def _info(file: str, /, *, filter_key: str | None = None) -> None:
     """Show what a file holds and where it came from.
 
     Args:
-        file: HDF5 file (ilfo, Minari or D4RL layout), or the name of a bundled demonstration.
+        file: HDF5 file (layout ilfo, Minari, robomimic or D4RL), folder of a Minari or LeRobot dataset, or the name
+            of a bundled demonstration.
+        filter_key: Look only at the demonstrations of this filter key of a robomimic file.
     """
     from rich.markup import escape
 
     console = _console()
-    demonstrations = _opened(file, console)
+    demonstrations = _opened(console, file, filter_key=filter_key)
     console.print(f"[bold cyan]{escape(str(demonstrations.path))}[/]", soft_wrap=True, highlight=False)
-    for name, value in _facts(demonstrations).items():
+    for name, value in _facts(demonstrations, has_frames(file)).items():
         shown = f"[dim]{value}[/]" if value == _UNKNOWN else escape(value)
         console.print(f"[bold]{name:<15}[/]{shown}", soft_wrap=True, highlight=False)
 
 
-def _validate(file: str, /, *, env: str | None = None) -> None:
+def _validate(file: str, /, *, env: str | None = None, filter_key: str | None = None) -> None:
     """Read every episode of a file and say whether it can be used.
 
     Args:
-        file: HDF5 file, or the name of a bundled demonstration.
+        file: HDF5 file, folder of a dataset, or the name of a bundled demonstration.
         env: Gymnasium id of the environment whose states it must fit, e.g. Hopper-v5.
+        filter_key: Look only at the demonstrations of this filter key of a robomimic file.
     """
     console = _console()
-    demonstrations = _opened(file, console)
+    demonstrations = _opened(console, file, filter_key=filter_key)
     against = ""
     if env is not None:
         from ilfo.envs import describe
@@ -84,6 +90,53 @@ def _validate(file: str, /, *, env: str | None = None) -> None:
     )
 
 
+def _convert(
+    file: str,
+    out: Path,
+    /,
+    *,
+    to: Layout,
+    episodes: tuple[int, ...] | None = None,
+    filter_key: str | None = None,
+    max_episode_steps: int | None = None,
+    clip_actions: bool = False,
+) -> None:
+    """Write demonstrations in the layout that another library reads.
+
+    The layout of what is read is recognised. The ilfo layout holds states alone as well; all others demand actions and
+    rewards, and have no place for frames and goals.
+
+    Args:
+        file: HDF5 file (layout ilfo, Minari, robomimic or D4RL), folder of a Minari or LeRobot dataset, or the name
+            of a bundled demonstration.
+        out: HDF5 file to write; for Minari a new folder with a version in its name, e.g. hopper-expert-v0.
+        to: Layout to write.
+        episodes: Episodes to take, counted from 0; by default all.
+        filter_key: Take only the demonstrations of this filter key of a robomimic file.
+        max_episode_steps: Time limit of the environment, for old D4RL files that do not say where it ended episodes.
+        clip_actions: Cut actions to [-1, 1], which the robomimic layout demands.
+    """
+    console = _console()
+    with _warnings_printed(console):
+        written = ilfo.demos.convert(
+            file,
+            out,
+            to,
+            episodes=episodes,
+            filter_key=filter_key,
+            max_episode_steps=max_episode_steps,
+            clip_actions=clip_actions,
+        )
+    steps = sum(len(trajectory) for trajectory in written)
+    console.print(
+        f"{out}: layout {to}, {_plural(len(written), 'episode')}, {_plural(steps, 'step')}, "
+        f"{_plural(written.observation_dim, 'dimension')}",
+        soft_wrap=True,
+        highlight=False,
+        markup=False,
+    )
+
+
 def _list() -> None:
     """List the demonstrations that come with ilfo."""
     from rich.table import Table
@@ -95,15 +148,16 @@ def _list() -> None:
     console.print(table if table.row_count else "No demonstrations are bundled.", highlight=False)
 
 
-def _plot(file: str, /, *, out: Path | None = None) -> None:
+def _plot(file: str, /, *, out: Path | None = None, filter_key: str | None = None) -> None:
     """Draw the states over time, and the return where it is known.
 
     Args:
-        file: HDF5 file, or the name of a bundled demonstration.
+        file: HDF5 file, folder of a dataset, or the name of a bundled demonstration.
         out: PNG to write; by default the file's name with .png, in the current folder.
+        filter_key: Draw only the demonstrations of this filter key of a robomimic file.
     """
     console = _console()
-    demonstrations = _opened(file, console)
+    demonstrations = _opened(console, file, filter_key=filter_key)
     written = ilfo.demos.plot_demonstrations(demonstrations, out or Path(f"{Path(file).stem}.png"))
     console.print(f"{written}", soft_wrap=True, highlight=False, markup=False)
 
@@ -111,13 +165,13 @@ def _plot(file: str, /, *, out: Path | None = None) -> None:
 _UNKNOWN = "not recorded"
 
 
-def _facts(demonstrations: Demonstrations) -> dict[str, str]:
+def _facts(demonstrations: Demonstrations, frames: bool) -> dict[str, str]:
     """What ``info`` says, in its order."""
     provenance = demonstrations.provenance
     steps = [len(trajectory) for trajectory in demonstrations]
     returns = [each.env_return for each in demonstrations if each.env_return is not None]
     successes = [each.success for each in demonstrations if each.success is not None]
-    actions = demonstrations[0].actions
+    actions, goal = demonstrations[0].actions, demonstrations[0].goal
     ends = Counter(
         "terminated" if each.terminated else "truncated" if each.truncated else "unmarked" for each in demonstrations
     )
@@ -129,11 +183,15 @@ def _facts(demonstrations: Demonstrations) -> dict[str, str]:
         "observations": f"{_plural(demonstrations.observation_dim, 'dimension')}: "
         + (", ".join(f"{key}[{width}]" for key, width in provenance.observation_keys.items()) or "keys not recorded"),
         "actions": "no" if actions is None else f"yes, {_plural(actions.shape[1], 'dimension')}",
+        "frames": "yes" if frames else "",
+        "goal": "" if goal is None else f"yes, {_plural(len(goal), 'dimension')}",
         "expert return": _UNKNOWN if stated is None else f"{stated:.1f}",
         "returns": f"{_spread(returns, '.1f')}" if len(returns) > 1 else "",
         "success": f"{sum(successes)} of {len(successes)}" if successes else _UNKNOWN,
+        "kept for": provenance.bar or "",
         "environment": provenance.env_id or _UNKNOWN,
         "time step": f"{provenance.time_step:g} s" if provenance.time_step else _UNKNOWN,
+        "action repeat": _UNKNOWN if provenance.action_repeat is None else f"{provenance.action_repeat}",
         "versions": ", ".join(f"{name} {version}" for name, version in provenance.versions.items()) or _UNKNOWN,
         "source": provenance.source or _UNKNOWN,
         "sha256": demonstrations.sha256,
@@ -141,14 +199,19 @@ def _facts(demonstrations: Demonstrations) -> dict[str, str]:
     return {name: value for name, value in facts.items() if value}
 
 
-def _opened(file: str, console: Console) -> Demonstrations:
+def _opened(console: Console, file: str, **how: Any) -> Demonstrations:
     """The demonstrations, what their reader warns of printed as sentences."""
+    with _warnings_printed(console):
+        return ilfo.demos.open(file, **how)
+
+
+@contextmanager
+def _warnings_printed(console: Console) -> Iterator[None]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        demonstrations = ilfo.demos.open(file)
+        yield
     for each in caught:
         _warn(console, str(each.message))
-    return demonstrations
 
 
 def _warn(console: Console, sentence: str) -> None:

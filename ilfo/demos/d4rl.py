@@ -1,4 +1,4 @@
-"""D4RL's flat files: every episode end to end in arrays of ``N`` rows (arXiv:2004.07219), read as they are.
+"""D4RL's flat files: every episode end to end in arrays of ``N`` rows (arXiv:2004.07219), as they are found.
 
 Only ``observations (N, D)`` is required. ``next_observations``, ``actions``, ``rewards``, ``terminals`` and
 ``timeouts`` are used where they exist; everything else (``infos``, ``metadata``, scalars) is left alone.
@@ -7,10 +7,13 @@ An episode ends at a terminal, at a timeout, and wherever ``next_observations[i]
 ``observations[i + 1]``. No transition ever crosses such an end. Where ``next_observations`` is missing, or
 was taken after an automatic reset, the last step of an episode has no next state: an episode of ``n`` rows
 then has ``n`` observations and ``n - 1`` steps. Its last reward still counts in the expert's return.
+
+A file that ilfo wrote says so, and its next observations are believed.
 """
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,11 +21,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from ilfo._atomic import atomic_path
 from ilfo._errors import InputError
 from ilfo.demos._arrays import as_float32, check_widths, checked, numeric_dataset, pick
+from ilfo.demos._demands import with_actions_and_rewards
+from ilfo.demos._provenance import PROVENANCE, check_keys_add_up, provenance_from_json, provenance_to_json
 from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory
 
-__all__ = ["read_d4rl"]
+__all__ = ["read_d4rl", "write_d4rl"]
 
 _COLUMNS = ("observations", "next_observations", "actions", "rewards", "terminals", "timeouts")
 _BLOCK_ROWS = 65536
@@ -39,8 +45,9 @@ def read_d4rl(
         max_episode_steps: The environment's time limit, for old files that do not record timeouts.
 
     Returns:
-        The trajectories, with layout ``"d4rl"``. ``expert_return`` is the mean over every complete episode of
-        the file, and ``env_id`` and ``source`` are the file's attributes of these names, where it has them.
+        The trajectories, with layout ``"d4rl"``. Where ilfo wrote the file, the provenance is what it wrote; else
+        ``expert_return`` is the mean over every complete episode of the file, and ``env_id`` and ``source`` are
+        the file's attributes of these names, where it has them.
 
     Raises:
         InputError: Columns of different lengths, values that are not finite, an episode of one
@@ -55,18 +62,61 @@ def read_d4rl(
     _check_columns(columns, str(path))
     bounds, terminated = _episode_bounds(columns, max_episode_steps, str(path))
     chosen = pick(episodes, len(bounds), str(path))
+    believed = PROVENANCE in file.attrs
     trajectories = tuple(
-        _read_episode(columns, *bounds[index], terminated[index], f"{path}, episode {index}") for index in chosen
+        _read_episode(columns, *bounds[index], terminated[index], believed, f"{path}, episode {index}")
+        for index in chosen
     )
     if "next_observations" in columns:
         _warn_of_resets(trajectories, [bounds[index] for index in chosen], str(path))
     check_widths(trajectories, [f"episode {index}" for index in chosen], str(path))
-    provenance = Provenance(
-        env_id=_text(file, "env_id"),
-        expert_return=_mean_return(columns, bounds, str(path)),
-        source=_text(file, "source"),
-    )
-    return Demonstrations(trajectories, provenance, path, "d4rl")
+    return Demonstrations(trajectories, _read_provenance(file, columns, bounds), path, "d4rl")
+
+
+def write_d4rl(path: str | os.PathLike[str], demonstrations: Demonstrations) -> Path:
+    """Writes demonstrations as a D4RL file, whole or not at all.
+
+    An episode ends with a terminal where the environment ended it, and with a timeout otherwise: D4RL's readers know
+    no third way, and drop the last step of an episode that has both.
+
+    Args:
+        path: Where to; an older file there is replaced only once the new one is complete.
+        demonstrations: Every trajectory with actions and rewards.
+
+    Returns:
+        The path written.
+
+    Raises:
+        InputError: The trajectories have not all that the layout demands.
+
+    Warns:
+        UserWarning: Frames or goals were left out.
+    """
+    target = Path(path)
+    canonical = with_actions_and_rewards(target, demonstrations, "d4rl")
+    last = np.cumsum([len(trajectory) for trajectory in canonical]) - 1
+    terminals = np.zeros(last[-1] + 1, bool)
+    terminals[last] = [trajectory.terminated for trajectory in canonical]
+    timeouts = np.isin(np.arange(len(terminals)), last) & ~terminals
+    columns = {
+        "observations": np.concatenate([trajectory.observations[:-1] for trajectory in canonical]),
+        "next_observations": np.concatenate([trajectory.observations[1:] for trajectory in canonical]),
+        "actions": np.concatenate([np.asarray(trajectory.actions) for trajectory in canonical]),
+        "rewards": np.concatenate([np.asarray(trajectory.env_rewards) for trajectory in canonical]),
+        "terminals": terminals,
+        "timeouts": timeouts,
+    }
+    provenance = canonical.provenance
+    facts = {
+        "env_id": provenance.env_id,
+        "source": provenance.source,
+        PROVENANCE: provenance_to_json(canonical),
+    }
+    with atomic_path(target) as temporary, h5py.File(temporary, "w") as file:
+        for name, column in columns.items():
+            file.create_dataset(name, data=column, chunks=True, compression="gzip", shuffle=True)
+        file.attrs.update({name: value for name, value in facts.items() if value is not None})
+    return target
 
 
 def _check_columns(columns: dict[str, h5py.Dataset], path: str) -> None:
@@ -136,13 +186,13 @@ def _check_terminals_suffice(terminals: np.ndarray, path: str) -> None:
     if terminals.any() and not terminals[-1]:
         raise InputError(
             f"{path}: 'terminals' ends some episodes, but nothing says where a time limit ended the others: "
-            "expected 'timeouts' or 'next_observations' too. Give the environment's limit once and keep the "
-            f"result: ilfo.demos.write('NEW.hdf5', ilfo.demos.open({path!r}, max_episode_steps=1000))."
+            "expected 'timeouts' or 'next_observations' too. Give the environment's limit once and keep the result: "
+            f"ilfo demos convert {path} NEW.hdf5 --to ilfo --max-episode-steps 1000."
         )
     count = max(int(terminals.sum()), 1)
     warnings.warn(
         f"{path}: no 'timeouts' and no 'next_observations' to tell its episodes apart; read as "
-        f"{count} episode{'' if count == 1 else 's'}. If a time limit ended some, pass max_episode_steps.",
+        f"{count} episode{'' if count == 1 else 's'}. If a time limit ended some, convert it with --max-episode-steps.",
         stacklevel=2,
     )
 
@@ -173,11 +223,13 @@ def _with_time_limit(ends: np.ndarray, limit: int) -> np.ndarray:
     return limited
 
 
-def _read_episode(columns: dict[str, h5py.Dataset], start: int, stop: int, terminated: bool, where: str) -> Trajectory:
+def _read_episode(
+    columns: dict[str, h5py.Dataset], start: int, stop: int, terminated: bool, believed: bool, where: str
+) -> Trajectory:
     observations = as_float32(columns["observations"][start:stop], f"{where}, dataset 'observations'")
     if "next_observations" in columns:
         following = as_float32(columns["next_observations"][start:stop], f"{where}, dataset 'next_observations'")
-        if not _is_reset(columns, observations, following, stop):
+        if believed or not _is_reset(columns, observations, following, stop):
             observations = np.concatenate([observations, following[-1:]])
     steps = slice(start, start + len(observations) - 1)
     trajectory = Trajectory(
@@ -228,6 +280,19 @@ def _mean_return(columns: dict[str, h5py.Dataset], bounds: list[tuple[int, int]]
         for index, (start, stop) in enumerate(bounds)
     ]
     return float(np.mean(returns))
+
+
+def _read_provenance(file: h5py.File, columns: dict[str, h5py.Dataset], bounds: list[tuple[int, int]]) -> Provenance:
+    path = file.filename
+    if PROVENANCE in file.attrs:
+        provenance = provenance_from_json(file.attrs[PROVENANCE], path)
+        check_keys_add_up(provenance, columns["observations"].shape[1], f"{path}, attribute {PROVENANCE!r}")
+        return provenance
+    return Provenance(
+        env_id=_text(file, "env_id"),
+        expert_return=_mean_return(columns, bounds, path),
+        source=_text(file, "source"),
+    )
 
 
 def _text(file: h5py.File, name: str) -> str | None:

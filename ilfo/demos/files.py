@@ -13,9 +13,11 @@ from ilfo._errors import InputError
 from ilfo.demos.d4rl import read_d4rl
 from ilfo.demos.hdf5 import episode_groups, read_episodes
 from ilfo.demos.library import bundled_path, is_bundled
+from ilfo.demos.minari import minari_file, read_minari
+from ilfo.demos.robomimic import is_robomimic, read_robomimic
 from ilfo.demos.trajectory import Demonstrations
 
-__all__ = ["open"]
+__all__ = ["has_frames", "open"]
 
 
 def open(
@@ -23,21 +25,28 @@ def open(
     *,
     episodes: Sequence[int] | None = None,
     max_episode_steps: int | None = None,
+    filter_key: str | None = None,
+    frames: bool = False,
 ) -> Demonstrations:
-    """Reads demonstrations from a file, or from the bundled ones by name.
+    """Reads demonstrations from a file or folder, or from the bundled ones by name.
 
-    The layout is recognised: the toolkit's own and Minari's (``episode_*`` groups), or D4RL's flat arrays.
+    The layout is recognised: the toolkit's own and Minari's (``episode_*`` groups), robomimic's (``data/demo_*``),
+    D4RL's (flat arrays), LeRobot's (a folder with ``meta/info.json``).
 
     Args:
-        path: An HDF5 file, or the name of a bundled demonstration where no file is called so.
+        path: An HDF5 file, the folder of a Minari or LeRobot dataset, or the name of a bundled demonstration where
+            nothing is called so.
         episodes: Which episodes to read, counted from 0; all by default. Only these are read from the disk.
         max_episode_steps: Time limit of the environment, for D4RL files that do not record their timeouts.
+        filter_key: Name of a subset of demonstrations, for robomimic files that have some.
+        frames: Whether to read the frames as well, which files of the toolkit's own layout may have.
 
     Returns:
         The demonstrations, every value finite and every length checked.
 
     Raises:
-        InputError: The file is missing, damaged, of another layout, or holds an episode that cannot be used.
+        InputError: The file is missing, damaged, of another layout, or holds an episode that cannot be used; or it
+            has no filter keys or frames where some are asked for.
 
     Examples:
         >>> import tempfile, numpy, ilfo.demos
@@ -49,23 +58,72 @@ def open(
         >>> len(copy), len(copy[0]), copy.observation_dim
         (1, 10, 2)
     """
-    with _opened(_resolved(path)) as file:
-        if episode_groups(file):
-            return read_episodes(file, episodes)
-        if "observations" in file:
-            return read_d4rl(file, episodes, max_episode_steps)
-        raise InputError(_unknown_layout(file))
+    file = _resolved(path)
+    if file.is_dir():
+        from ilfo.demos.lerobot import read_lerobot
+
+        _refuse(file, "lerobot", filter_key, frames)
+        return read_lerobot(file, episodes)
+    with _opened(file) as opened:
+        layout = _layout(opened)
+        _refuse(file, layout, filter_key, frames)
+        if layout == "ilfo":
+            return read_episodes(opened, episodes, frames=frames)
+        if layout == "minari":
+            return read_minari(opened, episodes)
+        if layout == "robomimic":
+            return read_robomimic(opened, episodes, filter_key)
+        return read_d4rl(opened, episodes, max_episode_steps)
+
+
+def has_frames(path: str | os.PathLike[str]) -> bool:
+    """Whether :func:`open` can read frames from a file.
+
+    Raises:
+        InputError: The file is missing, damaged or of another layout.
+    """
+    file = _resolved(path)
+    if file.is_dir():
+        return False
+    with _opened(file) as opened:
+        return _layout(opened) == "ilfo" and "frames" in opened[episode_groups(opened)[0]]
+
+
+def _layout(file: h5py.File) -> str:
+    """Whose layout a file has, by looking at it."""
+    if episode_groups(file):
+        return "ilfo" if "ilfo_format_version" in file.attrs else "minari"
+    if is_robomimic(file):
+        return "robomimic"
+    if "observations" in file:
+        return "d4rl"
+    raise InputError(_unknown_layout(file))
+
+
+def _refuse(path: Path, layout: str, filter_key: str | None, frames: bool) -> None:
+    """Refuses what this layout cannot answer."""
+    if filter_key is not None and layout != "robomimic":
+        raise InputError(f"{path}: a file of layout {layout} has no filter keys, only robomimic's do. Leave it out.")
+    if frames and layout != "ilfo":
+        raise InputError(f"{path}: frames are read from files of layout ilfo alone, this is {layout}. Read its states.")
 
 
 def _resolved(path: str | os.PathLike[str]) -> Path:
-    """The file that is meant, sure to exist and to look like HDF5."""
+    """The file that is meant, sure to exist and to look like HDF5; or the folder of a LeRobot dataset."""
     file = Path(path)
     if not file.exists() and is_bundled(str(path)):
         return bundled_path(str(path))
     if file.is_dir():
-        inside = ", ".join(sorted(each.name for each in file.glob("*.hdf5"))[:5])
-        hint = f"Name one of its files: {inside}." if inside else "It holds no .hdf5 file either."
-        raise InputError(f"{file}: is a folder, expected an HDF5 file. {hint}")
+        from ilfo.demos.lerobot import is_lerobot
+
+        if is_lerobot(file):
+            return file
+        inside = minari_file(file)
+        if inside is None:
+            names = ", ".join(sorted(each.name for each in file.glob("*.hdf5"))[:5])
+            hint = f"Name one of its files: {names}." if names else "It holds no .hdf5 file either."
+            raise InputError(f"{file}: is a folder, but of neither a Minari nor a LeRobot dataset. {hint}")
+        file = inside
     if not file.exists():
         raise InputError(
             f"{file}: no such file, and no bundled demonstration of that name. "
@@ -99,17 +157,10 @@ def _opened(path: Path) -> Iterator[h5py.File]:
 
 
 def _unknown_layout(file: h5py.File) -> str:
-    data = file.get("data")
-    if isinstance(data, h5py.Group) and any(name.startswith("demo_") for name in data):
-        return (
-            f"{file.filename}, group 'data': found a robomimic file ('data/demo_*'), which is "
-            "not read yet. Choose the observation keys, join them into one array an episode "
-            "and save them with ilfo.demos.write."
-        )
     keys = sorted(file)
     found = ", ".join(map(repr, keys[:12])) + (", ..." if len(keys) > 12 else "") if keys else "nothing"
     return (
-        f"{file.filename}, group '/': found {found}; expected groups 'episode_0', 'episode_1', ... (ilfo, "
-        "Minari) or a dataset 'observations' (D4RL). Rename the states to 'observations', or save them with "
-        "ilfo.demos.write."
+        f"{file.filename}, group '/': found {found}; expected groups 'episode_0', 'episode_1', ... (ilfo, Minari), "
+        "groups 'data/demo_0', 'data/demo_1', ... (robomimic) or a dataset 'observations' (D4RL). Rename the states "
+        "to 'observations', or save them with ilfo.demos.write."
     )

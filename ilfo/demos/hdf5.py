@@ -3,15 +3,18 @@
 ::
 
     /                attributes: ilfo_format_version, env_id, versions (JSON), observation_keys (JSON,
-                     ordered), time_step (seconds), expert_return, source, sha256
+                     ordered), time_step (seconds), action_repeat, expert_return, source, bar, sha256, and
+                     sha256_with_frames where there are frames: sha256 is that of all else
     /episode_0       attributes: id, seed, total_steps, success
       observations   (T+1, D) float32, the final observation included
       actions        (T, A) float32, optional
       rewards        (T,) float32, the environment's own, optional
       terminations   (T,) bool
       truncations    (T,) bool
+      frames         (T+1, H, W, 3) uint8 RGB, one chunk each, optional
+      goal           (G,) float32, optional
 
-A file without the root attributes is Minari's, and is read the same way where its observations are flat.
+A file with such groups and without the root attributes is Minari's.
 """
 
 from __future__ import annotations
@@ -29,7 +32,8 @@ import numpy as np
 
 from ilfo._atomic import atomic_path
 from ilfo._errors import InputError
-from ilfo.demos._arrays import check_widths, checked, numeric_dataset, pick
+from ilfo.demos._arrays import check_frames, check_widths, checked, ends_at_last_step, numeric_dataset, pick
+from ilfo.demos._provenance import check_keys_add_up
 from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory
 
 __all__ = ["FORMAT_VERSION", "episode_groups", "read_episodes", "write_demonstrations"]
@@ -63,7 +67,7 @@ def write_demonstrations(path: str | os.PathLike[str], demonstrations: Demonstra
     trajectories = tuple(checked(each, f"{target}, {name}") for each, name in zip(demonstrations, names, strict=True))
     check_widths(trajectories, names, str(target))
     canonical = Demonstrations(trajectories, demonstrations.provenance)
-    _check_keys(canonical, str(target))
+    check_keys_add_up(canonical.provenance, canonical.observation_dim, f"{target}, attribute 'observation_keys'")
     with atomic_path(target) as temporary, h5py.File(temporary, "w") as file:
         for index, trajectory in enumerate(trajectories):
             _write_episode(file.create_group(f"episode_{index}"), index, trajectory)
@@ -71,31 +75,33 @@ def write_demonstrations(path: str | os.PathLike[str], demonstrations: Demonstra
     return target
 
 
-def read_episodes(file: h5py.File, episodes: Sequence[int] | None = None) -> Demonstrations:
-    """Reads this layout, or Minari's with flat observations, episode by episode.
+def read_episodes(file: h5py.File, episodes: Sequence[int] | None = None, *, frames: bool = False) -> Demonstrations:
+    """Reads this layout, episode by episode.
 
     Args:
-        file: An open file with ``episode_*`` groups.
+        file: An open file of this layout.
         episodes: Which to read, counted from 0 in numeric order of the groups; all by default.
+        frames: Whether to read the frames as well. Otherwise only their shape is looked at.
 
     Returns:
-        The trajectories, with layout ``"ilfo"`` or ``"minari"``.
+        The trajectories.
 
     Raises:
         InputError: A later format version, a group that is empty, ragged or not finite, or data that
-            does not match the file's SHA-256 (verified when every episode is read).
+            does not match the file's SHA-256 (verified when every episode is read); or frames are asked for
+            where there are none.
     """
     path = Path(file.filename)
-    layout = "ilfo" if "ilfo_format_version" in file.attrs else "minari"
-    if layout == "ilfo":
-        _check_version(file, str(path))
+    _check_version(file, str(path))
     groups = episode_groups(file)
     chosen = [groups[index] for index in pick(episodes, len(groups), str(path))]
-    trajectories = tuple(_read_episode(file, name, str(path)) for name in chosen)
+    trajectories = tuple(_read_episode(file, name, str(path), frames) for name in chosen)
     check_widths(trajectories, [f"group {name!r}" for name in chosen], str(path))
     provenance = _read_provenance(file, str(path))
-    demonstrations = Demonstrations(trajectories, provenance, path, layout)
-    _check_keys(demonstrations, str(path))
+    demonstrations = Demonstrations(trajectories, provenance, path, "ilfo")
+    check_keys_add_up(
+        demonstrations.provenance, demonstrations.observation_dim, f"{path}, attribute 'observation_keys'"
+    )
     if episodes is None:
         _check_sha256(file, demonstrations)
     return demonstrations
@@ -116,10 +122,13 @@ def _write_episode(group: h5py.Group, index: int, trajectory: Trajectory) -> Non
         "rewards": trajectory.env_rewards,
         "terminations": last & trajectory.terminated,
         "truncations": last & trajectory.truncated,
+        "frames": trajectory.frames,
+        "goal": trajectory.goal,
     }
     for name, array in arrays.items():
         if array is not None:
-            chunks = (min(len(array), _CHUNK_ROWS), *array.shape[1:])
+            rows = 1 if name == "frames" else min(len(array), _CHUNK_ROWS)
+            chunks = (rows, *array.shape[1:])
             group.create_dataset(name, data=array, chunks=chunks, compression="gzip", shuffle=True)
     group.attrs["id"] = index
     group.attrs["total_steps"] = steps
@@ -137,16 +146,22 @@ def _write_provenance(file: h5py.File, demonstrations: Demonstrations) -> None:
         "versions": json.dumps(provenance.versions),
         "observation_keys": json.dumps(provenance.observation_keys),
         "time_step": provenance.time_step,
+        "action_repeat": provenance.action_repeat,
         "expert_return": demonstrations.expert_return,
         "source": provenance.source,
-        "sha256": demonstrations.sha256,
+        "bar": provenance.bar,
     }
+    if demonstrations[0].frames is not None:
+        attributes["sha256_with_frames"] = demonstrations.sha256
+        trajectories = tuple(replace(each, frames=None) for each in demonstrations)
+        demonstrations = Demonstrations(trajectories, provenance)
+    attributes["sha256"] = demonstrations.sha256
     for name, value in attributes.items():
         if value is not None:
             file.attrs[name] = value
 
 
-def _read_episode(file: h5py.File, name: str, path: str) -> Trajectory:
+def _read_episode(file: h5py.File, name: str, path: str, frames: bool) -> Trajectory:
     group, where = file[name], f"{path}, group {name!r}"
     if not isinstance(group, h5py.Group):
         raise InputError(f"{where}: is a dataset, expected a group that holds 'observations'.")
@@ -157,6 +172,8 @@ def _read_episode(file: h5py.File, name: str, path: str) -> Trajectory:
     def read(key: str) -> np.ndarray | None:
         return numeric_dataset(group, key, where)[()] if key in group else None
 
+    if frames and "frames" not in group:
+        raise InputError(f"{where}: no dataset 'frames'. Record it with --frames, or read the states alone.")
     seed, success = group.attrs.get("seed"), group.attrs.get("success")
     trajectory = checked(
         Trajectory(
@@ -165,11 +182,15 @@ def _read_episode(file: h5py.File, name: str, path: str) -> Trajectory:
             env_rewards=read("rewards"),
             success=None if success is None else bool(success),
             seed=int(seed) if isinstance(seed, np.integer) else None,
+            frames=read("frames") if frames else None,
+            goal=read("goal"),
         ),
         where,
     )
-    terminated = _ended(read("terminations"), len(trajectory), f"{where}, dataset 'terminations'")
-    truncated = _ended(read("truncations"), len(trajectory), f"{where}, dataset 'truncations'")
+    if "frames" in group:
+        check_frames(numeric_dataset(group, "frames", where), len(trajectory), f"{where}, dataset 'frames'")
+    terminated = ends_at_last_step(read("terminations"), len(trajectory), f"{where}, dataset 'terminations'")
+    truncated = ends_at_last_step(read("truncations"), len(trajectory), f"{where}, dataset 'truncations'")
     total = group.attrs.get("total_steps", len(trajectory))
     if total != len(trajectory):
         raise InputError(
@@ -183,32 +204,14 @@ def _read_episode(file: h5py.File, name: str, path: str) -> Trajectory:
     )
 
 
-def _ended(flags: np.ndarray | None, steps: int, where: str) -> bool | None:
-    """Whether the flags mark the last step; None where they were not recorded."""
-    if flags is None:
-        return None
-    if flags.size != steps or len(flags) != steps:
-        raise InputError(f"{where}: has shape {flags.shape}, expected ({steps},): one flag a step.")
-    marked = np.flatnonzero(flags)
-    if len(marked) and marked[0] != steps - 1:
-        raise InputError(
-            f"{where}: step {marked[0]} ends the episode, but {steps - 1 - marked[0]} more steps follow. "
-            "Split the episode there."
-        )
-    return bool(len(marked))
-
-
 def _read_provenance(file: h5py.File, path: str) -> Provenance:
-    if "ilfo_format_version" not in file.attrs:
-        return Provenance()
-
     def text(name: str) -> str | None:
         value = file.attrs.get(name)
         return value.decode() if isinstance(value, bytes) else None if value is None else str(value)
 
-    def number(name: str) -> float | None:
+    def number(name: str, convert: type = float) -> Any:
         value = file.attrs.get(name)
-        return None if value is None else _converted(float, value, name, "a number", path)
+        return None if value is None else _converted(convert, value, name, "a number", path)
 
     def mapping(name: str, convert: type) -> dict[str, Any]:
         expected = "a JSON object"
@@ -222,6 +225,8 @@ def _read_provenance(file: h5py.File, path: str) -> Provenance:
         versions=mapping("versions", str),
         expert_return=number("expert_return"),
         source=text("source"),
+        action_repeat=number("action_repeat", int),
+        bar=text("bar"),
     )
 
 
@@ -243,17 +248,8 @@ def _check_version(file: h5py.File, path: str) -> None:
         )
 
 
-def _check_keys(demonstrations: Demonstrations, path: str) -> None:
-    keys = demonstrations.provenance.observation_keys
-    if keys and sum(keys.values()) != demonstrations.observation_dim:
-        raise InputError(
-            f"{path}, attribute 'observation_keys': {keys} are {sum(keys.values())} dimensions together, "
-            f"but the observations have {demonstrations.observation_dim}. Correct the keys."
-        )
-
-
 def _check_sha256(file: h5py.File, demonstrations: Demonstrations) -> None:
-    stated = file.attrs.get("sha256")
+    stated = file.attrs.get("sha256" if demonstrations[0].frames is None else "sha256_with_frames")
     if stated is not None and stated != demonstrations.sha256:
         raise InputError(
             f"{file.filename}: its data has SHA-256 {demonstrations.sha256}, but the file states {stated}. "

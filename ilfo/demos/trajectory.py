@@ -25,6 +25,8 @@ class Trajectory:
             ``Provenance.observation_keys``.
         actions: ``(T, A)`` float32, or None.
         env_rewards: ``(T,)`` float32, the environment's own reward, for evaluation only, or None.
+        frames: ``(T+1, H, W, 3)`` uint8 RGB, what a camera saw at each observation, or None.
+        goal: ``(G,)`` float32, what this episode was to reach, where the environment says so; else None.
         terminated: The environment ended the episode (a fall, a goal) after the last observation.
         truncated: A time limit, or the end of the recording, ended it.
         success: Whether the task's own criterion was met; None where the task has none.
@@ -38,6 +40,8 @@ class Trajectory:
     truncated: bool = True
     success: bool | None = None
     seed: int | None = None
+    frames: np.ndarray | None = None
+    goal: np.ndarray | None = None
 
     def __len__(self) -> int:
         """Number of steps ``T``: one fewer than the observations."""
@@ -62,6 +66,8 @@ class Provenance:
         versions: Library name to version, of what recorded the file.
         expert_return: Mean undiscounted return of the expert under the environment's own reward.
         source: One line for a reader: who recorded it, by which command.
+        action_repeat: Steps of the simulator that one action lasts; None where there is no such number.
+        bar: What an episode had to do to be kept, e.g. ``"success"``; None where every episode was.
     """
 
     env_id: str | None = None
@@ -70,6 +76,8 @@ class Provenance:
     versions: dict[str, str] = field(default_factory=dict)
     expert_return: float | None = None
     source: str | None = None
+    action_repeat: int | None = None
+    bar: str | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,8 @@ class Demonstrations(Sequence[Trajectory]):
         trajectories: At least one, all of one width.
         provenance: Where they came from.
         path: The file that they were read from, or None.
-        layout: ``"ilfo"``, ``"minari"``, ``"d4rl"``, or ``"memory"`` where no file was read.
+        layout: ``"ilfo"``, ``"minari"``, ``"robomimic"``, ``"d4rl"``, ``"lerobot"``, or ``"memory"`` where no file was
+            read.
 
     Examples:
         >>> states = np.zeros((6, 3), np.float32)
@@ -134,13 +143,16 @@ class Demonstrations(Sequence[Trajectory]):
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of the data: every array of every trajectory, in order, with its name, shape and bytes."""
+        """SHA-256 of the data: every array of every trajectory, in order, with its name, shape and bytes.
+
+        Frames count where they are loaded: a file opened without them has another SHA-256 than one opened with them.
+        """
         digest = hashlib.sha256()
         for trajectory in self.trajectories:
-            for name in ("observations", "actions", "env_rewards"):
+            for name in ("observations", "actions", "env_rewards", "frames", "goal"):
                 array: Any = getattr(trajectory, name)
                 if array is not None:
-                    contiguous = np.ascontiguousarray(array, dtype="<f4")
+                    contiguous = np.ascontiguousarray(array, dtype="u1" if name == "frames" else "<f4")
                     digest.update(f"{name}{contiguous.shape}".encode())
                     digest.update(contiguous.tobytes())
             digest.update(f"{trajectory.terminated}{trajectory.truncated}{trajectory.success}".encode())

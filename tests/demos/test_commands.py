@@ -19,7 +19,7 @@ def file(tmp_path):
         Trajectory(states, np.zeros((9, 1)), np.ones(9), terminated=True, truncated=False, success=True),
         Trajectory(states[:6], np.zeros((5, 1)), np.ones(5), success=False),
     )
-    provenance = Provenance("Pendulum-v1", {"observation": 3}, 0.05, {"gymnasium": "0.1"}, None, "[by] hand")
+    provenance = Provenance("Pendulum-v1", {"observation": 3}, 0.05, {"gymnasium": "0.1"}, None, "[by] hand", 2)
     return ilfo.demos.write(tmp_path / "expert.hdf5", Demonstrations(trajectories, provenance))
 
 
@@ -42,6 +42,7 @@ def test_info_says_what_the_file_holds(file, capsys):
         "success": "1 of 2",
         "environment": "Pendulum-v1",
         "time step": "0.05 s",
+        "action repeat": "2",
         "versions": "gymnasium 0.1",
         "source": "[by] hand",
         "sha256": ilfo.demos.open(file).sha256,
@@ -56,7 +57,34 @@ def test_info_of_a_bare_file_says_what_is_not_recorded(tmp_path, capsys):
     assert warning.startswith("warning: ")
     said = facts("\n".join(lines))
     assert said["actions"] == "no"
-    assert {said[name] for name in ("expert return", "success", "environment", "source")} == {"not recorded"}
+    unknown = ("expert return", "success", "environment", "source", "action repeat")
+    assert {said[name] for name in unknown} == {"not recorded"}
+    assert said["layout"] == "d4rl"
+    assert not said.keys() & {"frames", "goal", "kept for"}, "said only where there is some"
+
+
+def test_info_says_what_few_files_have(tmp_path, capsys):
+    frames = np.zeros((3, 4, 4, 3), np.uint8)
+    one = Trajectory(np.zeros((3, 2), np.float32), frames=frames, goal=np.zeros(3, np.float32))
+    ilfo.demos.write(tmp_path / "rare.hdf5", Demonstrations((one,), Provenance(bar="success")))
+    main(["info", str(tmp_path / "rare.hdf5")])
+    said = facts(capsys.readouterr().out)
+    assert (said["frames"], said["goal"], said["kept for"]) == ("yes", "yes, 3 dimensions", "success")
+
+
+def test_info_looks_at_a_filter_key_alone(tmp_path, file, capsys):
+    path = tmp_path / "robomimic.hdf5"
+    main(["convert", str(file), str(path), "--to", "robomimic"])
+    with h5py.File(path, "r+") as opened:
+        opened["mask/short"] = np.array(["demo_1"], dtype="S")
+    capsys.readouterr()
+    main(["info", str(path), "--filter-key", "short"])
+    said = facts(capsys.readouterr().out)
+    assert (said["layout"], said["episodes"], said["steps"]) == ("robomimic", "1 (1 truncated)", "5")
+    assert main(["validate", str(path), "--filter-key", "short"]) == 0
+    assert capsys.readouterr().out == "OK 1 episode, 5 steps, 3 dimensions\n"
+    with pytest.raises(InputError, match="no filter key 'long'"):
+        main(["plot", str(path), "--filter-key", "long"])
 
 
 def test_validate_says_ok(file, capsys):
@@ -79,6 +107,63 @@ def test_validate_compares_with_an_environment(file, capsys):
         main(["validate", str(file), "--env", "InvertedPendulum-v5"])
 
 
+@pytest.mark.parametrize("layout", ["ilfo", "d4rl", "robomimic", "minari"])
+def test_convert_writes_what_open_reads(file, tmp_path, capsys, layout):
+    out = tmp_path / "other-v0"
+    assert main(["convert", str(file), str(out), "--to", layout, "--episodes", "1"]) == 0
+    assert capsys.readouterr().out == f"{out}: layout {layout}, 1 episode, 5 steps, 3 dimensions\n"
+    copy = ilfo.demos.open(out)
+    assert copy.layout == layout
+    np.testing.assert_array_equal(copy[0].observations, ilfo.demos.open(file)[1].observations)
+
+
+def test_convert_names_what_is_missing(tmp_path):
+    states = ilfo.demos.write(tmp_path / "states.hdf5", Demonstrations((Trajectory(np.zeros((4, 2))),)))
+    with pytest.raises(InputError, match="episode 0: has no actions and no rewards, but the d4rl layout demands"):
+        main(["convert", str(states), str(tmp_path / "out.hdf5"), "--to", "d4rl"])
+    assert list(tmp_path.iterdir()) == [states]
+
+
+def test_convert_gives_an_old_file_its_time_limit_for_good(tmp_path, capsys):
+    with h5py.File(tmp_path / "old.hdf5", "w") as old:
+        old["observations"] = np.arange(16.0).reshape(8, 2)
+        old["terminals"] = np.arange(8) == 1
+    argv = ["convert", str(tmp_path / "old.hdf5"), str(tmp_path / "new.hdf5"), "--to", "ilfo"]
+    with pytest.raises(InputError, match="--to ilfo --max-episode-steps 1000"):
+        main(argv)
+    assert main([*argv, "--max-episode-steps", "3"]) == 0
+    assert capsys.readouterr().out.endswith("layout ilfo, 3 episodes, 5 steps, 2 dimensions\n")
+    assert [len(each) for each in ilfo.demos.open(tmp_path / "new.hdf5")] == [1, 2, 2]
+
+
+def test_convert_clips_actions_where_it_is_told_to(tmp_path):
+    wide = Trajectory(np.zeros((4, 2)), np.array([[0.5], [1.25], [-3]]), np.zeros(3))
+    source = ilfo.demos.write(tmp_path / "wide.hdf5", Demonstrations((wide,), Provenance("Door-v0")))
+    argv = ["convert", str(source), str(tmp_path / "out.hdf5"), "--to", "robomimic"]
+    with pytest.raises(InputError, match=r"step 1, dimension 0 is 1\.25.*convert with --clip-actions"):
+        main(argv)
+    assert main([*argv, "--clip-actions"]) == 0
+    assert ilfo.demos.open(tmp_path / "out.hdf5")[0].actions.ravel().tolist() == [0.5, 1, -1]
+    assert ilfo.demos.open(source)[0].actions.ravel().tolist() == [0.5, 1.25, -3]
+
+
+def test_convert_prints_what_was_left_out(tmp_path, capsys):
+    one = Trajectory(np.zeros((3, 2)), np.zeros((2, 1)), np.zeros(2), goal=np.zeros(3))
+    ilfo.demos.write(tmp_path / "goal.hdf5", Demonstrations((one,)))
+    main(["convert", str(tmp_path / "goal.hdf5"), str(tmp_path / "flat.hdf5"), "--to", "d4rl"])
+    warning, done = capsys.readouterr().out.splitlines()
+    assert warning.startswith("warning: ")
+    assert "goal left out" in warning
+    assert done.startswith(str(tmp_path / "flat.hdf5"))
+
+
+def test_help_names_the_layouts(capsys):
+    with pytest.raises(SystemExit):
+        main(["convert", "--help"])
+    said = capsys.readouterr().out
+    assert all(name in said for name in ("ilfo,d4rl,robomimic,minari", "Minari", "robomimic", "D4RL", "LeRobot"))
+
+
 def test_list_names_every_bundled_demonstration(capsys):
     assert main(["list"]) == 0
     out = capsys.readouterr().out
@@ -98,7 +183,7 @@ def test_plot_writes_beside_the_user(file, tmp_path, monkeypatch, capsys):
     assert all(each.read_bytes().startswith(b"\x89PNG") for each in folder.iterdir())
 
 
-@pytest.mark.parametrize("argv", [[], ["info"], ["show", "x"], ["info", "x", "--no-such-flag"]])
+@pytest.mark.parametrize("argv", [[], ["info"], ["show", "x"], ["info", "x", "--no-such-flag"], ["convert", "x", "y"]])
 def test_a_wrong_command_line_exits_with_2(argv, capsys):
     with pytest.raises(SystemExit) as caught:
         main(argv)

@@ -5,11 +5,14 @@ import itertools
 import h5py
 import numpy as np
 import pytest
+from d4rl_readers import get_dataset, qlearning_dataset, sequence_dataset
+from full_episodes import episode, experts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ilfo.demos
 from ilfo._errors import InputError
+from ilfo.demos import Demonstrations
 
 
 def walk(lengths, width=3, seed=0):
@@ -176,7 +179,7 @@ def test_standing_still_is_not_a_reset(tmp_path):
 def test_old_files_need_the_time_limit(tmp_path):
     columns = flat(walk([5, 2, 5, 5]), terminated=[1], following=False, timeouts=False)
     path = save(tmp_path / "hopper-v0.hdf5", columns)
-    with pytest.raises(InputError, match=r"max_episode_steps=1000"):
+    with pytest.raises(InputError, match=r"ilfo demos convert .* --to ilfo --max-episode-steps 1000"):
         ilfo.demos.open(path)
     expert = ilfo.demos.open(path, max_episode_steps=5)
     assert [len(each) for each in expert] == [4, 1, 4, 4]
@@ -264,3 +267,55 @@ def test_an_episode_of_one_observation_is_refused(tmp_path):
 def test_no_rows_are_refused(tmp_path):
     with pytest.raises(InputError, match="has no rows"):
         ilfo.demos.open(save(tmp_path / "x.hdf5", {"observations": np.zeros((0, 3))}))
+
+
+def test_what_is_written_is_laid_out_as_d4rl_lays_it_out(tmp_path):
+    path = ilfo.demos.write(tmp_path / "x.hdf5", Demonstrations((episode(5), episode(3, number=1))), "d4rl")
+    with h5py.File(path) as file:
+        assert {name: (column.shape, column.dtype.name) for name, column in file.items()} == {
+            "observations": ((8, 3), "float32"),
+            "next_observations": ((8, 3), "float32"),
+            "actions": ((8, 2), "float32"),
+            "rewards": ((8,), "float32"),
+            "terminals": ((8,), "bool"),
+            "timeouts": ((8,), "bool"),
+        }
+        assert set(file.attrs) == {"ilfo_provenance"}
+
+
+def test_d4rl_reads_what_is_written(tmp_path):
+    expert = experts()
+    dataset = get_dataset(ilfo.demos.write(tmp_path / "x.hdf5", expert, "d4rl"), (3,), (2,))
+    following = np.concatenate([each.observations[1:] for each in expert])
+    np.testing.assert_array_equal(dataset["next_observations"], following)
+    for found, truth in zip(sequence_dataset(dataset), expert, strict=True):
+        np.testing.assert_array_equal(found["observations"], truth.observations[:-1])
+        np.testing.assert_array_equal(found["next_observations"], truth.observations[1:])
+        np.testing.assert_array_equal(found["actions"], truth.actions)
+        np.testing.assert_array_equal(found["rewards"], truth.env_rewards)
+        assert found["terminals"][-1] == truth.terminated
+        assert found["timeouts"][-1] != truth.terminated
+        assert not (found["terminals"] | found["timeouts"])[:-1].any()
+
+
+def test_no_transition_that_d4rl_learns_from_crosses_the_end_of_a_timeout(tmp_path):
+    expert = experts()
+    dataset = get_dataset(ilfo.demos.write(tmp_path / "x.hdf5", expert, "d4rl"), (3,), (2,))
+    transitions = qlearning_dataset(dataset)
+    steps = {
+        (*before.tolist(), *after.tolist())
+        for each in expert
+        for before, after in itertools.pairwise(each.observations)
+    }
+    learned = zip(transitions["observations"], transitions["next_observations"], transitions["terminals"], strict=True)
+    # After a terminal nothing is bootstrapped, so there the next observation does not matter.
+    assert all((*before.tolist(), *after.tolist()) in steps for before, after, terminal in learned if not terminal)
+    # The end of the last episode of a file is never learned from: D4RL stops one row early.
+    timed_out = sum(not each.terminated for each in expert)
+    assert len(transitions["rewards"]) == len(dataset["rewards"]) - timed_out - 1
+
+
+def test_an_end_without_a_reason_and_an_end_with_two_are_written_as_one(tmp_path):
+    ends = Demonstrations((episode(truncated=False), episode(number=1, terminated=True, truncated=True)))
+    copy = ilfo.demos.open(ilfo.demos.write(tmp_path / "x.hdf5", ends, "d4rl"))
+    assert [(each.terminated, each.truncated) for each in copy] == [(False, True), (True, False)]

@@ -39,16 +39,23 @@ def test_an_unknown_layout_says_what_was_found(tmp_path, names):
         for name in names:
             file[name] = np.zeros(3)
     found = "nothing" if not names else repr(sorted(names)[0])
-    with pytest.raises(InputError, match=f"found {found}.*expected groups 'episode_0'.*dataset 'observations'"):
+    with pytest.raises(InputError, match=f"found {found}.*expected groups 'episode_0'.*dataset 'observations' .D4RL"):
         ilfo.demos.open(path)
 
 
-def test_robomimic_is_recognised_and_refused(tmp_path):
-    path = tmp_path / "lift.hdf5"
-    with h5py.File(path, "w") as file:
-        file["data/demo_0/obs/object"] = np.zeros((5, 10))
-    with pytest.raises(InputError, match="robomimic"):
-        ilfo.demos.open(path)
+def test_a_folder_of_something_else_is_not_taken_for_a_dataset(tmp_path):
+    (tmp_path / "metadata.json").write_text('{"title": "holidays"}')
+    with pytest.raises(InputError, match="of neither a Minari nor a LeRobot dataset"):
+        ilfo.demos.open(tmp_path)
+
+
+def test_data_without_demonstrations_is_no_robomimic_file(tmp_path):
+    with h5py.File(tmp_path / "x.hdf5", "w") as file:
+        file["data/demo_one/obs/object"] = np.zeros((5, 10))
+    with pytest.raises(
+        InputError, match=r"found 'data'; expected .*'data/demo_0', 'data/demo_1', \.\.\. \(robomimic\)"
+    ):
+        ilfo.demos.open(tmp_path / "x.hdf5")
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ def make(steps=5, width=3, number=0, **fields):
 
 def same(one, other):
     """Whether two trajectories agree in every array and every flag."""
-    arrays = ("observations", "actions", "env_rewards")
+    arrays = ("observations", "actions", "env_rewards", "frames", "goal")
     flags = ("terminated", "truncated", "success", "seed")
     return all(getattr(one, name) == getattr(other, name) for name in flags) and all(
         np.array_equal(getattr(one, name), getattr(other, name))
@@ -35,6 +35,7 @@ def demonstrations(draw):
     width = draw(st.integers(1, 4))
     action_width = draw(st.none() | st.integers(1, 3))
     trajectories = []
+    goal_width, size = draw(st.none() | st.integers(1, 3)), draw(st.none() | st.tuples(*[st.integers(1, 5)] * 2))
     for number in range(draw(st.integers(1, 12))):
         steps = draw(st.integers(1, 6))
         generator = np.random.default_rng(number)
@@ -51,6 +52,8 @@ def demonstrations(draw):
                 truncated=draw(st.booleans()),
                 success=draw(st.none() | st.booleans()),
                 seed=draw(st.none() | st.integers(0, 2**31)),
+                frames=None if size is None else generator.integers(0, 256, (steps + 1, *size, 3), np.uint8),
+                goal=None if goal_width is None else generator.normal(size=goal_width).astype(np.float32),
             )
         )
     provenance = Provenance(
@@ -60,6 +63,8 @@ def demonstrations(draw):
         versions={"mujoco": "3.2.0"},
         expert_return=draw(st.floats(-1e6, 1e6)),
         source=draw(st.none() | st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1)),
+        action_repeat=draw(st.none() | st.integers(1, 9)),
+        bar=draw(st.none() | st.just("success")),
     )
     return Demonstrations(tuple(trajectories), provenance)
 
@@ -69,7 +74,7 @@ def demonstrations(draw):
 def test_round_trip_is_exact(tmp_path_factory, expert):
     path = tmp_path_factory.mktemp("round") / "expert.hdf5"
     ilfo.demos.write(path, expert)
-    copy = ilfo.demos.open(path)
+    copy = ilfo.demos.open(path, frames=expert[0].frames is not None)
     assert all(same(one, other) for one, other in zip(expert, copy, strict=True))
     assert copy.provenance == expert.provenance
     assert list(copy.provenance.observation_keys) == list(expert.provenance.observation_keys)
@@ -102,9 +107,16 @@ def test_episodes_that_do_not_exist_are_refused(tmp_path, episodes):
 
 def test_the_file_is_laid_out_as_documented(tmp_path):
     trajectory = make(
-        actions=np.ones((5, 2)), env_rewards=np.ones(5), terminated=True, truncated=False, seed=7, success=True
+        actions=np.ones((5, 2)),
+        env_rewards=np.ones(5),
+        terminated=True,
+        truncated=False,
+        seed=7,
+        success=True,
+        frames=np.zeros((6, 2, 4, 3), np.uint8),
+        goal=np.ones(3),
     )
-    provenance = Provenance("Hopper-v5", {"b": 2, "a": 1}, 0.008, {"mujoco": "3.2.0"}, None, "by hand")
+    provenance = Provenance("Hopper-v5", {"b": 2, "a": 1}, 0.008, {"mujoco": "3.2.0"}, None, "by hand", 4, "success")
     path = ilfo.demos.write(tmp_path / "expert.hdf5", Demonstrations((trajectory,), provenance))
     with h5py.File(path) as file:
         assert dict(file.attrs) == {
@@ -113,9 +125,12 @@ def test_the_file_is_laid_out_as_documented(tmp_path):
             "versions": '{"mujoco": "3.2.0"}',
             "observation_keys": '{"b": 2, "a": 1}',
             "time_step": 0.008,
+            "action_repeat": 4,
             "expert_return": 5.0,
             "source": "by hand",
+            "bar": "success",
             "sha256": ilfo.demos.open(path).sha256,
+            "sha256_with_frames": ilfo.demos.open(path, frames=True).sha256,
         }
         group = file["episode_0"]
         assert dict(group.attrs) == {"id": 0, "seed": 7, "total_steps": 5, "success": True}
@@ -125,32 +140,13 @@ def test_the_file_is_laid_out_as_documented(tmp_path):
             "rewards": ((5,), "float32"),
             "terminations": ((5,), "bool"),
             "truncations": ((5,), "bool"),
+            "frames": ((6, 2, 4, 3), "uint8"),
+            "goal": ((3,), "float32"),
         }
+        assert group["frames"].chunks == (1, 2, 4, 3)
         assert all(array.compression == "gzip" and array.shuffle and array.chunks for array in group.values())
         assert group["terminations"][()].tolist() == [False] * 4 + [True]
         assert not group["truncations"][()].any()
-
-
-def test_minari_groups_are_read(tmp_path):
-    with h5py.File(tmp_path / "main_data.hdf5", "w") as file:
-        for number in range(11):
-            group = file.create_group(f"episode_{number}")
-            group.attrs.update({"id": number, "seed": "None" if number else np.int64(3), "total_steps": 4})
-            group["observations"] = np.full((5, 2), number, np.float64)
-            group["actions"] = np.arange(4)
-            group["rewards"] = np.ones(4)
-            group["terminations"] = np.zeros(4, bool)
-            group["truncations"] = np.arange(4) == 3
-            group["infos/x"] = np.zeros(5)
-    expert = ilfo.demos.open(tmp_path / "main_data.hdf5")
-    assert expert.layout == "minari"
-    assert [each.observations[0, 0] for each in expert] == list(range(11))
-    assert expert[0].observations.dtype == np.float32
-    assert expert[0].actions.shape == (4, 1)
-    assert (expert[0].seed, expert[1].seed) == (3, None)
-    assert (expert[0].terminated, expert[0].truncated) == (False, True)
-    assert expert.expert_return == 4
-    assert expert.provenance == Provenance()
 
 
 def test_float64_is_stored_as_float32(tmp_path):
@@ -168,6 +164,48 @@ def test_an_error_in_the_middle_of_writing_leaves_the_old_file(tmp_path):
         ilfo.demos.write(path, Demonstrations((make(number=1), make(number=2)), unwritable))
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def frames(count=6, shape=(2, 4, 3)):
+    return np.zeros((count, *shape), np.uint8)
+
+
+def test_states_are_read_without_the_frames(tmp_path):
+    pictures = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), np.uint8)
+    expert = Demonstrations((make(frames=pictures),))
+    path = ilfo.demos.write(tmp_path / "expert.hdf5", expert)
+    with h5py.File(path, "r+") as file:
+        offset = file["episode_0/frames"].id.get_chunk_info(0).byte_offset
+    with path.open("r+b") as raw:
+        raw.seek(offset)
+        raw.write(b"no deflate")
+    states = ilfo.demos.open(path)
+    assert states[0].frames is None
+    assert states.sha256 == Demonstrations((make(),)).sha256 != expert.sha256
+    with pytest.raises(InputError, match="truncated or damaged"):
+        ilfo.demos.open(path, frames=True)
+
+
+def test_a_changed_frame_is_noticed_where_frames_are_read(tmp_path):
+    path = ilfo.demos.write(tmp_path / "expert.hdf5", Demonstrations((make(frames=frames()),)))
+    with h5py.File(path, "r+") as file:
+        file["episode_0/frames"][3, 0, 0, 0] += 1
+    assert len(ilfo.demos.open(path)) == 1
+    with pytest.raises(InputError, match="changed or damaged"):
+        ilfo.demos.open(path, frames=True)
+
+
+def test_frames_that_are_not_there_cannot_be_read(tmp_path):
+    path = ilfo.demos.write(tmp_path / "expert.hdf5", Demonstrations((make(),)))
+    with pytest.raises(InputError, match=r"'episode_0': no dataset 'frames'\. Record it with --frames"):
+        ilfo.demos.open(path, frames=True)
+
+
+@pytest.mark.parametrize("field", ["frames", "goal"])
+def test_the_sha256_knows_of_frames_and_goals(field):
+    given = {"frames": (frames(), frames() + 1), "goal": (np.zeros(2, np.float32), np.ones(2, np.float32))}[field]
+    digests = {Demonstrations((make(**{field: value}),)).sha256 for value in (None, *given)}
+    assert len(digests) == 3
 
 
 @pytest.mark.parametrize(
@@ -194,6 +232,20 @@ def test_an_error_in_the_middle_of_writing_leaves_the_old_file(tmp_path):
             "'episode_1'.*observations of width 4, but group 'episode_0' has observations of width 3",
         ),
         ((make(), make(actions=np.zeros((5, 2)))), "actions of width 2, but group 'episode_0' has no actions"),
+        ((make(frames=np.zeros((6, 4, 4, 3))),), "dataset 'frames': has shape .* and type float64, expected .* uint8"),
+        ((make(frames=frames(shape=(4, 4))),), r"dataset 'frames': has shape \(6, 4, 4\)"),
+        ((make(frames=frames(shape=(3, 4, 4))),), r"dataset 'frames': has shape \(6, 3, 4, 4\).*colour last"),
+        ((make(frames=frames(shape=(0, 4, 3))),), r"dataset 'frames': has shape \(6, 0, 4, 3\)"),
+        ((make(frames=frames(5)),), "dataset 'frames': has 5 frames, expected 6: one an observation"),
+        (
+            (make(frames=frames()), make()),
+            "'episode_1': has no frames, but group 'episode_0' has frames of width 4 x 2",
+        ),
+        ((make(frames=frames()), make(frames=frames(shape=(4, 2, 3)))), "'episode_1': has frames of width 2 x 4"),
+        ((make(goal=np.zeros((1, 3))),), r"dataset 'goal': has shape \(1, 3\), expected \(dimensions,\)"),
+        ((make(goal=np.zeros(0)),), r"dataset 'goal': has shape \(0,\)"),
+        ((make(goal=np.array([0, np.nan])),), "dataset 'goal': .*dimension 1 is nan"),
+        ((make(goal=np.zeros(2)), make(goal=np.zeros(3))), "'episode_1': has goal of width 3"),
     ],
 )
 def test_what_reading_would_refuse_is_not_written(tmp_path, trajectories, message):
@@ -213,7 +265,8 @@ def test_keys_that_do_not_add_up_are_not_written(tmp_path):
 
 
 def _replace(file, name, values):
-    del file[name]
+    if name in file:
+        del file[name]
     file[name] = values
 
 
@@ -228,6 +281,13 @@ def _replace(file, name, values):
         (lambda f: f.attrs.update(observation_keys=json.dumps({"a": 1})), "1 dimensions together"),
         (lambda f: f.attrs.update(observation_keys=json.dumps({"a": "x"})), "attribute 'observation_keys'"),
         (lambda f: f.attrs.update(time_step="fast"), "attribute 'time_step': found 'fast', expected a number"),
+        (
+            lambda f: f.attrs.update(action_repeat="often"),
+            "attribute 'action_repeat': found 'often', expected a number",
+        ),
+        (lambda f: _replace(f, "episode_1/frames", np.zeros((5, 2, 2, 3), np.uint8)), "'frames': has 5 frames"),
+        (lambda f: _replace(f, "episode_1/frames", [b"jpeg"] * 6), "'frames': holds .* values, expected numbers"),
+        (lambda f: f["episode_1"].create_group("goal"), "'goal' is a group of nothing"),
         (lambda f: f["episode_1"].attrs.update(total_steps=9), "'episode_1': attribute total_steps says 9"),
         (lambda f: f["episode_1"].pop("observations"), "'episode_1': no dataset 'observations'.*found rewards"),
         (lambda f: _replace(f, "episode_1", [1.0]), "'episode_1': is a dataset, expected a group"),
@@ -256,11 +316,3 @@ def test_a_changed_value_is_noticed(tmp_path):
         file["episode_1/observations"][0, 0] += 1
     with pytest.raises(InputError, match="changed or damaged"):
         ilfo.demos.open(path)
-
-
-def test_dict_observations_are_refused(tmp_path):
-    with h5py.File(tmp_path / "main_data.hdf5", "w") as file:
-        file["episode_0/observations/observation"] = np.zeros((5, 2))
-        file["episode_0/observations/desired_goal"] = np.zeros((5, 2))
-    with pytest.raises(InputError, match="'episode_0': 'observations' is a group of 'desired_goal', 'observation'"):
-        ilfo.demos.open(tmp_path / "main_data.hdf5")

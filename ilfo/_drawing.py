@@ -1,0 +1,108 @@
+"""Environments that can be drawn, and their pictures."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from contextlib import suppress
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from ilfo._errors import InputError
+from ilfo.envs import Protocol, make_env
+
+__all__ = ["RenderError", "drawable_env", "first_frame", "frame"]
+
+
+class RenderError(InputError):
+    """No picture can be drawn on this machine."""
+
+
+def drawable_env(env_id: str, protocol: Protocol, size: tuple[int, int] | None = None) -> gymnasium.Env[Any, Any]:
+    """Makes an environment that draws pictures.
+
+    Args:
+        env_id: Gymnasium id.
+        protocol: How episodes end.
+        size: Width and height in pixels that MuJoCo draws in; by default the environment's own.
+
+    Raises:
+        InputError: See :func:`ilfo.envs.make_env`.
+        RenderError: The environment takes no ``render_mode``.
+    """
+    if sys.platform == "linux" and "DISPLAY" not in os.environ:
+        os.environ.setdefault("MUJOCO_GL", "egl")
+    # PyTorch's compiler brings an LLVM, and so do Mesa's drivers: a process dies where the drivers' comes first.
+    with suppress(ImportError):
+        importlib.import_module("triton")
+    try:
+        env = make_env(env_id, protocol, render=True)
+    except TypeError as error:
+        raise RenderError(f"{env_id} cannot be drawn: its constructor does not take render_mode ({error})") from error
+    _lighten(env)
+    renderer = getattr(env.unwrapped, "mujoco_renderer", None)
+    if renderer is not None and size is not None:
+        renderer.width, renderer.height = size
+        buffer = renderer.model.vis.global_
+        buffer.offwidth, buffer.offheight = max(buffer.offwidth, size[0]), max(buffer.offheight, size[1])
+    return env
+
+
+def _lighten(env: gymnasium.Env[Any, Any]) -> None:
+    """Coarser shadows and no multisampling: without a GPU, MuJoCo then draws four times as fast, nearly the same."""
+    visual = getattr(getattr(env.unwrapped, "model", None), "vis", None)
+    if visual is not None:
+        visual.quality.shadowsize = 1024
+        visual.quality.offsamples = 0
+
+
+def first_frame(env: gymnasium.Env[Any, Any]) -> np.ndarray:
+    """The first picture ``(H, W, 3)`` of an environment that was just reset.
+
+    Raises:
+        RenderError: Nothing can be drawn here; says what to install.
+    """
+    try:
+        picture: Any = env.render()
+    # Drivers, their bindings and Gymnasium each raise errors of their own where the drawing library is missing.
+    except Exception as error:
+        _drop_half_made_viewers(error)
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise RenderError(
+            f"no picture can be drawn here ({reason}): for MuJoCo without a display install libegl1 and "
+            "libgl1-mesa-dri and set MUJOCO_GL=egl"
+        ) from error
+    if picture is None:
+        raise RenderError("the environment draws no pictures: it has no render mode 'rgb_array'")
+    return np.asarray(picture)
+
+
+def frame(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A picture as a frame of a trajectory.
+
+    Args:
+        picture: ``(H, W, 3)`` of any size.
+        size: Width and height in pixels.
+
+    Returns:
+        ``(height, width, 3)`` uint8; a picture of another shape is squeezed, not cut.
+    """
+    picture = np.array(picture, np.uint8)  # A copy: an environment may hand out the buffer that it draws into.
+    if picture.shape[1::-1] == size:
+        return picture
+    import cv2
+
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
+
+
+def _drop_half_made_viewers(error: Exception) -> None:
+    """Frees what failed to open: Gymnasium's viewer raises once more when it is collected, into the terminal."""
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    try:
+        traceback.clear_frames(error.__traceback__)
+    finally:
+        sys.unraisablehook = hook

@@ -1,0 +1,86 @@
+"""What the layouts of other libraries demand of the trajectories that they are to hold."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from ilfo._errors import InputError
+from ilfo.demos._arrays import check_widths, checked
+from ilfo.demos._provenance import check_keys_add_up
+from ilfo.demos.trajectory import Demonstrations
+
+__all__ = ["check_actions_within_one", "observation_blocks", "with_actions_and_rewards"]
+
+
+def with_actions_and_rewards(target: Path, demonstrations: Demonstrations, layout: str) -> Demonstrations:
+    """The demonstrations in canonical form, sure to have all that other libraries read.
+
+    Args:
+        target: Where they are going to be written, for the sentences of errors.
+        demonstrations: Any.
+        layout: Its name.
+
+    Raises:
+        InputError: No folder to write to, no trajectory, one that reading would refuse, one without actions or
+            without rewards, or observation keys that do not add up or cannot name a dataset.
+
+    Warns:
+        UserWarning: Frames or goals were left out: the readers of these layouts look for none.
+    """
+    if not target.parent.is_dir():
+        raise InputError(f"{target}: the folder {target.parent} does not exist. Make it first.")
+    if not len(demonstrations):
+        raise InputError(f"{target}: no trajectory to write, expected at least one.")
+    names = [f"episode {index}" for index in range(len(demonstrations))]
+    trajectories = tuple(checked(each, f"{target}, {name}") for each, name in zip(demonstrations, names, strict=True))
+    for name, trajectory in zip(names, trajectories, strict=True):
+        missing = {"actions": trajectory.actions, "rewards": trajectory.env_rewards}
+        absent = " and no ".join(kind for kind, array in missing.items() if array is None)
+        if absent:
+            raise InputError(
+                f"{target}, {name}: has no {absent}, but the {layout} layout demands actions and rewards. Record "
+                "them too, or write the ilfo layout: it holds states alone."
+            )
+    check_widths(trajectories, names, str(target))
+    canonical = Demonstrations(trajectories, demonstrations.provenance)
+    check_keys_add_up(canonical.provenance, canonical.observation_dim, f"{target}, observation keys")
+    _check_names(canonical.provenance.observation_keys, target)
+    lost = " and ".join(kind for kind in ("frames", "goal") if getattr(trajectories[0], kind) is not None)
+    if lost:
+        warnings.warn(f"{target}: {lost} left out, only the ilfo layout has a place for that.", stacklevel=3)
+    return canonical
+
+
+def observation_blocks(demonstrations: Demonstrations) -> dict[str, slice]:
+    """Columns of each key in the flat observation, in order; one key ``"observation"`` where none is named."""
+    keys = demonstrations.provenance.observation_keys or {"observation": demonstrations.observation_dim}
+    blocks, start = {}, 0
+    for key, width in keys.items():
+        blocks[key] = slice(start, start + width)
+        start += width
+    return blocks
+
+
+def check_actions_within_one(demonstrations: Demonstrations, target: Path) -> None:
+    """Refuses actions beyond [-1, 1], as robomimic does; names the episode, the step and the dimension."""
+    for index, trajectory in enumerate(demonstrations):
+        beyond = np.argwhere(np.abs(np.asarray(trajectory.actions)) > 1)
+        if len(beyond):
+            step, dimension = (int(each) for each in beyond[0])
+            raise InputError(
+                f"{target}, episode {index}, dataset 'actions': step {step}, dimension {dimension} is "
+                f"{np.asarray(trajectory.actions)[step, dimension]:g}, but the robomimic layout demands actions in "
+                "[-1, 1]. Divide them by the environment's bounds; if those are -1 and 1, convert with --clip-actions."
+            )
+
+
+def _check_names(keys: Iterable[str], target: Path) -> None:
+    for key in keys:
+        if not key or key == "." or "/" in key:
+            raise InputError(
+                f"{target}: the observation key {key!r} cannot name a dataset in a file. Rename it in the provenance."
+            )

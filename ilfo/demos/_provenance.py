@@ -1,0 +1,100 @@
+"""The toolkit's provenance in files of other layouts: one JSON object, under a name that their readers pass over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, fields, replace
+from typing import Any
+
+from ilfo._errors import InputError
+from ilfo.demos.trajectory import Demonstrations, Provenance
+
+__all__ = ["PROVENANCE", "check_keys_add_up", "parsed_json", "provenance_from_json", "provenance_to_json"]
+
+PROVENANCE = "ilfo_provenance"
+"""Attribute of an HDF5 file or group, or key of a JSON file, that holds it. A file that has it was written by ilfo."""
+
+
+def provenance_to_json(demonstrations: Demonstrations) -> str:
+    """Provenance as a JSON object, with the expert's return as it is known now."""
+    known = replace(demonstrations.provenance, expert_return=demonstrations.expert_return)
+    return json.dumps(asdict(known))
+
+
+def provenance_from_json(text: Any, where: str) -> Provenance:
+    """The inverse. What a later ilfo knows beyond this one is passed over.
+
+    Args:
+        text: What the file has under :data:`PROVENANCE`.
+        where: The start of an error's sentence: the file.
+
+    Raises:
+        InputError: Not such an object.
+    """
+    where = f"{where}, attribute {PROVENANCE!r}"
+    stated = parsed_json(text, where)
+    known = {each.name for each in fields(Provenance)}
+    values = {}
+    for name, value in stated.items():
+        if name in known and value is not None:
+            try:
+                values[name] = _CONVERT.get(name, str)(value)
+            except (ValueError, TypeError, AttributeError) as error:
+                raise InputError(f"{where}: {name} is {value!r}. Remove the attribute, or convert again.") from error
+    return Provenance(**values)
+
+
+def check_keys_add_up(provenance: Provenance, width: int, where: str) -> None:
+    """Refuses keys that cannot be those of observations of this width.
+
+    Args:
+        provenance: What names the keys, or none.
+        width: Dimensions of the flat observation.
+        where: The start of an error's sentence: what says so.
+
+    Raises:
+        InputError: Their widths do not add up to it.
+    """
+    keys = provenance.observation_keys
+    if keys and sum(keys.values()) != width:
+        raise InputError(
+            f"{where}: {keys} are {sum(keys.values())} dimensions together, but the observations have {width}. "
+            "Correct the keys."
+        )
+
+
+def parsed_json(text: Any, where: str) -> dict[str, Any]:
+    """A JSON object of a file.
+
+    Args:
+        text: Its text, as ``str`` or ``bytes``.
+        where: The start of an error's sentence: file, and attribute or dataset.
+
+    Raises:
+        InputError: Not text, not JSON, or not an object.
+    """
+    try:
+        value = json.loads(text)
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{where}: found {_cut(text)}, expected a JSON object ({error}). Take a fresh copy."
+        ) from error
+    if not isinstance(value, dict):
+        raise InputError(f"{where}: found {_cut(text)}, expected a JSON object. Take a fresh copy.")
+    return value
+
+
+def _cut(text: Any) -> str:
+    shown = repr(text)
+    return shown if len(shown) <= 60 else f"{shown[:60]}..."
+
+
+_CONVERT: dict[str, Callable[[Any], Any]] = {
+    "observation_keys": lambda pairs: {str(key): int(width) for key, width in pairs.items()},
+    "time_step": float,
+    "versions": lambda pairs: {str(library): str(version) for library, version in pairs.items()},
+    "expert_return": float,
+    "action_repeat": int,
+}
+"""From JSON to a field of ``Provenance``; text where nothing is said."""

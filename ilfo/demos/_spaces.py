@@ -1,0 +1,166 @@
+"""Observations stored as a tree of arrays, flattened as Gymnasium's ``FlattenObservation`` flattens their space.
+
+A space is what Minari writes into ``metadata.json``: ``{"type": "Dict", "subspaces": {...}}``, with the keys in the
+order that the environment flattens them in. Groups of a file are Dicts, or Tuples where their members are called
+``_index_0``, ``_index_1``, ...
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ilfo._errors import InputError
+from ilfo.demos._arrays import numeric_dataset
+
+__all__ = ["Space", "flattened", "inferred_space"]
+
+Space = dict[str, Any]
+"""``type``, and what belongs to it: ``subspaces``, ``shape``, ``n``, ``nvec``, ``start``."""
+
+_INDEX = re.compile(r"_index_\d+")
+_SMALLEST_IMAGE = 32
+_JPEG = b"\xff\xd8\xff"
+
+
+def flattened(group: h5py.Group, name: str, space: Space, where: str, left_out: set[str]) -> dict[str, np.ndarray]:
+    """The observations ``group[name]`` as blocks of columns.
+
+    Args:
+        group: One episode.
+        name: Of the dataset, or of the group of datasets.
+        space: Theirs. Discrete values become one-hot vectors, as in Gymnasium.
+        where: The start of an error's sentence: file and group.
+        left_out: Gets the name and kind of every part that is not a vector: images, text.
+
+    Returns:
+        Block ``(rows, width)`` of each key at the top level, in order; ``"observation"`` where there are no keys.
+
+    Raises:
+        InputError: The file does not hold what the space says, blocks of different lengths, or nothing but images.
+    """
+    parts = dict(_subspaces(space, where))
+    if parts:
+        members = _members(group, name, parts, where)
+        found = {
+            key: list(_columns(members, key, part, f"{name}/{key}", where, left_out)) for key, part in parts.items()
+        }
+    else:
+        found = {"observation": list(_columns(group, name, space, name, where, left_out))}
+    _check_rows([column for columns in found.values() for column in columns], name, where)
+    blocks = {key: np.concatenate(columns, axis=1) for key, columns in found.items() if columns}
+    if not blocks:
+        kinds = ", ".join(sorted(left_out)) or "nothing"
+        raise InputError(f"{where}: {name!r} holds {kinds}, expected vectors of states. Record the states too.")
+    return blocks
+
+
+def inferred_space(node: h5py.Group | h5py.Dataset) -> Space:
+    """The space of observations that come without ``metadata.json``: keys by name, as Gymnasium sorts a plain dict."""
+    if isinstance(node, h5py.Group):
+        if len(node) and all(map(_INDEX.fullmatch, node)):
+            return {"type": "Tuple", "subspaces": [inferred_space(node[f"_index_{i}"]) for i in range(len(node))]}
+        return {"type": "Dict", "subspaces": {key: inferred_space(node[key]) for key in sorted(node)}}
+    if _holds_jpeg(node):
+        return {"type": "JPEG"}
+    if node.dtype.kind not in "fiub":
+        return {"type": "Text"}
+    return {"type": "Box", "dtype": str(node.dtype), "shape": list(node.shape[1:])}
+
+
+def _columns(
+    group: h5py.Group, name: str, space: Space, path: str, where: str, left_out: set[str]
+) -> Iterator[np.ndarray]:
+    """Blocks ``(rows, width)`` of one part of an observation, in order."""
+    kind, parts = _said(space, "type", where), dict(_subspaces(space, where))
+    if parts:
+        members = _members(group, name, parts, where)
+        for key, part in parts.items():
+            yield from _columns(members, key, part, f"{path}/{key}", where, left_out)
+    elif kind in ("Discrete", "MultiDiscrete"):
+        yield from _one_hot(numeric_dataset(group, name, where), space, f"{where}, dataset {path!r}")
+    elif kind in ("Box", "MultiBinary") and not _is_image(space):
+        values = numeric_dataset(group, name, where)
+        if values.ndim == 0:
+            raise InputError(f"{where}, dataset {path!r}: is a single number, expected one row an observation.")
+        yield values[()].reshape(len(values), -1)
+    elif kind not in ("Dict", "Tuple"):
+        left_out.add(f"{path!r} ({'images' if kind in ('Box', 'JPEG') else str(kind).lower()})")
+
+
+def _subspaces(space: Space, where: str) -> Iterator[tuple[str, Space]]:
+    """Name in the file and space of each member; nothing where the space has no members."""
+    kind = _said(space, "type", where)
+    if kind not in ("Dict", "Tuple"):
+        return
+    members = _said(space, "subspaces", where)
+    if kind == "Dict" and isinstance(members, dict):
+        yield from members.items()
+    elif kind == "Tuple" and isinstance(members, list):
+        yield from ((f"_index_{index}", member) for index, member in enumerate(members))
+    else:
+        raise InputError(f"{where}: its space has subspaces {members!r}, no {kind}. Correct metadata.json.")
+
+
+def _members(group: h5py.Group, name: str, parts: dict[str, Space], where: str) -> h5py.Group:
+    """The group that holds every one of the parts."""
+    node = group[name]
+    if not isinstance(node, h5py.Group):
+        raise InputError(f"{where}: {name!r} is a dataset, expected a group of {', '.join(map(repr, parts))}.")
+    for key in parts:
+        if key not in node:
+            found = ", ".join(map(repr, node)) or "nothing"
+            raise InputError(
+                f"{where}, group {name!r}: has no {key!r} (found {found}), which the observation space has. Take a "
+                "fresh copy."
+            )
+    return node
+
+
+def _one_hot(dataset: h5py.Dataset, space: Space, where: str) -> Iterator[np.ndarray]:
+    """A block ``(rows, n)`` for each of the discrete values of a row."""
+    sizes = np.ravel(_said(space, "n" if space["type"] == "Discrete" else "nvec", where)).astype(int)
+    values = dataset[()].reshape(len(dataset) if dataset.ndim else 1, -1) - np.ravel(space.get("start", 0))
+    if values.shape[1] != len(sizes):
+        raise InputError(f"{where}: has shape {dataset.shape}, expected (rows, {len(sizes)}) discrete values.")
+    for column, size in zip(values.T, sizes, strict=True):
+        outside = np.flatnonzero((column < 0) | (column >= size))
+        if len(outside):
+            raise InputError(
+                f"{where}: step {outside[0]} is number {column[outside[0]]} of {size} values, counted from 0. The "
+                "space in metadata.json is not that of this file."
+            )
+        yield (column[:, None] == np.arange(size)).astype(np.float32)
+
+
+def _is_image(space: Space) -> bool:
+    """Minari's criterion, by which it also decides what to encode."""
+    shape = space.get("shape", ())
+    return space.get("dtype") == "uint8" and len(shape) in (2, 3) and min(shape[:2]) >= _SMALLEST_IMAGE
+
+
+def _holds_jpeg(dataset: h5py.Dataset) -> bool:
+    """Whether each row is an encoded image: bytes of any length, or of one length by chance."""
+    if h5py.check_vlen_dtype(dataset.dtype) == np.uint8:
+        return True
+    return dataset.dtype == np.uint8 and dataset.ndim == 2 and len(dataset) > 0 and dataset[0].tobytes()[:3] == _JPEG
+
+
+def _check_rows(blocks: list[np.ndarray], name: str, where: str) -> None:
+    for one, other in itertools.pairwise(blocks):
+        if len(one) != len(other):
+            raise InputError(
+                f"{where}, group {name!r}: its parts have {len(one)} and {len(other)} rows, expected one row an "
+                "observation in each. Cut them to one length, or record the episode again."
+            )
+
+
+def _said(space: Any, word: str, where: str) -> Any:
+    if not isinstance(space, dict) or word not in space:
+        raise InputError(f"{where}: its space says no {word!r}: {str(space)[:60]}. Correct metadata.json.")
+    return space[word]

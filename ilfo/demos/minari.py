@@ -1,0 +1,326 @@
+"""Minari's datasets: a folder with the episodes in HDF5 and what is known of them in JSON.
+
+::
+
+    NAME-v0/data/metadata.json    spaces, environment, counts
+    NAME-v0/data/main_data.hdf5
+      /episode_0       attributes: id, seed, total_steps
+        observations   (T+1, ...), the final one included; a group where the space is a Dict or a Tuple
+        actions        (T, ...)
+        rewards        (T,)
+        terminations   (T,) bool
+        truncations    (T,) bool
+        infos          a group, its arrays (T+1, ...)
+
+Reading takes the dataset's folder, its ``data`` folder or the HDF5 file. Dict observations are flattened in the
+order of the space in ``metadata.json``, which is the environment's; images and text are left out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ilfo._atomic import atomic_folder
+from ilfo._errors import InputError
+from ilfo.demos._arrays import check_keys, check_widths, checked, ends_at_last_step, numeric_dataset, pick
+from ilfo.demos._demands import observation_blocks, with_actions_and_rewards
+from ilfo.demos._provenance import PROVENANCE, check_keys_add_up, parsed_json, provenance_from_json, provenance_to_json
+from ilfo.demos._spaces import Space, flattened, inferred_space
+from ilfo.demos.hdf5 import episode_groups
+from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory
+
+__all__ = ["minari_file", "read_minari", "write_minari"]
+
+_DATA, _METADATA = "main_data.hdf5", "metadata.json"
+_VERSION = "0.5.0"
+"""The first Minari that reads what is written here, and so do those after it."""
+_NAME = re.compile(r"[-\w]+-v\d+")
+_NAMESPACE = re.compile(r"[-\w][-\w/]*[-\w]")
+_SUCCESS = ("success", "is_success")
+
+
+def minari_file(folder: Path) -> Path | None:
+    """The file with the episodes of a Minari dataset, or None where the folder is none.
+
+    Args:
+        folder: The dataset's, or the ``data`` folder in it.
+
+    Raises:
+        InputError: It is one, but its episodes are not in HDF5.
+    """
+    for data in (folder / "data", folder):
+        if (data / _DATA).is_file():
+            return data / _DATA
+        form = _metadata(data).get("data_format")
+        if form is not None:
+            raise InputError(
+                f"{folder}: a Minari dataset that keeps its episodes as {form!r}, expected 'hdf5' with a file {_DATA}. "
+                "Load it with Minari and create it again with data_format='hdf5'."
+            )
+    return None
+
+
+def read_minari(file: h5py.File, episodes: Sequence[int] | None = None) -> Demonstrations:
+    """Reads a Minari dataset, episode by episode.
+
+    Args:
+        file: An open file with ``episode_*`` groups. ``metadata.json`` beside it says the space and the environment;
+            without it, keys are taken in alphabetical order.
+        episodes: Which to read, counted from 0 in numeric order of the groups; all by default.
+
+    Returns:
+        The trajectories, with layout ``"minari"``. An episode is a success where ``infos/success`` or
+        ``infos/is_success`` is true at any step.
+
+    Raises:
+        InputError: A group that is empty, ragged, not finite or not of the space that ``metadata.json`` says.
+
+    Warns:
+        UserWarning: Images or text were left out of the observations, or the file has not all of its episodes.
+    """
+    path = Path(file.filename)
+    metadata = _metadata(path.parent) if path.name == _DATA else {}
+    space = _space(metadata, path)
+    groups = episode_groups(file)
+    stated = metadata.get("total_episodes", len(groups))
+    if stated != len(groups):
+        warnings.warn(
+            f"{path}: holds {len(groups)} episodes, but {_METADATA} counts {stated}. Is the copy whole?", stacklevel=2
+        )
+    chosen = [groups[index] for index in pick(episodes, len(groups), str(path))]
+    left_out: set[str] = set()
+    read = [_read_episode(file, name, space, f"{path}, group {name!r}", left_out) for name in chosen]
+    trajectories = tuple(trajectory for trajectory, _ in read)
+    check_widths(trajectories, [f"group {name!r}" for name in chosen], str(path))
+    check_keys([keys for _, keys in read], [f"group {name!r}" for name in chosen], str(path))
+    if left_out:
+        warnings.warn(f"{path}: left out of the observations: {', '.join(sorted(left_out))}.", stacklevel=2)
+    return Demonstrations(trajectories, _read_provenance(metadata, read[0][1], path), path, "minari")
+
+
+def write_minari(path: str | os.PathLike[str], demonstrations: Demonstrations) -> Path:
+    """Writes demonstrations as a Minari dataset, whole or not at all.
+
+    Observations of several keys become a Dict, in their order. The spaces are unbounded, but for actions that all
+    lie in [-1, 1]: the environment's own bounds are not part of a demonstration.
+
+    Args:
+        path: The dataset's folder, called ``NAME-vN``. Below the folder where Minari looks for its datasets, the
+            folders between become the namespace.
+        demonstrations: Every trajectory with actions and rewards.
+
+    Returns:
+        The folder written.
+
+    Raises:
+        InputError: Something is there already, Minari does not allow the name, or the trajectories have not all that
+            the layout demands.
+
+    Warns:
+        UserWarning: Frames or goals were left out.
+    """
+    target = Path(path)
+    if target.exists():
+        raise InputError(f"{target}: is there already. Choose another version, or remove it.")
+    canonical = with_actions_and_rewards(target, demonstrations, "minari")
+    dataset_id = _dataset_id(target)
+    with atomic_folder(target) as folder:
+        data = folder / "data"
+        data.mkdir()
+        with h5py.File(data / _DATA, "w") as file:
+            for index, trajectory in enumerate(canonical):
+                _write_episode(file.create_group(f"episode_{index}"), index, trajectory, observation_blocks(canonical))
+        metadata = _described(canonical, dataset_id) | {"dataset_size": round((data / _DATA).stat().st_size / 1e6, 1)}
+        (data / _METADATA).write_text(json.dumps(metadata), encoding="utf-8")
+    return target
+
+
+def _metadata(data: Path) -> dict[str, Any]:
+    """What ``metadata.json`` says; nothing where there is none."""
+    path = data / _METADATA
+    return parsed_json(path.read_bytes(), str(path)) if path.is_file() else {}
+
+
+def _space(metadata: dict[str, Any], path: Path) -> Space | None:
+    text = metadata.get("observation_space")
+    return None if text is None else parsed_json(text, f"{path.with_name(_METADATA)}, observation_space")
+
+
+def _read_episode(
+    file: h5py.File, name: str, space: Space | None, where: str, left_out: set[str]
+) -> tuple[Trajectory, dict[str, int]]:
+    """One episode, and the width of each key of its observations."""
+    group = file[name]
+    if not isinstance(group, h5py.Group):
+        raise InputError(f"{where}: is a dataset, expected a group that holds 'observations'.")
+    if "observations" not in group:
+        found = ", ".join(sorted(group)) or "nothing"
+        raise InputError(f"{where}: no dataset 'observations' (found {found}). Every episode needs its states.")
+
+    def read(key: str) -> np.ndarray | None:
+        return numeric_dataset(group, key, where)[()] if key in group else None
+
+    blocks = flattened(group, "observations", space or inferred_space(group["observations"]), where, left_out)
+    seed = group.attrs.get("seed")
+    trajectory = checked(
+        Trajectory(
+            observations=np.concatenate(list(blocks.values()), axis=1),
+            actions=_read_actions(group, where),
+            env_rewards=read("rewards"),
+            success=_read_success(group, where),
+            seed=int(seed) if isinstance(seed, np.integer) else None,
+        ),
+        where,
+    )
+    terminated = ends_at_last_step(read("terminations"), len(trajectory), f"{where}, dataset 'terminations'")
+    truncated = ends_at_last_step(read("truncations"), len(trajectory), f"{where}, dataset 'truncations'")
+    total = group.attrs.get("total_steps", len(trajectory))
+    if total != len(trajectory):
+        raise InputError(
+            f"{where}: attribute total_steps says {total}, but its observations make {len(trajectory)} steps. "
+            "The recording was cut: leave the episode out or record it again."
+        )
+    trajectory = replace(
+        trajectory, terminated=bool(terminated), truncated=not terminated if truncated is None else truncated
+    )
+    return trajectory, {key: block.shape[1] for key, block in blocks.items()}
+
+
+def _read_actions(group: h5py.Group, where: str) -> np.ndarray | None:
+    """Actions as they are, a Dict's or a Tuple's side by side."""
+    if "actions" not in group:
+        return None
+    if isinstance(group["actions"], h5py.Dataset):
+        return numeric_dataset(group, "actions", where)[()]
+    blocks = flattened(group, "actions", inferred_space(group["actions"]), where, set())
+    return np.concatenate(list(blocks.values()), axis=1)
+
+
+def _read_success(group: h5py.Group, where: str) -> bool | None:
+    infos = group.get("infos")
+    for name in _SUCCESS:
+        if isinstance(infos, h5py.Group) and name in infos:
+            return bool(np.any(numeric_dataset(infos, name, f"{where}, group 'infos'")[()]))
+    return None
+
+
+def _read_provenance(metadata: dict[str, Any], keys: dict[str, int], path: Path) -> Provenance:
+    where = path.with_name(_METADATA)
+    if PROVENANCE in metadata:
+        provenance = provenance_from_json(metadata[PROVENANCE], str(where))
+        check_keys_add_up(provenance, sum(keys.values()), f"{where}, {PROVENANCE}")
+        return provenance
+    if not metadata:
+        return Provenance(observation_keys={} if list(keys) == ["observation"] else keys)
+    spec = parsed_json(metadata.get("env_spec") or "{}", f"{where}, env_spec")
+    versions = {"minari": str(metadata["minari_version"])} if "minari_version" in metadata else {}
+    pinned = (str(each).partition("==") for each in metadata.get("requirements") or ())
+    versions |= {library.strip(): version.strip() for library, _, version in pinned if version}
+    authors = metadata.get("author") or []
+    facts = (
+        f"Minari dataset {metadata.get('dataset_id', path.parent.parent.name)}",
+        f"by {', '.join(map(str, authors)) if isinstance(authors, list) else authors}" if authors else "",
+        f"algorithm {metadata['algorithm_name']}" if metadata.get("algorithm_name") else "",
+    )
+    return Provenance(
+        env_id=None if spec.get("id") is None else str(spec["id"]),
+        observation_keys=keys,
+        versions=versions,
+        source=", ".join(filter(None, facts)),
+    )
+
+
+def _write_episode(group: h5py.Group, index: int, trajectory: Trajectory, blocks: dict[str, slice]) -> None:
+    steps = len(trajectory)
+    last = np.arange(steps) == steps - 1
+    arrays = {
+        "actions": trajectory.actions,
+        "rewards": np.asarray(trajectory.env_rewards, np.float64),
+        "terminations": last & trajectory.terminated,
+        "truncations": last & trajectory.truncated,
+    }
+    if len(blocks) == 1:
+        arrays["observations"] = trajectory.observations
+    else:
+        arrays |= {f"observations/{key}": trajectory.observations[:, columns] for key, columns in blocks.items()}
+    if trajectory.success is not None:
+        arrays["infos/success"] = (np.arange(steps + 1) == steps) & trajectory.success
+    # Minari expects the group, also where it is empty.
+    group.create_group("infos")
+    for name, array in arrays.items():
+        group.create_dataset(name, data=array, chunks=True, compression="gzip", shuffle=True)
+    group.attrs["id"] = index
+    group.attrs["total_steps"] = steps
+    if trajectory.seed is not None:
+        group.attrs["seed"] = trajectory.seed
+
+
+def _described(demonstrations: Demonstrations, dataset_id: str) -> dict[str, Any]:
+    """What ``metadata.json`` is to say."""
+    blocks, provenance = observation_blocks(demonstrations), demonstrations.provenance
+    boxes = {key: _box(columns.stop - columns.start, np.inf) for key, columns in blocks.items()}
+    space = next(iter(boxes.values())) if len(boxes) == 1 else {"type": "Dict", "subspaces": boxes}
+    actions = [each.actions for each in demonstrations if each.actions is not None]
+    bound = 1 if all(np.abs(each).max() <= 1 for each in actions) else np.inf
+    metadata = {
+        "dataset_id": dataset_id,
+        "total_episodes": len(demonstrations),
+        "total_steps": sum(len(trajectory) for trajectory in demonstrations),
+        "data_format": "hdf5",
+        "jpeg_encoding": False,
+        "observation_space": json.dumps(space),
+        "action_space": json.dumps(_box(actions[0].shape[1], bound)),
+        "env_spec": None if provenance.env_id is None else _env_spec(provenance.env_id),
+        "minari_version": _VERSION,
+        "description": provenance.source,
+        "requirements": [f"{library}=={version}" for library, version in provenance.versions.items()],
+        PROVENANCE: provenance_to_json(demonstrations),
+    }
+    return {name: value for name, value in metadata.items() if value is not None}
+
+
+def _box(width: int, bound: float) -> Space:
+    return {
+        "type": "Box",
+        "dtype": "float32",
+        "shape": [width],
+        "low": [-float(bound)] * width,
+        "high": [float(bound)] * width,
+    }
+
+
+def _env_spec(env_id: str) -> str | None:
+    """Gymnasium's description of an environment in JSON; of its name alone where it is not registered here."""
+    import gymnasium
+
+    # ``module:Id`` says what to import; a dataset names the environment alone.
+    name = env_id.rpartition(":")[2]
+    try:
+        return gymnasium.registry.get(name, gymnasium.envs.registration.EnvSpec(name)).to_json()
+    except gymnasium.error.Error:
+        return None
+    except (ValueError, TypeError):
+        # What it is made by is a function, which JSON cannot hold.
+        return gymnasium.envs.registration.EnvSpec(name).to_json()
+
+
+def _dataset_id(target: Path) -> str:
+    root = os.environ.get("MINARI_DATASETS_PATH") or Path.home() / ".minari" / "datasets"
+    folder, root = target.resolve(), Path(root).resolve()
+    namespace = folder.parent.relative_to(root).as_posix() if folder.is_relative_to(root) else "."
+    if not _NAME.fullmatch(folder.name) or not (namespace == "." or _NAMESPACE.fullmatch(namespace)):
+        raise InputError(
+            f"{target}: is not a name that Minari allows for a dataset; expected letters, digits, '-' and '_' with a "
+            "version at the end, e.g. hopper-expert-v0."
+        )
+    return folder.name if namespace == "." else f"{namespace}/{folder.name}"

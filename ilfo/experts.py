@@ -1,0 +1,105 @@
+"""Whose episodes are recorded: a run's policy, a scripted expert, or any callable."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ilfo._errors import InputError
+from ilfo.envs import Protocol
+from ilfo.plugins import find
+from ilfo.rollouts import Policy
+from ilfo.runs import read_summary
+from ilfo.training import load
+
+__all__ = ["Expert", "own_policy", "scripted_policy", "trained_expert"]
+
+
+@dataclass(frozen=True)
+class Expert:
+    """A policy, and where it is at home.
+
+    Attributes:
+        policy: What acts.
+        env_id: Gymnasium id of its environment.
+        protocol: How episodes end there.
+        seed: What the initial states are chosen by.
+        what: In words, for the source of a file and for errors.
+    """
+
+    policy: Policy
+    env_id: str
+    protocol: Protocol
+    seed: int
+    what: str
+
+
+def trained_expert(run: str, env_id: str | None, seed: int | None) -> Expert:
+    """The policy of a run, without exploration noise.
+
+    Args:
+        run: Its folder.
+        env_id: None, or the run's own.
+        seed: None for the run's own.
+
+    Raises:
+        InputError: Not the folder of a run, or one of several seeds; or another environment than the run's.
+    """
+    training = load(run)
+    config = training.config
+    if env_id not in (None, config.env):
+        raise InputError(f"--env is {env_id}, but {run} was trained in {config.env}; leave --env out")
+    steps = (read_summary(run) or {}).get("steps", training.step)
+    return Expert(
+        policy=training.act,
+        env_id=config.env,
+        protocol=config.protocol,
+        seed=config.seed if seed is None else seed,
+        what=f"{config.agent} after {steps} steps on the {config.reward} reward, seed {config.seed} of training",
+    )
+
+
+def scripted_policy(env_id: str) -> Policy:
+    """The scripted expert of an environment.
+
+    Raises:
+        InputError: It has none, or what has it is not installed.
+    """
+    if not env_id.startswith("ilfo.metaworld:"):
+        raise InputError(
+            f"environment {env_id!r} has no scripted expert; Meta-World's tasks have one, for example "
+            "'ilfo.metaworld:MetaWorld/reach-v3'"
+        )
+    from ilfo import metaworld
+
+    return metaworld.scripted_policy(env_id)
+
+
+def own_policy(name: str) -> Policy:
+    """A callable of the user's own.
+
+    Args:
+        name: ``module:callable``, of observations ``(N, D)`` float32 to actions ``(N, A)`` in [-1, 1]. -1 and 1 are
+            the environment's bounds, whatever these are.
+
+    Raises:
+        InputError: There is none of that name, or it cannot be called with one argument.
+    """
+    function: Any = find(name, {}, "policy")
+    wanted = "expected a function of observations (N, D) float32 that returns actions (N, A) in [-1, 1]"
+    if isinstance(function, type):
+        raise InputError(f"policy {name!r} is a class; {wanted}: name an instance, or one of its methods")
+    if not callable(function):
+        raise InputError(f"policy {name!r} is a {type(function).__name__}; {wanted}")
+    try:
+        inspect.signature(function).bind(np.empty((1, 1), np.float32))
+    except TypeError as error:
+        raise InputError(f"policy {name!r} cannot be called with observations alone ({error}); {wanted}") from error
+
+    def act(observations: np.ndarray, ages: np.ndarray) -> np.ndarray:
+        return function(observations)
+
+    return act
