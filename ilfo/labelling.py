@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from ilfo.rewards import Episodes, RewardGenerator
 
-__all__ = ["imitation_rewards"]
+__all__ = ["Labels", "imitation_rewards"]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a reward generator says of ``B`` episodes of at most ``T`` steps.
+
+    Attributes:
+        scores: ``(B, T)`` float32, the generator's own rewards.
+        rewards: ``(B, T)`` float32, what to learn from: the scores, and in the last step of a terminated episode also
+            the value of all that follows.
+        returns: ``(B,)`` float32, the sum of the scores and, under absorbing states, of the absorbing rewards until the
+            time limit: what episodes are compared by, whatever the sign of the rewards.
+    """
+
+    scores: Tensor
+    rewards: Tensor
+    returns: Tensor
 
 
 def imitation_rewards(
-    reward: RewardGenerator, episodes: Episodes, *, discount: float, absorbing: bool
-) -> tuple[Tensor, Tensor]:
+    reward: RewardGenerator,
+    episodes: Episodes,
+    *,
+    discount: float,
+    absorbing: bool,
+    remaining: Tensor | None = None,
+    finite: bool = False,
+) -> Labels:
     """Scores episodes, and folds what follows a termination into the last step.
 
     A terminated episode goes on for ever in an absorbing state (Discriminator-Actor-Critic, arXiv 1809.02925,
@@ -28,18 +51,19 @@ def imitation_rewards(
         episodes: ``(B, T+1, D)`` padded.
         discount: The agent's.
         absorbing: Whether terminations are followed by absorbing states; else they are simply the end.
-
-    Returns:
-        The generator's own scores and the rewards to learn from, ``(B, T)`` float32 each; they differ in the last step
-        of terminated episodes only.
+        remaining: ``(B,)`` steps from the end of each episode to the time limit; None: nothing follows in the returns.
+        finite: For a learner to whom the time limit is the end: the absorbing state too lasts until then alone.
     """
     if not absorbing:
         episodes = replace(episodes, terminated=torch.zeros_like(episodes.terminated))
     scores = reward.score(episodes)
+    returns = scores.sum(dim=1)
     if not bool(episodes.terminated.any()):
-        return scores, scores
+        return Labels(scores, scores, returns)
     rewards = scores.clone()
     ended = episodes.terminated.nonzero().squeeze(1)
-    ever_after = discount / (1 - discount) * reward.absorbing_reward(episodes)
-    rewards[ended, episodes.lengths[ended] - 1] += ever_after[ended]
-    return scores, rewards
+    absorbed = reward.absorbing_reward(episodes)[ended]
+    left = torch.zeros_like(absorbed) if remaining is None else remaining[ended].to(absorbed)
+    weight = discount / (1 - discount) * (1 - discount**left if finite else 1.0)
+    rewards[ended, episodes.lengths[ended] - 1] += weight * absorbed
+    return Labels(scores, rewards, returns.index_add(0, ended, left * absorbed))

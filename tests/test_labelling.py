@@ -37,7 +37,7 @@ def values(reward: RewardGenerator, absorbing: bool) -> tuple[float, float]:
     assert fall.terminated
     assert len(fall) < 5
     episodes = Episodes.from_trajectories([fall, idle])
-    _, rewards = imitation_rewards(reward, episodes, discount=DISCOUNT, absorbing=absorbing)
+    rewards = imitation_rewards(reward, episodes, discount=DISCOUNT, absorbing=absorbing).rewards
     return value(rewards[0], len(fall), True), value(rewards[1], len(idle), False)
 
 
@@ -68,7 +68,8 @@ def test_a_constant_negative_reward_is_worth_the_same_dead_or_alive():
 def test_only_the_last_step_of_terminated_episodes_changes():
     episodes = Episodes.from_trajectories([walk(-0.2), walk(0.1), walk(-0.15)])
     reward = OptimalTransport(TransportOptions(squash="none")).fit(expert())
-    scores, rewards = imitation_rewards(reward, episodes, discount=DISCOUNT, absorbing=True)
+    labels = imitation_rewards(reward, episodes, discount=DISCOUNT, absorbing=True)
+    scores, rewards = labels.scores, labels.rewards
     expected = scores.clone()
     absorbing = reward.absorbing_reward(episodes)
     for row in (0, 2):
@@ -81,8 +82,9 @@ def test_switched_off_the_scores_are_those_of_an_episode_that_was_cut():
     fall = walk(-0.2)
     episodes = Episodes.from_trajectories([fall])
     reward = OptimalTransport().fit(expert())
-    scores, rewards = imitation_rewards(reward, episodes, discount=DISCOUNT, absorbing=False)
-    assert torch.equal(scores, rewards)
+    labels = imitation_rewards(reward, episodes, discount=DISCOUNT, absorbing=False)
+    scores = labels.scores
+    assert torch.equal(scores, labels.rewards)
     cut = Episodes.from_trajectories([walk(-0.2, steps=len(fall))])
     cut = Episodes(cut.observations, cut.lengths, torch.zeros_like(cut.terminated))
     np.testing.assert_array_equal(scores, reward.score(cut))

@@ -13,7 +13,7 @@ __all__ = ["Cost", "cost_matrix"]
 Cost = Literal["euclidean", "sqrt_euclidean", "squared_euclidean", "cosine"]
 
 
-def cost_matrix(x: Tensor, y: Tensor, cost: Cost = "euclidean") -> Tensor:
+def cost_matrix(x: Tensor, y: Tensor, cost: Cost = "euclidean", *, per_sqrt_dim: bool = True) -> Tensor:
     """Cost between every two atoms, the same number for the same difference in every dimension count.
 
     * ``euclidean``: root mean square difference, ``||x - y|| / sqrt(F)``.
@@ -25,6 +25,8 @@ def cost_matrix(x: Tensor, y: Tensor, cost: Cost = "euclidean") -> Tensor:
         x: ``(B, n, F)`` or ``(n, F)``.
         y: ``(B, m, F)`` or ``(m, F)``, of the dtype and device of ``x``.
         cost: Which of the above.
+        per_sqrt_dim: Divide the distance by ``sqrt(F)``. Without, it is ``||x - y||``, whose size grows with the number
+            of dimensions. The cosine has no use for it.
 
     Returns:
         ``(B, n, m)`` or ``(n, m)``, at least 0, and exactly 0 between equal atoms.
@@ -39,7 +41,8 @@ def cost_matrix(x: Tensor, y: Tensor, cost: Cost = "euclidean") -> Tensor:
     distance = torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
     if cost == "cosine":
         return distance.square() / 2
-    rms = distance / math.sqrt(x.shape[-1])
+    if per_sqrt_dim:
+        distance = distance / math.sqrt(x.shape[-1])
     if cost == "sqrt_euclidean":
-        return rms.sqrt()
-    return rms.square() if cost == "squared_euclidean" else rms
+        return distance.sqrt()
+    return distance.square() if cost == "squared_euclidean" else distance

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,43 +15,52 @@ from ilfo.demos import Demonstrations
 
 __all__ = ["FeatureOptions", "StateFeatures"]
 
+CONSTANT = 1e-8
+"""Largest standard deviation of a dimension that is held constant: what rounding in the mean may leave of 0."""
+
 
 @dataclass(frozen=True)
 class FeatureOptions:
-    """Which part of the state the reward sees, and in which units."""
+    """Which columns of the state are looked at, and in which units."""
 
-    keys: tuple[str, ...] = ()
-    """Observation keys that the reward sees, by the names in the demonstration file; empty: all of them."""
     dims: tuple[int, ...] = ()
-    """Columns of the flat observation that the reward sees; empty: all. With keys, each must lie in one."""
+    """Columns of the flat observation that are looked at; empty: all. With keys, each must lie in one."""
     std_floor: float = 0.02
     """Smallest standard deviation to divide by, in the units of the state: it keeps a dimension that the
     expert barely moves, or never moves, from drowning the others."""
     divisor: float = 1.0
     """Factor on the floored standard deviation. OOPS (arXiv 2310.01632) uses 3, with a floor of 0.33."""
+    constant_std: float | None = None
+    """Standard deviation that a dimension which the demonstrations hold constant is taken to have, before the
+    floor; None: none, so that the floor applies. OOPS uses 1."""
+    leave_out: int = 0
+    """Observations at the end of each demonstration that mean and standard deviation leave out. OOPS leaves out 2."""
 
     def __post_init__(self) -> None:
-        for name in ("std_floor", "divisor"):
+        for name in ("std_floor", "divisor", "constant_std"):
             value = getattr(self, name)
-            if not (np.isfinite(value) and value > 0):
+            if value is not None and not (np.isfinite(value) and value > 0):
                 raise InputError(f"{name} is {value}: it must be a finite number above 0.")
-        for name in ("keys", "dims"):
-            chosen = getattr(self, name)
-            twice = sorted({str(item) for item in chosen if list(chosen).count(item) > 1})
-            if twice:
-                raise InputError(f"{name} names {', '.join(twice)} more than once: give each once.")
+        if self.leave_out < 0:
+            raise InputError(f"leave_out is {self.leave_out}: it is a number of observations, at least 0.")
+        _check_distinct("dims", self.dims)
 
 
 class StateFeatures:
     """Standardises the chosen dimensions of a state by the expert.
 
     ``z = (s - mean) / (divisor * max(std, std_floor))``. Mean and standard deviation (``ddof=1``) are taken
-    over every observation of every demonstration, in float64. The floor comes first and the factor after
-    it, so that the smallest number divided by is ``divisor * std_floor``. A dimension that is constant in
-    the demonstrations is kept and divided by the floor: an agent that moves it pays.
+    over every observation of every demonstration, the last ``leave_out`` of each aside, in float64. The floor
+    comes first and the factor after it, so that the smallest number divided by is ``divisor * std_floor``. A
+    dimension that is constant in the demonstrations is kept, with ``constant_std`` or the floor for its standard
+    deviation: an agent that moves it pays.
 
     Args:
         options: Which dimensions, and their units.
+        keys: Observation keys that are looked at, by the names in the demonstration file, in this order; empty: all.
+
+    Raises:
+        InputError: A key is named twice.
 
     Example:
         >>> import numpy as np, torch
@@ -61,8 +71,10 @@ class StateFeatures:
         tensor([[1., 2.]])
     """
 
-    def __init__(self, options: FeatureOptions | None = None) -> None:
+    def __init__(self, options: FeatureOptions | None = None, keys: Sequence[str] = ()) -> None:
+        _check_distinct("keys", keys)
         self.options = options or FeatureOptions()
+        self.keys = tuple(keys)
         self._observation_dim = 0
         self._columns = torch.zeros(0, dtype=torch.int64)
         self._mean = torch.zeros(0, dtype=torch.float64)
@@ -83,13 +95,18 @@ class StateFeatures:
         """Finds the chosen columns and measures their mean and spread; returns itself.
 
         Raises:
-            InputError: The demonstrations are empty, ragged in width or not finite, or do not have the chosen
-                keys or dims.
+            InputError: The demonstrations are empty, too short, ragged in width or not finite, or do not have the
+                chosen keys or dims.
         """
-        _check_usable(demonstrations)
-        columns = _columns(self.options, demonstrations)
-        states = np.concatenate([np.asarray(t.observations, np.float64)[:, columns] for t in demonstrations])
-        spread = np.maximum(states.std(axis=0, ddof=1), self.options.std_floor)
+        left_out = self.options.leave_out
+        _check_usable(demonstrations, left_out)
+        columns = _columns(self.options.dims, self.keys, demonstrations)
+        counted = [trajectory.observations[: len(trajectory.observations) - left_out] for trajectory in demonstrations]
+        states = np.concatenate([np.asarray(part, np.float64)[:, columns] for part in counted])
+        spread = states.std(axis=0, ddof=1)
+        if self.options.constant_std is not None:
+            spread[spread <= CONSTANT] = self.options.constant_std
+        spread = np.maximum(spread, self.options.std_floor)
         self._moved.clear()
         self._observation_dim = demonstrations.observation_dim
         self._columns = torch.tensor(columns)
@@ -117,9 +134,10 @@ class StateFeatures:
         return (observations[..., columns] - mean) / scale
 
     def state_dict(self) -> dict[str, Any]:
-        """Options and statistics, as tensors and plain values."""
+        """Options, keys and statistics, as tensors and plain values."""
         return {
             "options": asdict(self.options),
+            "keys": self.keys,
             "observation_dim": self._observation_dim,
             "columns": self._columns,
             "mean": self._mean,
@@ -127,16 +145,24 @@ class StateFeatures:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores what :meth:`state_dict` returned, options included."""
+        """Restores what :meth:`state_dict` returned, options and keys included."""
         self._moved.clear()
         self.options = FeatureOptions(**state["options"])
+        self.keys = tuple(state["keys"])
         self._observation_dim = int(state["observation_dim"])
         self._columns = state["columns"].cpu()
         self._mean = state["mean"].cpu()
         self._scale = state["scale"].cpu()
 
 
-def _check_usable(demonstrations: Demonstrations) -> None:
+def _check_distinct(name: str, chosen: Sequence[str] | Sequence[int]) -> None:
+    """Refuses a choice that holds something twice."""
+    twice = sorted({str(item) for item in chosen if list(chosen).count(item) > 1})
+    if twice:
+        raise InputError(f"{name} names {', '.join(twice)} more than once: give each once.")
+
+
+def _check_usable(demonstrations: Demonstrations, left_out: int) -> None:
     """Refuses demonstrations that no statistics can be taken of."""
     origin = str(demonstrations.path or "The demonstrations")
     if not len(demonstrations):
@@ -148,6 +174,11 @@ def _check_usable(demonstrations: Demonstrations) -> None:
                 f"{origin}, trajectory {index}: observations of shape {shape}; expected (T + 1, "
                 f"{demonstrations.observation_dim}) with T of at least 1."
             )
+        if shape[0] < left_out + 2:
+            raise InputError(
+                f"{origin}, trajectory {index}: {shape[0]} observations, of which leave_out={left_out} leaves fewer "
+                "than the 2 that a standard deviation takes; use a longer demonstration, or leave out fewer."
+            )
         finite = np.isfinite(trajectory.observations)
         if not finite.all():
             step, dimension = np.argwhere(~finite)[0]
@@ -157,38 +188,38 @@ def _check_usable(demonstrations: Demonstrations) -> None:
             )
 
 
-def _columns(options: FeatureOptions, demonstrations: Demonstrations) -> list[int]:
-    """The columns of the flat observation that the options choose, in the options' order."""
+def _columns(dims: Sequence[int], keys: Sequence[str], demonstrations: Demonstrations) -> list[int]:
+    """The columns of the flat observation that are chosen, in the order of the choice."""
     width = demonstrations.observation_dim
-    outside = [dim for dim in options.dims if not 0 <= dim < width]
+    outside = [dim for dim in dims if not 0 <= dim < width]
     if outside:
         raise InputError(
             f"dims names column {outside[0]}, and the observations have columns 0 to {width - 1}: choose among them."
         )
-    if not options.keys:
-        return list(options.dims) or list(range(width))
+    if not keys:
+        return list(dims) or list(range(width))
 
     blocks = demonstrations.provenance.observation_keys
     if not blocks:
         raise InputError(
-            f"keys names {options.keys[0]!r}, and the demonstrations do not say what their {width} columns are "
+            f"keys names {keys[0]!r}, and the demonstrations do not say what their {width} columns are "
             "called: choose columns with dims instead."
         )
     if sum(blocks.values()) != width:
         raise InputError(
-            f"keys names {options.keys[0]!r}, and the demonstrations name keys of "
+            f"keys names {keys[0]!r}, and the demonstrations name keys of "
             f"{sum(blocks.values())} columns for observations of {width}: choose columns with dims instead."
         )
     ends = dict(zip(blocks, np.cumsum(list(blocks.values())).tolist(), strict=True))
     chosen: list[int] = []
-    for key in options.keys:
+    for key in keys:
         if key not in blocks:
             raise InputError(f"The demonstrations have no observation key {key!r}: {closest(key, blocks)}.")
         chosen.extend(range(ends[key] - blocks[key], ends[key]))
-    stray = [dim for dim in options.dims if dim not in chosen]
+    stray = [dim for dim in dims if dim not in chosen]
     if stray:
         raise InputError(
-            f"dims names column {stray[0]}, which is in none of the keys {', '.join(options.keys)}: add "
+            f"dims names column {stray[0]}, which is in none of the keys {', '.join(keys)}: add "
             "its key, or give dims alone."
         )
-    return list(options.dims) or chosen
+    return list(dims) or chosen

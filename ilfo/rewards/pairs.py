@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-
-from ilfo.rewards.costs import Cost, cost_matrix
 
 __all__ = ["Pairs", "Sequences"]
 
@@ -60,7 +58,7 @@ class Pairs:
         experts: All demonstrations, of the same dtype and on the same device.
         episode: ``(P,)`` int64, the episode of each problem.
         expert: ``(P,)`` int64, its demonstration.
-        cost: Cost between two atoms.
+        cost: Gives the costs ``(k, r, M)`` between atoms ``(k, r, F)`` and ``(k, M, F)``.
         absorbing_cost: Cost between the absorbing state and an atom.
     """
 
@@ -68,11 +66,17 @@ class Pairs:
     experts: Sequences
     episode: Tensor
     expert: Tensor
-    cost: Cost
+    cost: Callable[[Tensor, Tensor], Tensor]
     absorbing_cost: float
 
     @classmethod
-    def every(cls, episodes: Sequences, experts: Sequences, cost: Cost, absorbing_cost: float) -> Pairs:
+    def every(
+        cls,
+        episodes: Sequences,
+        experts: Sequences,
+        cost: Callable[[Tensor, Tensor], Tensor],
+        absorbing_cost: float,
+    ) -> Pairs:
         """Each demonstration with each episode: problem ``e * B + b`` is between episode ``b`` and expert ``e``."""
         batch, count, device = len(episodes.lengths), len(experts.lengths), episodes.atoms.device
         episode = torch.arange(batch, device=device).repeat(count)
@@ -99,7 +103,7 @@ class Pairs:
         x = x[self.episode[problems], start : min(stop, x.shape[1])]
         count = len(x)
         costs = x.new_full((count, stop - start, y.shape[1] + 1), self.absorbing_cost)
-        costs[:, : x.shape[1], :-1] = cost_matrix(x, y[self.expert[problems]], self.cost)
+        costs[:, : x.shape[1], :-1] = self.cost(x, y[self.expert[problems]])
         if stop > self.episodes.atoms.shape[1]:
             costs[:, -1, -1] = 0.0
         return costs

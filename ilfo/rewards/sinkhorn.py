@@ -129,8 +129,11 @@ def potentials(
         Cuturi 2013, arXiv 1306.0895, on logarithms: Peyré and Cuturi, arXiv 1803.00567, section 4.4. Over-relaxed as
         by Thibault et al. 2017, arXiv 1711.01851: from the 17th iteration on, each update goes 1.9 times as far
         as to the right sums, where this still raises the dual objective. In place of their bound, a problem
-        computes what its objective gains. An over-relaxed update leaves the rows in error too; to make them right
-        moves no more mass than they were wrong by, so that both errors together bound that of the columns.
+        computes what its objective gains. Never over-relaxed is the mass of a plan as a whole, which every update
+        makes right, and the objective gains by it: rows and columns that are summed with different rounding differ
+        in it, and over-relaxed it would be off by ten times that. An over-relaxed update leaves the rows in error
+        too; to make them right moves no more mass than they were wrong by, so that both errors together bound that
+        of the columns.
     """
     rows, columns = _Marginal.of(a), _Marginal.of(b)
     u, v = rows.log_mass, torch.where(columns.empty, -torch.inf, 0.0).double()
@@ -150,11 +153,11 @@ def potentials(
             stay = torch.nonzero(~done)[:, 0]
             left, p, q, excess, done = (each[stay] for each in (left, p, q, excess, done))
             some, some_rows, some_columns = some.take(stay), some_rows.take(stay), some_columns.take(stay)
-        q = q - some_columns.step(excess, iteration, done) * excess
+        q = q - some_columns.update(excess, iteration, done)
         excess = some_rows.excess(some.rows(p, q) + p)
-        step = some_rows.step(excess, iteration, done)
-        p = p - step * excess
-        row_error = some_rows.error((1.0 - step) * excess)
+        change = some_rows.update(excess, iteration, done)
+        p = p - change
+        row_error = some_rows.error(excess - change)
     u[left], v[left], converged[left] = p, q, done
     return u - rows.excess(kernel.rows(u, v) + u), v, converged
 
@@ -163,19 +166,21 @@ def potentials(
 class _Marginal:
     """What the rows, or the columns, of plans have to sum to.
 
-    Its ``excess`` is the logarithm of the sums over what they should be; 0 without mass.
+    Its ``excess`` is the logarithm of the sums over what they should be; 0 without mass. ``whole``, ``(B, 1)``, is
+    the mass of all.
     """
 
     mass: Tensor
     log_mass: Tensor
     empty: Tensor
+    whole: Tensor
 
     @classmethod
     def of(cls, mass: Tensor) -> _Marginal:
-        return cls(mass, mass.log(), mass <= 0)
+        return cls(mass, mass.log(), mass <= 0, mass.sum(dim=1, keepdim=True))
 
     def take(self, problems: Tensor) -> _Marginal:
-        return _Marginal(self.mass[problems], self.log_mass[problems], self.empty[problems])
+        return _Marginal(*(each[problems] for each in (self.mass, self.log_mass, self.empty, self.whole)))
 
     def excess(self, log_sums: Tensor) -> Tensor:
         return (log_sums - self.log_mass).masked_fill_(self.empty, 0.0)
@@ -184,7 +189,14 @@ class _Marginal:
         """Sum of the absolute errors, ``(B,)``."""
         return excess.expm1().mul_(self.mass).abs_().sum(dim=1)
 
-    def step(self, excess: Tensor, iteration: int, done: Tensor) -> Tensor:
+    def update(self, excess: Tensor, iteration: int, done: Tensor) -> Tensor:
+        """What to take off the potentials, ``(B, m)``."""
+        step = self._step(excess, iteration, done)
+        beyond = (1.0 - step) * excess
+        surplus = beyond.expm1().mul_(self.mass).sum(dim=1, keepdim=True) / self.whole
+        return step * excess + torch.where(step > 1.0, surplus.log1p(), 0.0)
+
+    def _step(self, excess: Tensor, iteration: int, done: Tensor) -> Tensor:
         """How far an update goes, ``(B, 1)``: 0 not at all, 1 to the right sums, more than 1 beyond them.
 
         An update by ``step`` raises the dual objective by ``sum mass (h(excess) - h((1 - step) excess))`` with

@@ -28,6 +28,19 @@ def test_costs_agree_with_their_definition(cost):
 
 
 @pytest.mark.parametrize("cost", COSTS)
+def test_undivided_costs_are_those_of_the_distance_itself(cost):
+    x, y = points(5), points(8, seed=1)
+    distance = cdist(x, y)
+    expected = {
+        "euclidean": distance,
+        "sqrt_euclidean": np.sqrt(distance),
+        "squared_euclidean": distance**2,
+        "cosine": cdist(x, y, "cosine"),
+    }[cost]
+    np.testing.assert_allclose(cost_matrix(x, y, cost, per_sqrt_dim=False).numpy(), expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("cost", COSTS)
 def test_an_atom_costs_exactly_nothing_to_itself(cost):
     # 60 atoms far from the origin: enough for torch to prefer the matrix product, which would cancel.
     x = (100.0 + points(60)).float()

@@ -37,6 +37,31 @@ def test_a_constant_dimension_is_kept_and_divided_by_the_floor():
     torch.testing.assert_close(features(torch.tensor([2.0, 8.0])), torch.tensor([0.0, 4.0]))
 
 
+@pytest.mark.parametrize(("constant_std", "expected"), [(1.0, 2.0), (0.1, 8.0)])
+def test_a_constant_dimension_may_be_given_a_deviation_and_the_floor_comes_after_it(constant_std, expected):
+    states = np.stack([np.arange(5.0), np.full(5, 0.1), [0.0, 0.0, 0.0, 0.0, 1e-6]], axis=1).astype(np.float32)
+    options = FeatureOptions(std_floor=0.25, constant_std=constant_std)
+    features = StateFeatures(options).fit(Demonstrations((Trajectory(states),)))
+    # The last dimension hardly moves, and still it moves: it is divided by the floor.
+    torch.testing.assert_close(features(torch.tensor([2.0, 2.1, 2.0])), torch.tensor([0.0, expected, 8.0]))
+
+
+def test_the_last_observations_of_each_demonstration_can_be_left_out_of_the_statistics():
+    whole = [rollout(seed=0), rollout(seed=1, steps=70)]
+    shorter = [Trajectory(trajectory.observations[:-2]) for trajectory in whole]
+    states = torch.from_numpy(expert_states(demonstrations(*whole)))
+    left_out = StateFeatures(FeatureOptions(leave_out=2)).fit(demonstrations(*whole))
+    assert torch.equal(left_out(states), StateFeatures().fit(demonstrations(*shorter))(states))
+    assert not torch.equal(left_out(states), StateFeatures().fit(demonstrations(*whole))(states))
+
+
+def test_a_demonstration_of_which_too_little_is_left_is_refused():
+    demos = demonstrations(rollout(), rollout(steps=4))
+    StateFeatures(FeatureOptions(leave_out=3)).fit(demos)
+    with pytest.raises(InputError, match=r"trajectory 1: 5 observations, .* leave_out=4.* longer demonstration"):
+        StateFeatures(FeatureOptions(leave_out=4)).fit(demos)
+
+
 def test_statistics_of_a_large_offset_are_taken_in_double():
     states = (1e4 + np.array([[0.0], [1.0], [2.0]])).astype(np.float32)
     features = StateFeatures().fit(Demonstrations((Trajectory(states),)))
@@ -44,41 +69,41 @@ def test_statistics_of_a_large_offset_are_taken_in_double():
 
 
 @pytest.mark.parametrize(
-    ("options", "columns"),
+    ("keys", "dims", "columns"),
     [
-        (FeatureOptions(), [0, 1, 2]),
-        (FeatureOptions(keys=("speed",)), [2]),
-        (FeatureOptions(keys=("speed", "angle")), [2, 0, 1]),
-        (FeatureOptions(dims=(2, 0)), [2, 0]),
-        (FeatureOptions(keys=("angle",), dims=(1,)), [1]),
+        ((), (), [0, 1, 2]),
+        (("speed",), (), [2]),
+        (("speed", "angle"), (), [2, 0, 1]),
+        ((), (2, 0), [2, 0]),
+        (("angle",), (1,), [1]),
     ],
 )
-def test_keys_and_dims_choose_columns(options, columns):
+def test_keys_and_dims_choose_columns(keys, dims, columns):
     demos = demonstrations()
     states = torch.from_numpy(expert_states(demos))
-    chosen = StateFeatures(options).fit(demos)
+    chosen = StateFeatures(FeatureOptions(dims=dims), keys).fit(demos)
     assert chosen.width == len(columns)
     torch.testing.assert_close(chosen(states), StateFeatures().fit(demos)(states)[:, columns])
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("keys", "dims", "message"),
     [
-        (FeatureOptions(keys=("sped",)), "did you mean 'speed'"),
-        (FeatureOptions(dims=(0, 3)), "column 3.*columns 0 to 2"),
-        (FeatureOptions(dims=(-1,)), "column -1"),
-        (FeatureOptions(keys=("speed",), dims=(0,)), "column 0.*none of the keys speed"),
+        (("sped",), (), "did you mean 'speed'"),
+        ((), (0, 3), "column 3.*columns 0 to 2"),
+        ((), (-1,), "column -1"),
+        (("speed",), (0,), "column 0.*none of the keys speed"),
     ],
 )
-def test_what_the_demonstrations_do_not_have_is_refused(options, message):
+def test_what_the_demonstrations_do_not_have_is_refused(keys, dims, message):
     with pytest.raises(InputError, match=message):
-        StateFeatures(options).fit(demonstrations())
+        StateFeatures(FeatureOptions(dims=dims), keys).fit(demonstrations())
 
 
 def test_keys_need_a_file_that_names_them():
     nameless = Demonstrations((rollout(),), Provenance())
     with pytest.raises(InputError, match=r"do not say what their 3 columns are called.*with dims instead"):
-        StateFeatures(FeatureOptions(keys=("speed",))).fit(nameless)
+        StateFeatures(keys=("speed",)).fit(nameless)
 
 
 @pytest.mark.parametrize(
@@ -86,13 +111,19 @@ def test_keys_need_a_file_that_names_them():
     [
         ({"std_floor": 0.0}, "std_floor is 0.0"),
         ({"divisor": float("nan")}, "divisor is nan"),
-        ({"keys": ("a", "a")}, "names a more than once"),
+        ({"constant_std": 0.0}, "constant_std is 0.0"),
+        ({"leave_out": -1}, "leave_out is -1"),
         ({"dims": (1, 1)}, "names 1 more than once"),
     ],
 )
 def test_impossible_options_are_refused(settings, message):
     with pytest.raises(InputError, match=message):
         FeatureOptions(**settings)
+
+
+def test_a_key_that_is_named_twice_is_refused():
+    with pytest.raises(InputError, match="keys names a more than once"):
+        StateFeatures(keys=("a", "b", "a"))
 
 
 def test_unusable_demonstrations_are_refused():
@@ -116,9 +147,9 @@ def test_features_need_an_expert_and_its_width():
 
 
 def test_a_restored_copy_computes_the_same_bits():
-    fitted = StateFeatures(FeatureOptions(keys=("angle",), divisor=3.0)).fit(demonstrations())
+    fitted = StateFeatures(FeatureOptions(divisor=3.0), keys=("angle",)).fit(demonstrations())
     restored = StateFeatures()
     restored.load_state_dict(fitted.state_dict())
     states = torch.randn(7, 3, generator=torch.Generator().manual_seed(0))
-    assert restored.options == fitted.options
+    assert (restored.options, restored.keys) == (fitted.options, ("angle",))
     assert torch.equal(restored(states), fitted(states))

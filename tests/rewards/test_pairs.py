@@ -14,7 +14,7 @@ def sequences(lengths, terminated, seed=0) -> Sequences:
 
 def pairs() -> Pairs:
     episodes = sequences((5, 3, 4), (False, True, True))
-    return Pairs.every(episodes, sequences((4, 2), (False, True), seed=1), "euclidean", 7.0)
+    return Pairs.every(episodes, sequences((4, 2), (False, True), seed=1), cost_matrix, 7.0)
 
 
 def test_padding_is_zeros_behind_the_end():

@@ -295,6 +295,62 @@ class TestTermination:
         assert not torch.equal(reward.score(again), first)
 
 
+class TestSubtractedAbsorbingReward:
+    agents = (
+        cut(rollout(seed=3), 30, terminated=True),
+        cut(rollout(flail), 50, terminated=True),
+        rollout(seed=5),
+        cut(rollout(), 40, terminated=False),
+    )
+
+    @pytest.mark.parametrize("options", EVERY_KIND)
+    def test_every_reward_is_lowered_alike(self, options):
+        plain = OptimalTransport(options).fit(demonstrations())
+        lowered = OptimalTransport(dataclasses.replace(options, subtract_absorbing=True)).fit(demonstrations())
+        episodes = Episodes.from_trajectories(self.agents)
+        shift = float((plain.score(episodes) - lowered.score(episodes))[0, 0])
+        assert (shift > 0) == (options.squash == "exponential")
+        expected = torch.where(episodes.mask, plain.score(episodes) - shift, 0.0)
+        torch.testing.assert_close(lowered.score(episodes), expected, atol=2e-6, rtol=1e-6)
+        absorbing = torch.where(episodes.terminated, plain.absorbing_reward(episodes) - shift, 0.0)
+        torch.testing.assert_close(lowered.absorbing_reward(episodes), absorbing, atol=2e-6, rtol=1e-6)
+
+    @pytest.mark.parametrize("absorbing_cost", [None, 3.0])
+    def test_being_dead_is_worth_nothing_and_living_near_the_expert_something(self, absorbing_cost):
+        reward = fitted(subtract_absorbing=True, absorbing_cost=absorbing_cost)
+        episodes = Episodes.from_trajectories(self.agents[:1])
+        assert reward.absorbing_reward(episodes).tolist() == [0.0]
+        assert reward.score(episodes)[episodes.mask].min() > 0.5
+
+    def test_a_restored_copy_lowers_by_the_same(self):
+        reward = fitted(subtract_absorbing=True)
+        restored = OptimalTransport()
+        restored.load_state_dict(reward.state_dict())
+        assert torch.equal(scores(restored, *self.agents), scores(reward, *self.agents))
+
+
+@pytest.mark.parametrize("squash", ["none", "exponential"])
+def test_the_scale_is_divided_by_the_root_of_the_features_of_one_state(squash):
+    for keys, width in (((), 3), (("angle",), 2)):
+        plain, divided = (
+            OptimalTransport(
+                TransportOptions(squash=squash, scale_per_sqrt_dim=per_sqrt_dim), StateFeatures(keys=keys)
+            ).fit(demonstrations())
+            for per_sqrt_dim in (False, True)
+        )
+        agent = rollout(seed=5)
+        torch.testing.assert_close(scores(divided, agent), scores(plain, agent) / width**0.5)
+
+
+@pytest.mark.parametrize(("cost", "power"), [("euclidean", 0.5), ("sqrt_euclidean", 0.25), ("squared_euclidean", 1.0)])
+def test_the_distance_is_divided_by_the_root_of_the_dimensions_of_an_atom(cost, power):
+    agent = rollout(seed=5, steps=60, terminated=True)
+    episodes = Episodes.from_trajectories([agent])
+    plain, whole = (fitted(cost=cost, squash="none", distance_per_sqrt_dim=divided) for divided in (True, False))
+    torch.testing.assert_close(whole.score(episodes), plain.score(episodes) * 6**power)
+    torch.testing.assert_close(whole.absorbing_reward(episodes), plain.absorbing_reward(episodes) * 6**power)
+
+
 class TestExplanation:
     def test_the_expert_is_matched_to_itself(self):
         told = fitted().explain(rollout())
@@ -321,7 +377,7 @@ class TestExplanation:
 def test_a_restored_copy_scores_the_same_bits_and_draws_the_same_demonstrations(plan):
     reward = OptimalTransport(
         TransportOptions(plan=plan, aggregate="random", scale=3.0, cost="sqrt_euclidean"),
-        StateFeatures(FeatureOptions(keys=("speed",))),
+        StateFeatures(FeatureOptions(std_floor=0.1), keys=("speed",)),
     ).fit(demonstrations(rollout(), rollout(seed=1, steps=90, terminated=True), rollout(flail)))
     agents = [rollout(seed=5, steps=60, terminated=True), rollout(flail, seed=6)] * 4
     scores(reward, *agents)
