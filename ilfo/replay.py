@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ilfo._errors import InputError
 from ilfo.agents import Batch
+from ilfo.priorities import Priorities
 
 __all__ = ["Replay"]
 
@@ -19,7 +20,7 @@ SPARE_ROWS = 16_384
 
 
 class Replay:
-    """Rings of transitions, preallocated on one device and sampled uniformly with replacement.
+    """Rings of transitions, preallocated on one device and sampled with replacement, uniformly or by priorities.
 
     A step adds one row to a ring of observations, and the first step of an episode two; a transition is an action, a
     reward, a mark, and the places of two rows. Episodes of several streams (copies of an environment) may arrive
@@ -38,6 +39,8 @@ class Replay:
         device: Where the arrays live and batches are made.
         seed: Seed of the sampling, or a list of seeds.
         streams: Episodes of one seed that may be under way at the same time.
+        refresh_priorities_every: 0: every transition is as likely as another. ``N``: they are drawn by priorities, and
+            what enters gets the largest one, which is measured anew every ``N`` updates; see :class:`Priorities`.
 
     Attributes:
         capacity: As given.
@@ -58,6 +61,7 @@ class Replay:
         device: torch.device | str = "cpu",
         seed: int | Sequence[int] = 0,
         streams: int = 1,
+        refresh_priorities_every: int = 0,
     ) -> None:
         if not 1 <= streams <= capacity:
             raise InputError(
@@ -73,6 +77,10 @@ class Replay:
         self._num_rows = capacity + max(min(capacity, SPARE_ROWS), capacity // 64) + self._longest_lag
         self._widths = observation_dim, action_dim
         self._allocate()
+        self._priorities = (
+            Priorities(self.members, capacity, refresh_priorities_every, device) if refresh_priorities_every else None
+        )
+        self._drawn: tuple[list[int], Tensor] | None = None
         self._generators = [torch.Generator().manual_seed(one) for one in seeds]
         self._rows_written = np.zeros(self.members, np.int64)
         self._steps_written = np.zeros(self.members, np.int64)
@@ -179,6 +187,7 @@ class Replay:
         marks[-1] = terminated
         self._put(new_rows, observations=observations[0 if fresh else 1 :])
         self._put(slots + member * self.capacity, actions=actions, rewards=rewards, terminated=marks)
+        self._enter(slots + member * self.capacity)
 
     def append(
         self,
@@ -224,6 +233,7 @@ class Replay:
         self._put((after % self._num_rows + first_rows).reshape(-1), observations=next_observations)
         slots += members * self.capacity
         self._put(slots.reshape(-1), actions=actions, rewards=rewards, terminated=terminated)
+        self._enter(slots.reshape(-1))
 
     def _make_room(self, member: int, steps: int, rows: int) -> None:
         """Lets go of the oldest transitions: those beyond the capacity, and those whose rows will be written over."""
@@ -235,12 +245,19 @@ class Replay:
             if (written - int(after[slot])) % self._num_rows <= oldest_allowed:
                 break
             size -= 1
+        if self._priorities is not None and size < self._sizes[member]:
+            gone = np.arange(int(self._sizes[member]) - size) + int(self._steps_written[member] - self._sizes[member])
+            self._priorities.leave(self._move(torch.from_numpy(gone % self.capacity + member * self.capacity)))
         self._sizes[member] = size
 
     def _advance(self, member: int, steps: int, rows: int) -> None:
         self._steps_written[member] += steps
         self._rows_written[member] += rows
         self._sizes[member] += steps
+
+    def _enter(self, places: np.ndarray) -> None:
+        if self._priorities is not None:
+            self._priorities.enter(self._move(torch.from_numpy(places)))
 
     def _put(self, places: np.ndarray, **columns: Tensor) -> None:
         """Writes rows of the columns to places that count through all the seeds."""
@@ -255,24 +272,58 @@ class Replay:
             values = values.pin_memory()
         return values.to(self.device, non_blocking=True)
 
-    def sample(self, batch_size: int) -> Batch:
+    def sample(self, batch_size: int, member: int | None = None) -> Batch:
         """Draws ``batch_size`` transitions: ``(B, D)`` and so on, or ``(S, B, D)`` for a list of seeds.
+
+        Args:
+            batch_size: How many.
+            member: Index of the one seed to draw for, as if it were alone; by default all.
 
         Raises:
             IndexError: Nothing has been added yet, for some seed.
         """
-        slots = torch.empty((self.members, batch_size), dtype=torch.int64)
-        for member, generator in enumerate(self._generators):
-            size = int(self._sizes[member])
-            if not size:
-                raise IndexError("the replay is empty: add transitions before sampling")
-            drawn = torch.randint(size, (batch_size,), generator=generator, out=slots[member])
-            oldest = self._oldest(member)
+        members = list(range(self.members)) if member is None else [member]
+        if not all(self._sizes[members]):
+            raise IndexError("the replay is empty: add transitions before sampling")
+        draw = self._draw_uniformly if self._priorities is None else self._draw_by_priority
+        slots = draw(members, batch_size)
+        if self.members > 1:
+            slots = slots + self._first_slots[members]
+        shape = (*self._shape, batch_size) if member is None else (batch_size,)
+        return self._gather(slots, self._first_rows[members], shape)
+
+    def _draw_uniformly(self, members: list[int], batch_size: int) -> Tensor:
+        """Slots ``(M, B)``, each counted within its seed's ring."""
+        slots = torch.empty((len(members), batch_size), dtype=torch.int64)
+        for drawn, member in zip(slots, members, strict=True):
+            size, oldest = int(self._sizes[member]), self._oldest(member)
+            torch.randint(size, (batch_size,), generator=self._generators[member], out=drawn)
             if oldest and size < self.capacity:  # of a full ring every slot will do
                 drawn.add_(oldest).remainder_(self.capacity)
-        if self.members > 1:
-            slots += self._first_slots
-        return self._gather(slots, self._first_rows, (*self._shape, batch_size))
+        return slots
+
+    def _draw_by_priority(self, members: list[int], batch_size: int) -> Tensor:
+        assert self._priorities is not None
+        uniform = [
+            torch.rand(batch_size, generator=self._generators[member], dtype=torch.float64) for member in members
+        ]
+        slots = self._priorities.draw(members, self._ever_filled(members), self._move(torch.stack(uniform)))
+        self._drawn = members, slots
+        return slots.cpu()  # what says where things are lives in the memory of the host
+
+    def _ever_filled(self, members: list[int]) -> int:
+        return min(int(self._steps_written[members].max()), self.capacity)
+
+    def update_priorities(self, priorities: Tensor) -> None:
+        """Gives the transitions of the last batch their new priorities ``(B,)``, or ``(S, B)`` for a list of seeds.
+
+        Raises:
+            RuntimeError: Nothing was drawn by priorities before.
+        """
+        if self._priorities is None or self._drawn is None:
+            raise RuntimeError("nothing was drawn by priorities: sample first, from a replay that keeps them")
+        members, slots = self._drawn
+        self._priorities.update(members, slots, priorities.view(slots.shape), self._ever_filled(members))
 
     def contents(self, member: int = 0) -> Batch:
         """All the transitions that a seed holds, oldest first, ``(n, D)`` and so on."""
@@ -322,6 +373,7 @@ class Replay:
             "size": int(self._sizes[member]),
             "open": self._open[member].tolist(),
             "generator": self._generators[member].get_state(),
+            "priorities": self._priorities and self._priorities.state_dict(member, self._ever_filled([member])),
         }
 
     def _filled(self, rows_written: int, steps_written: int) -> dict[str, int]:
@@ -351,3 +403,5 @@ class Replay:
             self._sizes[member] = state["size"]
             self._open[member] = np.asarray(state["open"])
             self._generators[member].set_state(state["generator"].cpu())
+            if self._priorities is not None:
+                self._priorities.load_state_dict(member, state["priorities"])

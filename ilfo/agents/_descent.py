@@ -26,6 +26,8 @@ class Descent:
         parameters: What it moves.
         loss: A pure function of tensors: no random draws, no Python branch on a value, shapes that stay the same.
         learning_rate: Adam's.
+        max_norm: Largest Euclidean norm of a seed's whole gradient; a longer one is shortened to it. None: any.
+        stack: Leading dimensions of the parameters that count seeds, ``(S,)`` or none.
         compile: Compile the loss and its gradient; on a GPU also replay the whole step as one CUDA graph.
 
     Warns:
@@ -33,11 +35,19 @@ class Descent:
     """
 
     def __init__(
-        self, parameters: Iterable[Tensor], loss: Loss, learning_rate: float, *, compile: bool = False
+        self,
+        parameters: Iterable[Tensor],
+        loss: Loss,
+        learning_rate: float,
+        *,
+        compile: bool = False,
+        max_norm: float | None = None,
+        stack: tuple[int, ...] = (),
     ) -> None:
         self._parameters = list(parameters)
         self._on_gpu = self._parameters[0].device.type == "cuda"
         self.optimizer = torch.optim.Adam(self._parameters, lr=learning_rate, fused=True, capturable=self._on_gpu)
+        self._max_norm, self._stack = max_norm, stack
         self._plain_loss = loss
         self._loss = torch.compile(loss, fullgraph=True, dynamic=False) if compile else loss
         self._graph = CudaGraph(self._step) if compile and self._on_gpu else None
@@ -48,11 +58,21 @@ class Descent:
 
     def _step(self, *tensors: Tensor) -> dict[str, Tensor]:
         gradients, metrics = self._gradients(*tensors)
+        if self._max_norm is not None:
+            gradients = self._shortened(gradients, self._max_norm)
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             # Adam's fused kernel reads gradients as they lie in memory, and a compiler may lay them out transposed.
             parameter.grad = gradient.contiguous()
         self.optimizer.step()
         return metrics
+
+    def _shortened(self, gradients: tuple[Tensor, ...], max_norm: float) -> tuple[Tensor, ...]:
+        """As ``torch.nn.utils.clip_grad_norm_`` does it, for every seed on its own."""
+        squares = [gradient.square().flatten(len(self._stack)).sum(dim=-1) for gradient in gradients]
+        factor = (max_norm / (torch.stack(squares).sum(dim=0).sqrt() + 1e-6)).clamp(max=1.0)
+        return tuple(
+            gradient * factor.view(*self._stack, *[1] * (gradient.dim() - len(self._stack))) for gradient in gradients
+        )
 
     def _gradients(self, *tensors: Tensor) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
         try:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from itertools import accumulate
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["FusedPerceptron", "suits_onednn"]
+__all__ = ["Activation", "FusedPerceptron", "suits_onednn"]
+
+Activation = Literal["relu", "elu"]
+"""What follows every hidden layer."""
 
 _FEW_ROWS, _NARROW = 16, 8
 _HAS_PRODUCT = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
@@ -27,7 +31,9 @@ def suits_onednn(inputs: Tensor) -> bool:
 
 
 class FusedPerceptron(torch.autograd.Function):
-    """``apply(inputs, layer_norm, *parameters)``: the perceptron of :mod:`ilfo.agents._mlp`, within rounding.
+    """``apply(layer_norm, activation, pieces, *tensors)``: the perceptron of :mod:`ilfo.agents._mlp`, within rounding.
+
+    The first ``pieces`` tensors are the inputs, side by side; the others are the parameters.
 
     PyTorch hands float32 products to MKL, which on AMD processors does not use their widest instructions; oneDNN, which
     PyTorch carries too, does, takes half the time at the sizes of these networks (``benchmarks/linear.py``) and applies
@@ -36,14 +42,17 @@ class FusedPerceptron(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, layer_norm: bool, *parameters: Tensor) -> Tensor:
+    def forward(ctx: Any, layer_norm: bool, activation: Activation, pieces: int, *tensors: Tensor) -> Tensor:
+        inputs, parameters = tensors[:pieces], tensors[pieces:]
         stack = parameters[0].shape[:-2]
         depth = len(stack)
         members = list(zip(*(_members(each, depth) for each in parameters), strict=True))
-        rows = _members(inputs.expand(*stack, *inputs.shape[-2:]), depth)
-        found = [_forward(own, weights, layer_norm) for own, weights in zip(rows, members, strict=True)]
+        parts = zip(*(_members(each.expand(*stack, *each.shape[-2:]), depth) for each in inputs), strict=True)
+        rows = [own[0] if pieces == 1 else torch.cat(own, dim=-1) for own in parts]
+        found = [_forward(own, weights, layer_norm, activation) for own, weights in zip(rows, members, strict=True)]
         # Kept as they are, not by save_for_backward: none of them is the output, and there is no second backward.
-        ctx.stack, ctx.layer_norm, ctx.input_shape = stack, layer_norm, inputs.shape
+        ctx.stack, ctx.layer_norm, ctx.activation = stack, layer_norm, activation
+        ctx.shapes = [each.shape for each in inputs]
         ctx.members = members
         ctx.kept = [[own, *kept] for own, (_, kept) in zip(rows, found, strict=True)]
         return _together([output for output, _ in found], stack)
@@ -52,22 +61,30 @@ class FusedPerceptron(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():
             raise RuntimeError("FusedPerceptron has no second gradient (create_graph=True): use float64 instead.")
-        wants_inputs, _, *wants = ctx.needs_input_grad
-        wants_parameters = any(wants)
+        _, _, _, *wants = ctx.needs_input_grad
+        pieces = len(ctx.shapes)
+        wanted = [index for index in range(pieces) if wants[index]]
+        ends = list(accumulate(shape[-1] for shape in ctx.shapes))
+        columns = slice(ends[wanted[0]] - ctx.shapes[wanted[0]][-1], ends[wanted[-1]]) if wanted else None
         found = [
-            _backward(own, kept, weights, ctx.layer_norm, wants_inputs, wants_parameters)
+            _backward(own, kept, weights, ctx.layer_norm, ctx.activation, columns, any(wants[pieces:]))
             for own, kept, weights in zip(_members(gradient, len(ctx.stack)), ctx.kept, ctx.members, strict=True)
         ]
-        of_inputs = None
-        if wants_inputs:
-            of_inputs = _together([own for own, _ in found], ctx.stack).sum_to_size(ctx.input_shape)
-        if not wants_parameters:
-            return of_inputs, None, *[None] * len(wants)
+        of_inputs: list[Tensor | None] = [None] * pieces
+        if columns is not None:
+            of_columns = _together([own for own, _ in found], ctx.stack)
+            for index in wanted:
+                shape, end = ctx.shapes[index], ends[index] - columns.start
+                of_inputs[index] = of_columns[..., end - shape[-1] : end].sum_to_size(shape)
+        if not any(wants[pieces:]):
+            return None, None, None, *of_inputs, *[None] * len(wants[pieces:])
         of_parameters = zip(*(own for _, own in found), strict=True)
-        return of_inputs, None, *(_together(each, ctx.stack) for each in of_parameters)
+        return None, None, None, *of_inputs, *(_together(each, ctx.stack) for each in of_parameters)
 
 
-def _forward(inputs: Tensor, parameters: Sequence[Tensor], layer_norm: bool) -> tuple[Tensor, list[Tensor]]:
+def _forward(
+    inputs: Tensor, parameters: Sequence[Tensor], layer_norm: bool, activation: Activation
+) -> tuple[Tensor, list[Tensor]]:
     """Outputs ``(B, out)``, and of every hidden layer what the way back needs: its output last."""
     hidden, kept, each = inputs, [], 4 if layer_norm else 2
     for start in range(0, len(parameters) - 2, each):
@@ -75,10 +92,12 @@ def _forward(inputs: Tensor, parameters: Sequence[Tensor], layer_norm: bool) -> 
         if norm:
             linear = _product(hidden, weight, bias)
             normalised, mean, deviation = torch.native_layer_norm(linear, linear.shape[-1:], norm[0], norm[1], 1e-5)
-            hidden = normalised.relu_()
+            hidden = _activate_(normalised, activation)
             kept += [linear, mean, deviation]
-        else:
+        elif activation == "relu":
             hidden = _product(hidden, weight, bias, "relu")
+        else:
+            hidden = _activate_(_product(hidden, weight, bias), activation)
         kept.append(hidden)
     return _product(hidden, parameters[-2], parameters[-1]), kept
 
@@ -88,10 +107,11 @@ def _backward(
     saved: Sequence[Tensor],
     parameters: Sequence[Tensor],
     layer_norm: bool,
-    wants_inputs: bool,
+    activation: Activation,
+    columns: slice | None,
     wants_parameters: bool,
 ) -> tuple[Tensor, list[Tensor]]:
-    """Gradients of the inputs ``(B, in)`` and of the parameters, all or none; ``saved`` starts with the inputs."""
+    """Gradients of those columns of the inputs and of the parameters, all or none; ``saved`` starts with the inputs."""
     of_parameters: list[Tensor] = []
     each, stored = (4, 4) if layer_norm else (2, 1)
     layers = (len(parameters) - 2) // each
@@ -100,12 +120,11 @@ def _backward(
         layer_inputs = saved[layer * stored]
         if wants_parameters:
             of_parameters[:0] = [_weight_gradient(gradient, layer_inputs), gradient.sum(0)]
-        if layer == 0 and not wants_inputs:
-            break
-        gradient = _product(gradient, weight.t())
         if layer == 0:
+            if columns is not None:
+                gradient = _product(gradient, weight[:, columns].contiguous().t())
             break
-        gradient = torch.ops.aten.threshold_backward.default(gradient, layer_inputs, 0)
+        gradient = _activation_gradient(_product(gradient, weight.t()), layer_inputs, activation)
         weight, _, *norm = parameters[(layer - 1) * each : layer * each]
         if norm:
             linear, mean, deviation = saved[layer * stored - 3 : layer * stored]
@@ -117,12 +136,27 @@ def _backward(
     return gradient, of_parameters
 
 
+def _activate_(linear: Tensor, activation: Activation) -> Tensor:
+    return linear.relu_() if activation == "relu" else F.elu_(linear)
+
+
+def _activation_gradient(gradient: Tensor, outputs: Tensor, activation: Activation) -> Tensor:
+    """Of what the activation took in, by what it gave out."""
+    if activation == "relu":
+        passed: Tensor = torch.ops.aten.threshold_backward.default(gradient, outputs, 0)
+    else:
+        passed = torch.ops.aten.elu_backward.default(gradient, 1.0, 1.0, 1.0, True, outputs)
+    return passed
+
+
 def _product(left: Tensor, right: Tensor, bias: Tensor | None = None, activation: str = "none") -> Tensor:
     """``left @ right.T + bias``, then ReLU where asked."""
     if min(*left.shape, right.shape[0]) < _NARROW:
         # Too thin for oneDNN's overhead.
         outputs = F.linear(left, right, bias)
         return outputs.relu_() if activation == "relu" else outputs
+    if not (right.is_contiguous() or right.t().is_contiguous()):
+        right = right.contiguous()  # oneDNN spends a second on a right factor that is a slice of columns
     product: Tensor = torch.ops.mkldnn._linear_pointwise.default(left, right, bias, activation, [], "")
     return product
 

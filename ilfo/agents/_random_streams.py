@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -27,8 +27,15 @@ class RandomStreams:
 
     def normal(self, shape: Sequence[int]) -> Tensor:
         """Standard normal numbers of a shape that starts with the stack."""
+        return self._draw(torch.randn, shape)
+
+    def uniform(self, shape: Sequence[int]) -> Tensor:
+        """Numbers from [0, 1), of a shape that starts with the stack."""
+        return self._draw(torch.rand, shape)
+
+    def _draw(self, draw: Callable[..., Tensor], shape: Sequence[int]) -> Tensor:
         own = tuple(shape[len(self._stack) :])
-        drawn = [torch.randn(own, generator=generator, device=self._device) for generator in self._generators]
+        drawn = [draw(own, generator=generator, device=self._device) for generator in self._generators]
         return torch.stack(drawn) if self._stack else drawn[0]
 
     def get_state(self) -> Tensor:

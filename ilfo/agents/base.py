@@ -48,15 +48,32 @@ class Agent(ABC):
         stacks: Whether ``seed`` may be a sequence of S seeds. The object is then S agents at once, whose tensors, those
             of its state included, have a further first dimension S. Agents without are trained one after the other.
         compiles: Whether the constructor takes ``compile=True``.
+        takes_horizon: Whether the constructor takes ``horizon``, the steps until the time limit, which it is given
+            where the last column of an observation is the share of them that is left.
         batch_size: Transitions that an update wants.
         discount: Factor by which a reward one step later counts less.
+        refresh_priorities_every: 0: batches are drawn uniformly. ``N``: in proportion to the priorities that the agent
+            leaves in ``priorities`` at every update; a transition that was never drawn has the largest, which is
+            measured anew every ``N`` updates.
+        priorities: ``(B,)``, those of the last batch, detached. Only where batches are drawn by them.
+        trains_between_episodes: The policy stands still during an episode. After it the loop asks :meth:`end_episode`
+            how many updates to make, instead of making one a step.
     """
 
     Options: ClassVar[type | None] = None
     stacks: ClassVar[bool] = False
     compiles: ClassVar[bool] = False
+    takes_horizon: ClassVar[bool] = False
     batch_size: int = 256
     discount: float = 0.99
+    refresh_priorities_every: int = 0
+    priorities: Tensor
+    trains_between_episodes: bool = False
+
+    @classmethod
+    def can_stack(cls, options: Any) -> bool:
+        """Whether ``seed`` may be a sequence under these options."""
+        return cls.stacks
 
     @abstractmethod
     def __init__(
@@ -76,6 +93,19 @@ class Agent(ABC):
     @abstractmethod
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One learning step. Returns metrics as detached tensors, still on the device: scalars, or ``(S,)`` each."""
+
+    def end_episode(self, imitation_return: float, steps: int) -> int:
+        """Takes note of an episode of the training policy, and says how many updates are due.
+
+        Args:
+            imitation_return: What the reward generator says of it: the sum over its steps and, under absorbing states,
+                over those that a terminated one would have had until the time limit.
+            steps: Its length.
+
+        Raises:
+            NotImplementedError: The agent does not train between episodes.
+        """
+        raise NotImplementedError(f"{type(self).__name__} trains at every step")
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:

@@ -25,20 +25,22 @@ def make_agent(
     device: torch.device | str = "cpu",
     seed: int | Sequence[int] = 0,
     compile: bool = False,
+    horizon: int | None = None,
 ) -> Agent:
     """One agent for a seed; for a sequence of seeds as many at once, stacked where the class can.
 
     Warns:
         UserWarning: The class has no compiled form, or no stacked one; the plain one is made.
     """
-    extra: dict[str, Any] = {}
+    extra: dict[str, Any] = {"horizon": horizon} if kind.takes_horizon else {}
     if compile and kind.compiles:
         extra["compile"] = True
     elif compile:
         warnings.warn(f"--compile: {kind.__name__} has no compiled form; going on without", stacklevel=2)
-    if isinstance(seed, int) or kind.stacks:
+    if isinstance(seed, int) or kind.can_stack(options):
         return kind(observation_dim, action_dim, options, device=device, seed=seed, **extra)  # type: ignore[arg-type]
-    warnings.warn(f"{kind.__name__} cannot stack seeds: they are trained one after the other", stacklevel=2)
+    how = " under these options" if kind.stacks else ""
+    warnings.warn(f"{kind.__name__} cannot stack seeds{how}: they are trained one after the other", stacklevel=2)
     return Separate([kind(observation_dim, action_dim, options, device=device, seed=own, **extra) for own in seed])
 
 
@@ -51,7 +53,10 @@ class Separate(Agent):
 
     def __init__(self, agents: Sequence[Agent]) -> None:
         self.agents = list(agents)
-        self.batch_size, self.discount = agents[0].batch_size, agents[0].discount
+        first = agents[0]
+        self.batch_size, self.discount = first.batch_size, first.discount
+        self.refresh_priorities_every = first.refresh_priorities_every
+        self.trains_between_episodes = first.trains_between_episodes
 
     def act(self, observations: Tensor, explore: bool) -> Tensor:
         """``(S, B, D)`` to ``(S, B, A)``."""
@@ -64,6 +69,8 @@ class Separate(Agent):
             agent.update(Batch(**{name: column[index] for name, column in columns.items()}))
             for index, agent in enumerate(self.agents)
         ]
+        if self.refresh_priorities_every:
+            self.priorities = torch.stack([agent.priorities for agent in self.agents])
         return {name: torch.stack([torch.as_tensor(metrics[name]) for metrics in found]) for name in found[0]}
 
     def state_dict(self) -> dict[str, Any]:

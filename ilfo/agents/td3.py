@@ -1,12 +1,12 @@
-"""Twin Delayed DDPG (Fujimoto, van Hoof and Meger, arXiv 1802.09477), as in its authors' code."""
+"""Twin Delayed DDPG (Fujimoto, van Hoof and Meger, arXiv 1802.09477), as in its authors' code, and its variants."""
 
 from __future__ import annotations
 
 import copy
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +15,10 @@ from ilfo._errors import InputError
 from ilfo.agents._cuda_graph import CudaGraph
 from ilfo.agents._descent import Descent
 from ilfo.agents._mlp import MLP
-from ilfo.agents._population import populate, stack_modules
+from ilfo.agents._population import populate, seeds_of, stack_modules
 from ilfo.agents._random_streams import RandomStreams
 from ilfo.agents.base import Agent, Batch
+from ilfo.agents.lap import huber_loss, lap_priorities, pal_loss
 
 __all__ = ["TD3", "TD3Options"]
 
@@ -32,6 +33,8 @@ class TD3Options:
     """Transitions an update."""
     hidden_dim: int = 256
     """Units in each of the two hidden layers of every network."""
+    critic_hidden_dim: int | None = None
+    """The same of the critics alone, where they differ."""
     actor_learning_rate: float = 3e-4
     """Step size of Adam on the actor."""
     critic_learning_rate: float = 3e-4
@@ -48,10 +51,20 @@ class TD3Options:
     """Standard deviation of the noise on the actions taken while training."""
     layer_norm: bool = False
     """Normalise the critics' hidden layers before each ReLU; not in the paper, see the notes of TD3."""
+    critic_loss: Literal["squared", "lap", "pal"] = "squared"
+    """Loss of the critics' errors: their square; LAP's, which draws large errors more often and counts them less; or
+    PAL, which does the same to gradients drawn uniformly (both arXiv 2007.06049, with its 0.4 and 1)."""
+    critic_gradient_clip: float | None = None
+    """Largest norm of the critics' gradient."""
+    train_between: Literal["steps", "episodes"] = "steps"
+    """When updates are made, one for each step: after the step, or all at once when the episode is over."""
+    resample_time: bool = False
+    """Critics learn each transition as if it had happened at a random time of the episode (OOPS, arXiv 2310.01632).
+    Needs --time-aware."""
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "hidden_dim", "policy_delay"):
-            if getattr(self, name) < 1:
+        for name in ("batch_size", "hidden_dim", "critic_hidden_dim", "policy_delay"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}: it must be at least 1.")
         for name in (
             "actor_learning_rate",
@@ -62,6 +75,8 @@ class TD3Options:
         ):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise InputError(f"{name} is {getattr(self, name)}: it must be finite and at least 0.")
+        if self.critic_gradient_clip is not None and not self.critic_gradient_clip > 0:
+            raise InputError(f"critic_gradient_clip is {self.critic_gradient_clip}: it must be above 0.")
         for name in ("discount", "tau"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}: it must lie between 0 and 1.")
@@ -72,26 +87,28 @@ class _Networks(nn.Module):
 
     def __init__(self, observation_dim: int, action_dim: int, options: TD3Options) -> None:
         super().__init__()
-        hidden = [options.hidden_dim] * 2
-        self.actor = MLP([observation_dim, *hidden, action_dim])
-        widths = [observation_dim + action_dim, *hidden, 1]
+        self.actor = MLP([observation_dim, *[options.hidden_dim] * 2, action_dim])
+        widths = [observation_dim + action_dim, *[options.critic_hidden_dim or options.hidden_dim] * 2, 1]
         self.critics = stack_modules([MLP(widths, options.layer_norm) for _ in range(2)])
 
 
 class TD3(Agent):
     """Twin critics, delayed policy updates, smoothed target actions.
 
-    See :class:`~ilfo.agents.base.Agent` for the arguments.
+    See :class:`~ilfo.agents.base.Agent` for the arguments. With ``resample_time`` the last column of an observation is
+    the share of the horizon that is left.
 
     Notes:
         The authors scale every noise by the largest action; here actions are in [-1, 1] and that factor is 1.
         ``layer_norm`` is off by default, as in the paper; the preset ``imitation`` switches it on, with which
-        first runs on HalfCheetah learned from a demonstration several times faster.
+        first runs on HalfCheetah learned from a demonstration several times faster. Under ``lap`` the largest priority
+        is measured anew every 250 updates, as TD7 does; LAP's authors let it grow for ever.
     """
 
     Options = TD3Options
     stacks: ClassVar[bool] = True
     compiles: ClassVar[bool] = True
+    takes_horizon: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -102,8 +119,14 @@ class TD3(Agent):
         device: torch.device | str = "cpu",
         seed: int | Sequence[int] = 0,
         compile: bool = False,
+        horizon: int | None = None,
     ) -> None:
         self.options = options = options or TD3Options()
+        if options.resample_time and horizon is None:
+            raise InputError("resample_time draws the time of a step, which this agent is not shown: add --time-aware")
+        self._horizon = horizon
+        self.trains_between_episodes = options.train_between == "episodes"
+        self.refresh_priorities_every = 250 if options.critic_loss == "lap" else 0
         self.discount, self.batch_size = options.discount, options.batch_size
         self._random = RandomStreams(seed, device)
         networks = populate(lambda: _Networks(observation_dim, action_dim, options), seed).to(device)
@@ -113,7 +136,12 @@ class TD3(Agent):
         self._online: list[Tensor] = list(networks.parameters())
         self._targets: list[Tensor] = list(targets.parameters())
         self._critic_descent = Descent(
-            self.critics.parameters(), self._critic_loss, options.critic_learning_rate, compile=compile
+            self.critics.parameters(),
+            self._critic_loss,
+            options.critic_learning_rate,
+            compile=compile,
+            max_norm=options.critic_gradient_clip,
+            stack=seeds_of(seed)[1],
         )
         self._actor_descent = Descent(
             self.actor.parameters(), self._actor_loss, options.actor_learning_rate, compile=compile
@@ -134,13 +162,41 @@ class TD3(Agent):
         """One critic step; on every ``policy_delay``-th call also one actor step and the targets'."""
         self.updates += 1
         noise = self._random.normal(batch.actions.shape)
+        seen = self._at_another_time(batch) if self.options.resample_time else batch
         metrics = self._critic_descent(
-            batch.observations, batch.actions, batch.rewards, batch.next_observations, batch.terminated, noise
+            seen.observations, seen.actions, seen.rewards, seen.next_observations, seen.terminated, noise
         )
+        if self.refresh_priorities_every:
+            self.priorities = metrics.pop("priorities")
         if self.updates % self.options.policy_delay == 0:
             metrics |= self._actor_descent(batch.observations)
             self._update_targets()
         return metrics
+
+    @classmethod
+    def can_stack(cls, options: TD3Options | None) -> bool:
+        """Episodes of several seeds end at different times, so that training between them cannot go in step."""
+        return cls.stacks and (options is None or options.train_between == "steps")
+
+    def end_episode(self, imitation_return: float, steps: int) -> int:
+        """One update for each step of the episode."""
+        return steps
+
+    def _at_another_time(self, batch: Batch) -> Batch:
+        """The batch with times to go drawn from 1 to the horizon; the step at 1 is an end, that at the true time none.
+
+        What the environment itself ended stays an end at any time.
+        """
+        assert self._horizon is not None
+        left = 1 + (self._random.uniform(batch.rewards.shape) * self._horizon).floor()
+        columns = [left / self._horizon, (left - 1) / self._horizon]
+        shown = [
+            torch.cat([observations[..., :-1], column.unsqueeze(-1)], dim=-1)
+            for observations, column in zip((batch.observations, batch.next_observations), columns, strict=True)
+        ]
+        by_the_environment = batch.terminated * (batch.next_observations[..., -1] > 0)
+        ends = torch.maximum(by_the_environment, (left <= 1).to(by_the_environment))
+        return replace(batch, observations=shown[0], next_observations=shown[1], terminated=ends)
 
     def _policy(self, observations: Tensor) -> Tensor:
         return torch.tanh(self.actor(observations))
@@ -156,8 +212,16 @@ class TD3(Agent):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         target = self._target_values(rewards, next_observations, terminated, noise)
         values = _values(self.critics, observations, actions)
-        losses = (values - target.unsqueeze(-2)).square().mean(dim=-1).sum(dim=-1)
-        return losses, {"critic_loss": losses, "q": values.select(-2, 0).mean(dim=-1)}
+        errors = values - target.unsqueeze(-2)
+        metrics = {"q": values.select(-2, 0).mean(dim=-1)}
+        if self.options.critic_loss == "pal":
+            losses = pal_loss(errors)
+        elif self.options.critic_loss == "lap":
+            losses = huber_loss(errors).mean(dim=-1).sum(dim=-1)
+            metrics["priorities"] = lap_priorities(errors)
+        else:
+            losses = errors.square().mean(dim=-1).sum(dim=-1)
+        return losses, {"critic_loss": losses} | metrics
 
     @torch.no_grad()
     def _target_values(self, rewards: Tensor, next_observations: Tensor, terminated: Tensor, noise: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ilfo.agents._mlp import MLP, _plain_perceptron
 from ilfo.agents._onednn import FusedPerceptron, suits_onednn
@@ -13,14 +14,15 @@ from ilfo.agents._population import stack_modules
 
 STACKS = [(), (2,), (3,), (3, 2)]
 WIDTHS = [(23, 64, 3), (23, 64, 64, 1), (20, 32, 48, 32, 17), (3, 7, 20), (2, 5, 6, 1)]
+ACTIVATIONS = {"relu": nn.ReLU, "elu": nn.ELU}
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
 needs_onednn = pytest.mark.skipif(not suits_onednn(torch.zeros(64, 1)), reason="needs a PyTorch with oneDNN")
 
 
-def make(widths, stack=(), layer_norm=False) -> MLP:
+def make(widths, stack=(), layer_norm=False, activation="relu") -> MLP:
     torch.manual_seed(0)
-    members = [MLP(widths, layer_norm) for _ in range(math.prod(stack))]
+    members = [MLP(widths, layer_norm, activation) for _ in range(math.prod(stack))]
     for member in members:
         for name, parameter in member.named_parameters():
             if name.startswith(("gain", "shift")):
@@ -40,7 +42,7 @@ def sequential(mlp: MLP, member: tuple[int, ...]) -> nn.Sequential:
         layers.append(nn.Linear(inputs, outputs, dtype=torch.float64))
         if f"gain{index}" in own:
             layers.append(nn.LayerNorm(outputs, dtype=torch.float64))
-        layers += [nn.ReLU()] if index < depth - 1 else []
+        layers += [ACTIVATIONS[mlp.activation]()] if index < depth - 1 else []
     net = nn.Sequential(*layers)
     with torch.no_grad():
         for parameter, value in zip(net.parameters(), own.values(), strict=True):
@@ -78,22 +80,24 @@ def assert_close(found, wanted, **close):
 
 
 def fused(mlp: MLP):
-    return lambda inputs: FusedPerceptron.apply(inputs, mlp.layer_norm, *mlp.parameters_in_order())
+    form = (mlp.layer_norm, mlp.activation)
+    return lambda *inputs: FusedPerceptron.apply(*form, len(inputs), *inputs, *mlp.parameters_in_order())
 
 
 def plain(mlp: MLP):
-    return lambda inputs: _plain_perceptron(inputs, tuple(mlp.parameters_in_order()), mlp.layer_norm)
+    return lambda *inputs: _plain_perceptron(inputs, mlp.parameters_in_order(), mlp.layer_norm, mlp.activation)
 
 
 PATHS = [pytest.param(fused, marks=needs_onednn), plain]
 
 
 @pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("layer_norm", [False, True])
 @pytest.mark.parametrize("stack", STACKS)
 @pytest.mark.parametrize("widths", WIDTHS)
-def test_both_paths_compute_what_pytorchs_layers_do(path, widths, stack, layer_norm):
-    mlp = make(widths, stack, layer_norm)
+def test_both_paths_compute_what_pytorchs_layers_do(path, widths, stack, layer_norm, activation):
+    mlp = make(widths, stack, layer_norm, activation)
     inputs, cotangent = torch.randn(*stack, 40, widths[0]), torch.randn(*stack, 40, widths[-1])
     assert_close(computed(path(mlp), mlp, inputs, cotangent), expected(mlp, inputs, cotangent))
 
@@ -109,6 +113,51 @@ def test_inputs_shared_by_members_get_the_sum_of_their_gradients(path, stack, sh
     assert found[0].shape == (*stack, 40, 1)
     assert found[1].shape == shape
     assert_close(found, expected(mlp, inputs, cotangent))
+
+
+def pieces_of(stack, needing) -> list[Tensor]:
+    """Inputs of 7, 20, 1 and 36 columns; the second is shared by all members, and the given ones need a gradient."""
+    shapes = [(*stack, 40, 7), (40, 20), (*stack, 40, 1), (*stack[:-1], *[1] * len(stack[-1:]), 40, 36)]
+    return [torch.randn(shape).requires_grad_(index in needing) for index, shape in enumerate(shapes)]
+
+
+@pytest.mark.parametrize("path", [*PATHS, lambda mlp: mlp])
+@pytest.mark.parametrize("needing", [(), (0,), (1, 3), (3,), (0, 1, 2, 3)])
+@pytest.mark.parametrize("stack", STACKS)
+def test_several_inputs_are_one_beside_the_other(path, stack, needing):
+    mlp, pieces = make((64, 48, 32, 3), stack, activation="elu"), pieces_of(stack, needing)
+    cotangent = torch.randn(*stack, 40, 3)
+    joined = torch.cat([piece.detach().expand(*stack, *piece.shape[-2:]) for piece in pieces], -1)
+    values, of_joined, *of_parameters = expected(mlp, joined, cotangent)
+    outputs = path(mlp)(*pieces)
+    wanted = [pieces[index] for index in needing]
+    found = torch.autograd.grad(outputs, [*wanted, *mlp.parameters()], cotangent)
+    of_pieces = of_joined.split([piece.shape[-1] for piece in pieces], -1)
+    sums = [of_pieces[index].sum_to_size(pieces[index].shape) for index in needing]
+    assert_close([outputs, *found], [values, *sums, *of_parameters])
+
+
+class RightFactors(TorchDispatchMode):
+    """Collects them, of oneDNN's products."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if "_linear_pointwise" in str(func):
+            self.seen.append(args[1])
+        return func(*args, **(kwargs or {}))
+
+
+@needs_onednn
+def test_no_right_factor_is_a_slice_of_columns():
+    """oneDNN takes a thousand times as long over one."""
+    mlp, pieces, cotangent = make((64, 32, 48)), pieces_of((), (0, 1)), torch.randn(40, 100)[:, :48]
+    with RightFactors() as right:
+        torch.autograd.grad(mlp(*pieces), [*pieces[:2], *mlp.parameters()], cotangent)
+    assert len(right.seen) == 6
+    assert all(factor.is_contiguous() or factor.t().is_contiguous() for factor in right.seen)
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -188,18 +237,29 @@ def test_inputs_that_need_no_gradient_take_none_from_the_weights(rows):
 
 
 @pytest.mark.parametrize("rows", [8, 40])
+@pytest.mark.parametrize("stack", STACKS)
+def test_frozen_it_computes_the_same_and_its_weights_get_no_gradient(stack, rows):
+    mlp, inputs = make((23, 32, 32, 1), stack, activation="elu"), torch.randn(*stack, rows, 23, requires_grad=True)
+    results = [call(inputs[..., :9], inputs[..., 9:]) for call in (mlp.frozen, mlp)]
+    torch.testing.assert_close(*results, rtol=0, atol=0)
+    torch.testing.assert_close(*(torch.autograd.grad(values.sum(), inputs)[0] for values in results), **CLOSE)
+    mlp.frozen(inputs).sum().backward()
+    assert all(parameter.grad is None for parameter in mlp.parameters())
+
+
+@pytest.mark.parametrize("rows", [8, 40])
 @pytest.mark.parametrize("layer_norm", [False, True])
 @pytest.mark.parametrize("stack", [(2,), (3, 2)])
 def test_one_frozen_member_computes_as_it_does_among_the_others(stack, layer_norm, rows):
     mlp = make((23, 32, 32, 1), stack, layer_norm)
     inputs = torch.randn(*stack[:-1], rows, 23, requires_grad=True)
     for member in range(stack[-1]):
-        own = mlp.frozen(inputs, member)
+        own = mlp.frozen(inputs, member=member)
         among = mlp(inputs.unsqueeze(-3)).select(-3, member)
         torch.testing.assert_close(own, among, **CLOSE)
         gradients = [torch.autograd.grad(values.sum(), inputs)[0] for values in (own, among)]
         torch.testing.assert_close(*gradients, **CLOSE)
-        mlp.frozen(inputs, member).sum().backward()
+        mlp.frozen(inputs, member=member).sum().backward()
     assert all(parameter.grad is None for parameter in mlp.parameters())
 
 
