@@ -21,15 +21,20 @@ class Averages:
     def __init__(self, members: int = 1) -> None:
         self._members = members
         self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
+        self._counts: dict[str, list[int]] = {}
         self._own: list[dict[str, tuple[float, int]]] = [{} for _ in range(members)]
 
-    def add(self, metrics: Mapping[str, Tensor | float]) -> None:
-        """Adds a value of each metric for every seed, ``(S,)``; a scalar where there is one seed."""
+    def add(self, metrics: Mapping[str, Tensor | float], member: int | None = None) -> None:
+        """Adds a value of each metric for every seed, ``(S,)``; a scalar for one seed, or where there is one only."""
+        members = range(self._members) if member is None else [member]
         for name, value in metrics.items():
-            value = torch.as_tensor(value).reshape(self._members)
+            value = torch.as_tensor(value).reshape(len(members))
+            if len(members) < self._members:
+                value = torch.nn.functional.pad(value, (members[0], self._members - 1 - members[0]))
             self._sums[name] = self._sums[name] + value if name in self._sums else value
-            self._counts[name] = self._counts.get(name, 0) + 1
+            counts = self._counts.setdefault(name, [0] * self._members)
+            for each in members:
+                counts[each] += 1
 
     def add_own(self, member: int, metrics: Mapping[str, float]) -> None:
         """Adds a value of each metric for one seed, such as those of an episode that ended."""
@@ -41,7 +46,11 @@ class Averages:
         """Of each seed, the means since the last reading by name."""
         totals = {name: total.tolist() for name, total in self._sums.items()}
         means = [
-            {name: total[member] / self._counts[name] for name, total in totals.items()}
+            {
+                name: total[member] / self._counts[name][member]
+                for name, total in totals.items()
+                if self._counts[name][member]
+            }
             | {name: total / count for name, (total, count) in own.items()}
             for member, own in enumerate(self._own)
         ]
@@ -53,7 +62,7 @@ class Averages:
         return [
             {
                 "sums": {name: total[member].clone() for name, total in self._sums.items()},
-                "counts": dict(self._counts),
+                "counts": {name: counts[member] for name, counts in self._counts.items()},
                 "own": {name: list(pair) for name, pair in own.items()},
             }
             for member, own in enumerate(self._own)
@@ -61,6 +70,6 @@ class Averages:
 
     def load_state_dicts(self, states: Sequence[Mapping[str, Any]], device: torch.device | str = "cpu") -> None:
         """Restores what :meth:`state_dicts` returned, with the sums on the device that more will come from."""
-        self._counts = dict(states[0]["counts"])
+        self._counts = {name: [state["counts"][name] for state in states] for name in states[0]["counts"]}
         self._sums = {name: torch.stack([state["sums"][name] for state in states]).to(device) for name in self._counts}
         self._own = [{name: (total, count) for name, (total, count) in state["own"].items()} for state in states]

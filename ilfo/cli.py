@@ -18,8 +18,11 @@ _VERBS = {
     "train": ("ilfo.train", "learn a policy from one file of expert states"),
     "evaluate": ("ilfo.evaluate", "play a trained policy: return, success, ratio to the expert, video"),
     "report": ("ilfo.report", "one HTML page on a run: curves, rewards, matches, video"),
-    "record": ("ilfo.record", "write demonstrations from a trained run"),
-    "demos": ("ilfo.demos.commands", "look at demonstration files: info, validate, list, plot"),
+    "record": ("ilfo.record", "write demonstrations of a run, of a scripted expert or of any callable"),
+    "demos": (
+        "ilfo.demos.commands",
+        "look at demonstration files and convert them: info, validate, convert, list, plot",
+    ),
 }
 
 

@@ -19,6 +19,7 @@ from ilfo.agents import BUILT_IN as AGENTS
 from ilfo.agents import Agent
 from ilfo.envs import Protocol
 from ilfo.plugins import option_group, resolve
+from ilfo.policy_inputs import Normalization
 from ilfo.rewards import BUILT_IN as REWARDS
 from ilfo.rewards import FeatureOptions, RewardGenerator
 
@@ -67,8 +68,15 @@ class TrainConfig:
     """Steps of uniformly random actions at the start, before any learning. TD3's authors take 25,000."""
     replay_size: int = 1_000_000
     """Transitions kept; never more than the steps of the run."""
-    normalize_observations: bool = True
-    """Show the policy its observations standardised by the expert's states; else raw."""
+    reward_keys: tuple[str, ...] = ()
+    """Parts of a dict observation that the reward sees, by their names in the environment; all by default."""
+    policy_keys: tuple[str, ...] = ()
+    """Parts of a dict observation that the policy sees; all by default."""
+    normalize_observations: Normalization = "expert"
+    """By what the policy's observations are standardised: the expert's states, these and the states of the random
+    steps in equal parts (as OOPS does), or nothing. Without a demonstration they are raw."""
+    time_aware: bool = False
+    """Show the policy how much of the horizon is left, and take the time limit for a true end."""
     eval_every: int = 5_000
     """Environment steps between evaluations."""
     eval_episodes: int = 10
@@ -82,7 +90,7 @@ class TrainConfig:
     features: FeatureOptions = field(default_factory=FeatureOptions)
     """What the reward looks at."""
     policy_features: FeatureOptions = field(default_factory=lambda: FeatureOptions(std_floor=0.1))
-    """What the policy looks at, standardised by the expert's states like the reward's features."""
+    """What the policy looks at, in which units, like the reward's features."""
 
 
 def several_seeds(spelled_out: str) -> tuple[int, ...]:

@@ -26,6 +26,7 @@ class Steps(NamedTuple):
         env_rewards: ``(M,)`` float32.
         next_observations: ``(M, D)`` float32, after it: of an ended episode the final one, never the next reset's.
         terminated: ``(M,)`` bool; a time limit is not a termination.
+        ages: ``(M,)`` int64, steps of the episode before this one.
         finished: The episodes that this step ended, each with its row, in the order of the rows.
     """
 
@@ -34,6 +35,7 @@ class Steps(NamedTuple):
     env_rewards: np.ndarray
     next_observations: np.ndarray
     terminated: np.ndarray
+    ages: np.ndarray
     finished: tuple[tuple[int, Trajectory], ...]
 
 
@@ -93,6 +95,7 @@ class Environments:
             raise
         self.observation_dim, self.action_dim, self.horizon = (int(value) for value in made[0][:3])
         self._observations = _joined([observations for *_, observations in made])
+        self._ages = np.zeros(len(self), np.int64)
 
     def __len__(self) -> int:
         return len(self.seeds) * self.num_envs
@@ -101,6 +104,11 @@ class Environments:
     def observations(self) -> np.ndarray:
         """The current observations, ``(S*N, D)`` float32."""
         return self._observations.copy()
+
+    @property
+    def ages(self) -> np.ndarray:
+        """Steps of the episodes under way, ``(S*N,)`` int64."""
+        return self._ages.copy()
 
     def _ask(self, method: str, rows: Sequence[Any] | np.ndarray | None = None) -> None:
         try:
@@ -164,7 +172,7 @@ class Environments:
             raise RuntimeError("finish without begin: begin a step first")
         actions, self._actions = self._actions, None
         answers = self._answers()
-        before = self._observations
+        before, ages = self._observations, self.ages
         if len(answers) == 1:
             after, env_rewards, terminated, self._observations, finished = answers[0]
         else:
@@ -176,7 +184,9 @@ class Environments:
                 for part, moves in zip(self._slices, answers, strict=True)
                 for row, episode in moves.finished
             )
-        return Steps(before, actions, env_rewards, after, terminated, finished)
+        self._ages += 1
+        self._ages[[row for row, _ in finished]] = 0
+        return Steps(before, actions, env_rewards, after, terminated, ages, finished)
 
     def step(self, actions: np.ndarray) -> Steps:
         """Steps every copy: :meth:`begin` and :meth:`finish`."""
@@ -189,6 +199,7 @@ class Environments:
         An environment whose reset does not bring back the observations that it was made with is made again.
         """
         self._observations = _joined(self._call("restart"))
+        self._ages[:] = 0
 
     def rest_after(self, quotas: Sequence[int]) -> None:
         """Lets copies stand still, unstepped, in their last observation once they have played so many episodes.
@@ -228,6 +239,7 @@ class Environments:
             )
         episodes = [pair for state in states for pair in zip(state["numbers"], state["actions"], strict=True)]
         self._observations = _joined(self._call("load", episodes))
+        self._ages = np.array([len(actions) for _, actions in episodes], np.int64)
         if not np.array_equal(self._observations, _joined([state["observations"] for state in states])):
             raise InputError(
                 f"{self.env_id} did not return to the observations of the checkpoint when its actions were repeated: "

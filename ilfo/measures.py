@@ -17,7 +17,7 @@ __all__ = ["evaluation_row", "mean_row", "summarize", "summarize_together"]
 def evaluation_row(training: Training, episodes: Sequence[Trajectory], member: int = 0) -> dict[str, Any]:
     """What an evaluation of one seed measured, as plain values for ``metrics.jsonl``."""
     returns = [trajectory.env_return or 0.0 for trajectory in episodes]
-    scores, _ = training.rewards_of(episodes, member)
+    scores = training.rewards_of(episodes, member).scores
     expert = training.expert_return
     successes = [trajectory.success for trajectory in episodes if trajectory.success is not None]
     return {
@@ -55,7 +55,7 @@ def summarize(training: Training, row: dict[str, Any], seed: int, random_return:
         "seconds": row["seconds"],
         "seed": seed,
         "protocol": config.protocol,
-        "demo_sha256": training.demonstrations.sha256 if training.demonstrations else None,
+        "demo_sha256": training.demo_sha256,
     }
 
 

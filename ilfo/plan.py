@@ -87,7 +87,11 @@ def protocol_line(training: Training) -> str:
 
 
 def _policy_input(training: Training) -> str:
-    return "raw" if training.policy_features is None else "standardised by the expert's states"
+    inputs = training.inputs
+    how = {"none": "raw", "expert": "standardised by the expert's states"}.get(
+        inputs.normalization, "standardised by the expert's states and those of the random steps"
+    )
+    return f"{inputs.width} numbers, {how}{', with the time that is left' if inputs.horizon else ''}"
 
 
 def _expert_line(demonstrations: Demonstrations | None) -> str:
@@ -115,7 +119,7 @@ def _print_rewards(training: Training, console: Console) -> None:
         title="What the reward says",
     )
     for name, episodes in rows:
-        scores, _ = training.rewards_of(episodes)
+        scores = training.rewards_of(episodes).scores
         lengths = [len(trajectory) for trajectory in episodes]
         returns = [trajectory.env_return for trajectory in episodes]
         known = [value for value in returns if value is not None]

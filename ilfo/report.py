@@ -173,7 +173,7 @@ class _Report:
         }
         traces, ended = {}, {}
         for label, trajectory in trajectories.items():
-            scores, _ = self.training.rewards_of([trajectory])
+            scores = self.training.rewards_of([trajectory]).scores
             assert trajectory.env_rewards is not None
             traces[label] = (scores[0].cpu().numpy(), trajectory.env_rewards)
             ended[label] = trajectory.terminated

@@ -14,8 +14,8 @@ from ilfo.envs import Protocol
 
 __all__ = ["Policy", "Stage", "random_policy", "rollout"]
 
-Policy = Callable[[np.ndarray], np.ndarray]
-"""Observations ``(N, D)`` to actions ``(N, A)`` in [-1, 1]."""
+Policy = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Observations ``(N, D)``, and the steps ``(N,)`` since their episodes began, to actions ``(N, A)`` in [-1, 1]."""
 
 COPIES = 10
 """Environments that step together, for each seed."""
@@ -90,7 +90,7 @@ def rollout(
         environments.rest_after([len(range(copy, episodes, count)) for copy in range(count)] * len(environments.seeds))
         missing = episodes * len(environments.seeds)
         while missing:
-            for row, trajectory in environments.step(policy(environments.observations)).finished:
+            for row, trajectory in environments.step(policy(environments.observations, environments.ages)).finished:
                 played[row].append(trajectory)
                 missing -= 1
     finally:
@@ -106,7 +106,11 @@ def rollout(
 def random_policy(action_dim: int, seed: int) -> Policy:
     """Uniform actions in [-1, 1], from a stream of their own."""
     generator = np.random.default_rng(seed)
-    return lambda observations: generator.uniform(-1, 1, (len(observations), action_dim)).astype(np.float32)
+
+    def act(observations: np.ndarray, ages: np.ndarray | None = None) -> np.ndarray:
+        return generator.uniform(-1, 1, (len(observations), action_dim)).astype(np.float32)
+
+    return act
 
 
 def _as_tuple(seed: int | Sequence[int]) -> tuple[int, ...]:

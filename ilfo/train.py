@@ -92,9 +92,8 @@ def train(config: TrainConfig, progress: Any = None) -> dict[str, Any]:
     """
     training = Training(config)
     plain = {name: value for name, value in dataclasses.asdict(config).items() if name not in NOT_OF_THE_RUN}
-    sha256 = training.demonstrations.sha256 if training.demonstrations else None
     seeds = training.seeds if config.seeds else ()
-    with closing(training), closing(RunGroup(config.out, plain, seeds, sha256)) as group:
+    with closing(training), closing(RunGroup(config.out, plain, seeds, training.demo_sha256)) as group:
         finished = group.read_summary()
         if finished is None:
             return _run(training, group, progress)
@@ -124,10 +123,10 @@ def _run(training: Training, group: RunGroup, progress: Any) -> dict[str, Any]:
 
     saved = time.monotonic()
     with _interruptible() as interrupted, _Boards(group, training.step) as boards:
-        while training.step < config.steps:
+        while training.step < config.steps or training.owes:
             training.advance()
             last = training.step >= config.steps
-            if last or due(config.log_every) or due(config.eval_every):
+            if not training.owes and (last or due(config.log_every) or due(config.eval_every)):
                 rows = _measure(training, clock, last or due(config.eval_every))
                 group.append(rows)
                 boards.add(rows)

@@ -18,13 +18,14 @@ from ilfo._averages import Averages
 from ilfo._errors import InputError
 from ilfo.agents import BUILT_IN as AGENTS
 from ilfo.agents import Agent, make_agent
-from ilfo.agents.many import load_states, states_of
+from ilfo.agents.many import Separate, load_states, states_of
 from ilfo.configs import TrainConfig, config_from_dict, several_seeds
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.environments import Environments, Steps
 from ilfo.envs import describe
-from ilfo.labelling import imitation_rewards
+from ilfo.labelling import Labels, imitation_rewards
 from ilfo.plugins import option_group, resolve
+from ilfo.policy_inputs import PolicyInputs, columns_of
 from ilfo.replay import Replay
 from ilfo.rewards import BUILT_IN as REWARDS
 from ilfo.rewards import Episodes, RewardGenerator, StateFeatures
@@ -40,10 +41,11 @@ class Training:
 
     Args:
         config: The resolved configuration.
-        fitted: What a checkpoint of one seed holds; the reward and the policy's features are then restored from it
+        fitted: What a checkpoint of one seed holds; the reward and the policy's inputs are then restored from it
             instead of being fitted, and the demonstrations are not opened.
 
     Attributes:
+        demo_sha256: SHA-256 of the demonstrations' data.
         seeds: The ``S`` seeds that train side by side, usually one.
         step: Environment steps that each seed has taken.
 
@@ -65,29 +67,34 @@ class Training:
             list, zip(*streams, strict=True)
         )
 
+        self._environment, *self._bounds = describe(config.env)
+        self.demo_sha256: str | None = None
         self.demonstrations = self._open_demonstrations() if fitted is None else None
         self.expert_return = self.demonstrations.expert_return if self.demonstrations else None
         self.reward = self._make_reward()
-        self.policy_features = self._make_policy_features()
+        self.environments = Environments(config.env, config.num_envs, config.protocol, env_seeds, config.env_workers)
+        self.inputs = self._make_inputs()
         if fitted is None:
             self._fit()
         else:
-            self._restore_fitted(fitted)
+            self._restore_fitted([fitted])
         # Fitted once; a reward that draws or learns while it scores does so for each seed on its own.
         self._rewards = [self.reward, *(copy.deepcopy(self.reward) for _ in self.seeds[1:])]
-        self.environments = Environments(config.env, config.num_envs, config.protocol, env_seeds, config.env_workers)
         self._stage = Stage(config.env, config.protocol, self._eval_seeds, config.env_workers)
         self.agent = self._make_agent(self._one_or_all(agent_seeds))
         self.replay = Replay(
             min(config.replay_size, config.steps + config.num_envs),
-            self._policy_dim,
+            self.environments.observation_dim + config.time_aware,
             self.environments.action_dim,
             device=self.device,
             seed=self._one_or_all(replay_seeds),
             streams=config.num_envs,
+            refresh_priorities_every=self.agent.refresh_priorities_every,
         )
         self.averages = Averages(len(self.seeds))
         self.step = 0
+        self._at_random = np.ones(len(self.environments), bool)
+        self._owed = np.zeros(len(self.seeds), np.int64)
         self._generators = [torch.Generator().manual_seed(seed) for seed in self._random_seeds]
 
     def _one_or_all(self, seeds: list[int]) -> int | list[int]:
@@ -95,8 +102,9 @@ class Training:
         return seeds if self.config.seeds else seeds[0]
 
     @property
-    def _policy_dim(self) -> int:
-        return self.environments.observation_dim if self.policy_features is None else self.policy_features.width
+    def owes(self) -> bool:
+        """Whether updates are due before the next step of the environments."""
+        return bool(self._owed.any())
 
     def close(self) -> None:
         """Frees the simulators."""
@@ -104,11 +112,17 @@ class Training:
         self._stage.close()
 
     def _open_demonstrations(self) -> Demonstrations | None:
-        if self.config.demo is None:
+        config = self.config
+        if config.demo is None:
             return None
-        found = demos.open(self.config.demo)
-        provenance, low, high = describe(self.config.env)
-        for difference in demos.check_fits(found, provenance, low, high):
+        everything = self._environment.observation_keys
+        looked_at = {*(config.reward_keys or everything)}
+        if config.normalize_observations != "none":
+            looked_at |= {*(config.policy_keys or everything)}
+        opened = demos.open(config.demo)
+        self.demo_sha256 = opened.sha256  # of the file as it is, before its columns are brought into order
+        found, differences = demos.fit_to(opened, self._environment, *self._bounds, keys=looked_at)
+        for difference in differences:
             warnings.warn(difference, stacklevel=2)
         return found
 
@@ -118,36 +132,55 @@ class Training:
         if made.imitates and config.demo is None:
             raise InputError(f"--reward {config.reward} learns from demonstrations: give --demo FILE")
         options = getattr(config, option_group(config.reward)) if made.Options else None
-        reward: RewardGenerator = made(options, StateFeatures(config.features))
+        reward: RewardGenerator = made(options, StateFeatures(config.features, config.reward_keys))
         return reward
 
-    def _make_policy_features(self) -> StateFeatures | None:
-        standardised = self.config.demo is not None and self.config.normalize_observations
-        return StateFeatures(self.config.policy_features) if standardised else None
+    def _make_inputs(self) -> PolicyInputs:
+        config, environments = self.config, self.environments
+        return PolicyInputs(
+            environments.observation_dim,
+            columns_of(config.policy_keys, config.policy_features.dims, self._environment.observation_keys),
+            config.normalize_observations if config.demo is not None else "none",
+            config.policy_features,
+            environments.horizon if config.time_aware else None,
+            self._stack,
+        )
 
     def _fit(self) -> None:
         expert = self.demonstrations
         if expert is None:
             return
-        if self.policy_features is not None:
-            self.policy_features.fit(expert)
+        if self.inputs.normalization == "expert":
+            self.inputs.fit(expert)
         if not self.absorbing:
             endless = (dataclasses.replace(one, terminated=False, truncated=True) for one in expert)
             expert = dataclasses.replace(expert, trajectories=tuple(endless))
         self.reward.fit(expert)
 
-    def _restore_fitted(self, fitted: Mapping[str, Any]) -> None:
-        self.expert_return = fitted["expert_return"]
-        self.reward.load_state_dict(fitted["reward"])
-        if self.policy_features is not None:
-            self.policy_features.load_state_dict(fitted["policy_features"])
+    def _restore_fitted(self, states: Sequence[Mapping[str, Any]]) -> None:
+        self.expert_return = states[0]["expert_return"]
+        self.reward.load_state_dict(states[0]["reward"])
+        self.inputs.load_state_dicts([state["policy_inputs"] for state in states])
 
     def _make_agent(self, seed: int | list[int]) -> Agent:
         config = self.config
         made = resolve(config.agent, AGENTS, "agent", Agent)
         options = getattr(config, option_group(config.agent)) if made.Options else None
-        widths = self._policy_dim, self.environments.action_dim
-        agent = make_agent(made, *widths, options, device=self.device, seed=seed, compile=config.compile)
+        agent = make_agent(
+            made,
+            self.inputs.width,
+            self.environments.action_dim,
+            options,
+            device=self.device,
+            seed=seed,
+            compile=config.compile,
+            horizon=self.inputs.horizon,
+        )
+        if agent.trains_between_episodes and self._stack and not isinstance(agent, Separate):
+            raise InputError(
+                f"--agent {config.agent} trains between episodes, which end at other times for other seeds: its "
+                "can_stack has to return False under these options"
+            )
         if self.absorbing and not 0 <= agent.discount < 1:
             raise InputError(
                 f"the agent's discount is {agent.discount}; absorbing states need one below 1: "
@@ -158,20 +191,61 @@ class Training:
     def advance(self) -> None:
         """One step of every environment, and as many updates of each agent while the simulators are at it.
 
-        What the step brings enters the replay after the updates, whether or not the simulators were faster.
+        What the step brings enters the replay after the updates, whether or not the simulators were faster. Where
+        agents train between episodes, it is one update of each seed that owes some, and no step until none does.
         """
-        warm_up = self.step < self.config.random_steps
-        actions = self._random_actions() if warm_up else self.act(self.environments.observations, explore=True)
-        self.environments.begin(actions)
+        if self.owes:
+            for member in np.flatnonzero(self._owed):
+                self._update(int(member))
+                self._owed[member] -= 1
+            return
+        self.environments.begin(self._actions())
         self.step += self.config.num_envs
-        if self.step >= self.config.random_steps and self._all_have_data():
+        if not self.agent.trains_between_episodes and not self._warming_up and self._all_have_data():
             for _ in range(self.config.num_envs):
-                self.averages.add(self.agent.update(self.replay.sample(self.agent.batch_size)))
+                self._update()
         steps = self.environments.finish()
         if self.reward.needs == "transition":
             self._remember_transitions(steps)
         for row, trajectory in steps.finished:
             self._remember_episode(trajectory, *divmod(row, self.config.num_envs))
+
+    @property
+    def _warming_up(self) -> bool:
+        return self.step < self.config.random_steps or not self.inputs.fitted
+
+    def _actions(self) -> np.ndarray:
+        """Of every row the agent's action, or a random one while it warms up."""
+        if self.step >= self.config.random_steps and not self.inputs.fitted and all(self.replay.sizes):
+            self._fit_inputs_to_random_steps()
+        if self._warming_up:
+            return self._random_actions()
+        actions = self.act(self.environments.observations, self.environments.ages, explore=True)
+        if self.agent.trains_between_episodes and self._at_random.any():
+            # An episode that began at random is not the policy's: it goes on as it began.
+            actions = np.where(self._at_random[:, None], self._random_actions(), actions)
+        return actions
+
+    def _fit_inputs_to_random_steps(self) -> None:
+        assert self.demonstrations is not None
+        width = self.environments.observation_dim
+        visited = [self.replay.contents(member).observations[:, :width] for member in range(len(self.seeds))]
+        self.inputs.fit_mixture(self.demonstrations, visited)
+
+    def _update(self, member: int | None = None) -> None:
+        """One update of the agent, or of one seed's."""
+        agent = self.agent
+        if member is not None and isinstance(agent, Separate):
+            agent = agent.agents[member]
+        batch = self.replay.sample(agent.batch_size, member)
+        shown = (self.inputs(states, member) for states in (batch.observations, batch.next_observations))
+        observations, next_observations = shown
+        metrics = agent.update(
+            dataclasses.replace(batch, observations=observations, next_observations=next_observations)
+        )
+        if agent.refresh_priorities_every:
+            self.replay.update_priorities(agent.priorities)
+        self.averages.add(metrics, member)
 
     def _all_have_data(self) -> bool:
         """Whether every seed has transitions to learn from: as one computation, they have to begin together."""
@@ -184,10 +258,19 @@ class Training:
             )
         return all(sizes)
 
-    def act(self, observations: np.ndarray, explore: bool = False) -> np.ndarray:
-        """The agents' actions ``(S*N, A)`` for raw observations ``(S*N, D)``, the rows of the first seed first."""
-        inputs = self._policy_input(self._moved(observations))
-        actions = self.agent.act(inputs.unflatten(0, (*self._stack, -1)) if self._stack else inputs, explore)
+    def act(self, observations: np.ndarray, ages: np.ndarray | None = None, explore: bool = False) -> np.ndarray:
+        """The agents' actions ``(S*N, A)``, the rows of the first seed first.
+
+        Args:
+            observations: ``(S*N, D)``, raw.
+            ages: ``(S*N,)`` steps since the episodes began, for a policy that is shown the time; none by default.
+            explore: With exploration noise, as in training.
+        """
+        ages = np.zeros(len(observations)) if ages is None else ages
+        observed = self.inputs.with_time(self._moved(observations), ages)
+        actions = self.agent.act(
+            self.inputs(observed.unflatten(0, (*self._stack, -1)) if self._stack else observed), explore
+        )
         return actions.flatten(0, -2).cpu().numpy()
 
     def evaluate(self, episodes: int, seed: int) -> list[Trajectory]:
@@ -205,17 +288,19 @@ class Training:
         width = self.environments.action_dim
         policies = [random_policy(width, seed) for seed in self._random_seeds]
 
-        def policy(observations: np.ndarray) -> np.ndarray:
-            parts = np.split(observations, len(policies))
-            return np.concatenate([act(own) for act, own in zip(policies, parts, strict=True)])
+        def policy(observations: np.ndarray, ages: np.ndarray) -> np.ndarray:
+            parts = zip(policies, np.split(observations, len(policies)), np.split(ages, len(policies)), strict=True)
+            return np.concatenate([act(*own) for act, *own in parts])
 
         return self._stage.play(policy, episodes)
 
-    def rewards_of(self, trajectories: Sequence[Trajectory], member: int = 0) -> tuple[Tensor, Tensor]:
-        """The reward generator's scores ``(B, T)`` of whole episodes, and what the agent learns from."""
-        return self._label(Episodes.from_trajectories(trajectories, self.device), member)
+    def rewards_of(self, trajectories: Sequence[Trajectory], member: int = 0) -> Labels:
+        """What the reward generator of a seed says of whole episodes."""
+        lengths = [len(trajectory) for trajectory in trajectories]
+        return self._label(Episodes.from_trajectories(trajectories, self.device), np.array(lengths), member)
 
-    def _label(self, episodes: Episodes, member: int) -> tuple[Tensor, Tensor]:
+    def _label(self, episodes: Episodes, ages: np.ndarray, member: int) -> Labels:
+        """Labels of episodes, or of transitions, that end when their episode has so many steps."""
         if self.reward.imitates:
             episodes = dataclasses.replace(episodes, env_rewards=None)
         return imitation_rewards(
@@ -223,6 +308,8 @@ class Training:
             episodes,
             discount=self.agent.discount,
             absorbing=self.absorbing and self.reward.imitates,
+            remaining=self._moved(self.environments.horizon - ages),
+            finite=self.config.time_aware,
         )
 
     def _moved(self, array: np.ndarray) -> Tensor:
@@ -230,8 +317,9 @@ class Training:
         tensor = torch.from_numpy(array)
         return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
 
-    def _policy_input(self, observations: Tensor) -> Tensor:
-        return observations if self.policy_features is None else self.policy_features(observations)
+    def _ends(self, terminated: np.ndarray, ages: np.ndarray) -> np.ndarray:
+        """Where nothing follows: after a termination and, for a policy that is shown the time, at the time limit."""
+        return terminated | (ages >= self.environments.horizon) if self.config.time_aware else terminated
 
     def _random_actions(self) -> np.ndarray:
         shape = (self.config.num_envs, self.environments.action_dim)
@@ -246,26 +334,27 @@ class Training:
             terminated=self._moved(steps.terminated),
             env_rewards=self._moved(steps.env_rewards[:, None]),
         )
-        copies = self.config.num_envs
+        copies, ages = self.config.num_envs, steps.ages + 1
+        rows = [slice(start, start + copies) for start in range(0, len(pairs), copies)]
         labelled = [
-            self._label(episodes.rows(member * copies, (member + 1) * copies), member)[1][:, 0]
-            for member in range(len(self.seeds))
+            self._label(episodes.rows(own.start, own.stop), ages[own], member).rewards[:, 0]
+            for member, own in enumerate(rows)
         ]
         ended = np.zeros(len(pairs), bool)
         ended[[row for row, _ in steps.finished]] = True
         self.replay.append(
-            self._policy_input(episodes.observations[:, 0]),
+            self.inputs.with_time(episodes.observations[:, 0], steps.ages),
             torch.from_numpy(steps.actions),
             torch.cat(labelled),
-            self._policy_input(episodes.observations[:, 1]),
-            torch.from_numpy(steps.terminated),
+            self.inputs.with_time(episodes.observations[:, 1], ages),
+            torch.from_numpy(self._ends(steps.terminated, ages)),
             ended,
         )
 
     def _remember_episode(self, trajectory: Trajectory, member: int, stream: int) -> None:
-        scores, rewards = self.rewards_of([trajectory], member)
+        labels, ages = self.rewards_of([trajectory], member), np.arange(len(trajectory) + 1)
         measured = {
-            "imitation_return": float(scores.sum()),
+            "imitation_return": float(labels.scores.sum()),
             "train_return": trajectory.env_return or 0.0,
             "train_length": float(len(trajectory)),
         }
@@ -273,20 +362,32 @@ class Training:
         if self.reward.needs == "trajectory":
             assert trajectory.actions is not None
             self.replay.extend(
-                self._policy_input(self._moved(trajectory.observations)),
+                self.inputs.with_time(self._moved(trajectory.observations), ages),
                 torch.from_numpy(trajectory.actions),
-                rewards[0],
-                trajectory.terminated,
+                labels.rewards[0],
+                bool(self._ends(np.array([trajectory.terminated]), ages[-1:])[0]),
                 ended=True,
                 stream=stream,
                 member=member,
             )
+        if self.agent.trains_between_episodes:
+            self._assess(float(labels.returns[0]), len(trajectory), member, stream)
+
+    def _assess(self, imitation_return: float, steps: int, member: int, stream: int) -> None:
+        """Asks the agent how much to train after an episode, unless that was one of random actions."""
+        row = member * self.config.num_envs + stream
+        if self._at_random[row]:
+            self._at_random[row] = self.step < self.config.random_steps
+            return
+        agent = self.agent.agents[member] if isinstance(self.agent, Separate) else self.agent
+        self._owed[member] += agent.end_episode(imitation_return, steps)
 
     def fitted_states(self) -> list[dict[str, Any]]:
         """Of each seed, what was learned before training: all that a trained agent needs besides itself."""
-        features = None if self.policy_features is None else self.policy_features.state_dict()
-        shared = {"policy_features": features, "expert_return": self.expert_return}
-        return [{"reward": reward.state_dict()} | shared for reward in self._rewards]
+        return [
+            {"reward": reward.state_dict(), "policy_inputs": inputs, "expert_return": self.expert_return}
+            for reward, inputs in zip(self._rewards, self.inputs.state_dicts(), strict=True)
+        ]
 
     def agent_states(self) -> list[dict[str, Any]]:
         """Of each seed, the agent as if it had been trained alone."""
@@ -300,6 +401,8 @@ class Training:
             "environments": self.environments.state_dicts(),
             "averages": self.averages.state_dicts(),
             "generator": [generator.get_state() for generator in self._generators],
+            "at_random": self._at_random.reshape(len(self.seeds), -1).tolist(),
+            "owed": self._owed.tolist(),
         }
         return [
             fitted | {"step": self.step} | {name: part[member] for name, part in parts.items()}
@@ -309,7 +412,7 @@ class Training:
     def load_state_dicts(self, states: Sequence[Mapping[str, Any]]) -> None:
         """Restores what :meth:`state_dicts` returned."""
         self.step = states[0]["step"]
-        self._restore_fitted(states[0])
+        self._restore_fitted(states)
         for reward, state in zip(self._rewards, states, strict=True):
             reward.load_state_dict(state["reward"])
         load_states(self.agent, [state["agent"] for state in states], len(self.seeds) if self._stack else None)
@@ -318,6 +421,8 @@ class Training:
         self.averages.load_state_dicts([state["averages"] for state in states], self.device)
         for generator, state in zip(self._generators, states, strict=True):
             generator.set_state(state["generator"])
+        self._at_random = np.array([state["at_random"] for state in states]).reshape(-1)
+        self._owed = np.array([state["owed"] for state in states], np.int64)
 
 
 def load(folder: str | os.PathLike[str]) -> Training:

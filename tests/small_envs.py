@@ -3,6 +3,7 @@
 import os
 import signal
 from collections import OrderedDict
+from typing import ClassVar
 
 import gymnasium
 import numpy as np
@@ -160,7 +161,47 @@ class Clumsy(Ledge):
         return super().step(action)
 
 
-for kind in (Ledge, Unsteady, Exploding, DictLedge, Generous, Reusing, MixedLedge, Worn, Vast, Costly, Clumsy):
+class Signposted(Ledge):
+    """The same with a sign at 1, where success is, until it is left behind; the sign is the goal, and all is drawn.
+
+    The picture is grey as far as it has come, 2 at the right edge.
+    """
+
+    metadata: ClassVar[dict] = {"render_modes": ["rgb_array"]}
+    frame_skip = 4
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+        self.picture = np.zeros((60, 80, 3), np.uint8)
+
+    def reset(self, *, seed=None, options=None):
+        observation, info = super().reset(seed=seed)
+        return observation, info | {"goal": np.array([1.0])}
+
+    def step(self, action):
+        *rest, _ = super().step(action)
+        return *rest, {"success": 1 < self.state[0] < 1.5}
+
+    def render(self):
+        self.picture[:] = 0
+        self.picture[:, : int(np.clip(self.state[0] * 40, 0, 80))] = 128
+        return self.picture
+
+
+for kind in (
+    Ledge,
+    Unsteady,
+    Exploding,
+    DictLedge,
+    Generous,
+    Reusing,
+    MixedLedge,
+    Worn,
+    Vast,
+    Costly,
+    Clumsy,
+    Signposted,
+):
     gymnasium.register(f"{kind.__name__}-v0", kind, max_episode_steps=40)
 gymnasium.register("Endless-v0", Ledge)
 

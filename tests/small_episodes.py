@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def leftwards(observations: np.ndarray) -> np.ndarray:
+def leftwards(observations: np.ndarray, ages: np.ndarray | None = None) -> np.ndarray:
     return np.full((len(observations), 1), -1, np.float32)
 
 

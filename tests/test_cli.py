@@ -253,7 +253,7 @@ def test_a_folder_that_is_no_run_is_refused(verb, workplace, capsys):
 
 
 def test_recording_needs_exactly_one_expert(workplace, capsys):
-    assert "give either --run FOLDER or --scripted" in refused(capsys, "record", "out.hdf5")
+    assert "--policy MODULE:CALLABLE or --scripted" in refused(capsys, "record", "out.hdf5")
     assert "no scripted expert" in refused(capsys, "record", "--env", LEDGE, "--scripted", "out.hdf5")
     assert not list(workplace.iterdir())
 

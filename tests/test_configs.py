@@ -113,7 +113,7 @@ def test_a_wrong_file_is_refused_with_the_remedy(tmp_path, text, message):
         (["--preset", "quikstart"], "no preset 'quikstart'"),
         (["--config", "nowhere.toml"], "no configuration file"),
         (["--reward", "transprot"], "did you mean 'transport'"),
-        (["--agent", "td4"], "did you mean 'td3'"),
+        (["--agent", "tdd3"], "did you mean 'td3'"),
         (["--reward", "no_module:Mine"], "no module 'no_module'"),
         (["--reward", "own_plugins:Hight"], "did you mean 'Height'"),
         (["--reward", "own_plugins:Still"], "not a subclass"),

@@ -71,7 +71,7 @@ def test_no_transition_joins_two_episodes():
 
 
 def test_a_buffer_that_the_environment_writes_to_again_is_copied():
-    (reusing,), (plain,) = (rollout(lambda o: -0.5 * leftwards(o), env, 1) for env in ("Reusing-v0", LEDGE))
+    (reusing,), (plain,) = (rollout(lambda o, ages: -0.5 * leftwards(o), env, 1) for env in ("Reusing-v0", LEDGE))
     assert len(np.unique(reusing.observations[:, 0])) == len(reusing) + 1 == 41
     np.testing.assert_array_equal(reusing.observations, plain.observations)
     environments = Environments("Reusing-v0")

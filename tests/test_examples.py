@@ -50,7 +50,7 @@ def test_own_reward_is_trained_with_by_the_command_of_its_header(tmp_path, monke
     assert "policy's return" in capsys.readouterr().out
     training = load("runs/nearest")
     assert training.reward.options.width == 0.5
-    scores, _ = training.rewards_of(list(demos.open("halfcheetah")))
+    scores = training.rewards_of(list(demos.open("halfcheetah"))).scores
     torch.testing.assert_close(scores, torch.ones_like(scores), atol=0.02, rtol=0)
 
 

@@ -21,7 +21,7 @@ def test_a_row_says_what_the_evaluation_was_worth(demo, tmp_path):
     assert row["eval_return"] == pytest.approx(30)
     assert (row["eval_length"], row["eval_success"]) == (40, 0.5)
     assert row["eval_ratio"] == pytest.approx(0.75)
-    each = [float(training.rewards_of([walk(speed)])[0].sum()) for speed in (0.1, 0.05)]
+    each = [float(training.rewards_of([walk(speed)]).scores.sum()) for speed in (0.1, 0.05)]
     assert row["eval_imitation_return"] == pytest.approx(np.mean(each), rel=1e-5)
     assert each[0] > each[1]
 

@@ -82,9 +82,9 @@ def test_files_that_the_readme_links_to_exist():
 
 def test_flags_that_the_readme_names_exist(capsys):
     known = set()
-    for verb in ("train", "evaluate", "report", "record"):
+    for verb in ("train", "evaluate", "report", "record", "demos convert", "demos info"):
         with pytest.raises(SystemExit):
-            main([verb, "--help"])
+            main([*verb.split(), "--help"])
         known |= set(re.findall(r"--[a-z][a-z0-9.-]*", capsys.readouterr().out))
     named = set(re.findall(r"`(--[a-z][a-z0-9.-]*)", README)) | {
         flag for line in commands("ilfo") for flag in re.findall(r"--[a-z][a-z0-9.-]*", line)

@@ -34,7 +34,7 @@ def test_copies_play_their_episodes_in_turn():
 def test_rollouts_of_several_seeds_are_those_of_each():
     shapes = set()
 
-    def policy(observations):
+    def policy(observations, ages):
         shapes.add(observations.shape)
         return leftwards(observations)
 

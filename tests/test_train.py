@@ -97,6 +97,8 @@ def assert_equal(expected, found) -> None:
         ["--reward", "environment", "--protocol", "fixed-horizon"],
         ["--seeds", "4,2", "--num-envs", "2"],
         ["--seeds", "0-1", "--env-workers", "1"],
+        ["--td3.train-between", "episodes", "--time-aware", "--td3.resample-time", "--td3.critic-loss", "lap"],
+        ["--seeds", "0-1", "--num-envs", "2", "--normalize-observations", "expert-and-random", "--time-aware"],
     ],
 )
 def test_a_restored_training_goes_on_bit_for_bit(demo, tmp_path, flags):
@@ -213,7 +215,7 @@ def test_a_trained_run_is_loaded_without_its_demonstration(finished, demo):
     assert training.demonstrations is None
     returns = [episode.env_return for episode in training.evaluate_all(3)[0]]
     assert returns == read_metrics(finished)[-1]["eval_returns"]
-    scores, _ = training.rewards_of(list(expert()))
+    scores = training.rewards_of(list(expert())).scores
     np.testing.assert_allclose(scores.numpy(), 2.0, atol=1e-5)
 
 

@@ -1,0 +1,175 @@
+"""What a step of a training does beyond the plain case: time, keys, statistics of random steps, assessed episodes."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from small_envs import LEDGE, expert, walk
+from small_runs import configure
+
+from ilfo import demos
+from ilfo._errors import InputError
+from ilfo.agents.many import Separate
+from ilfo.agents.td3 import TD3
+from ilfo.training import Training
+
+HORIZON = 40
+
+
+@pytest.fixture
+def begin(demo, tmp_path):
+    """Makes trainings from flags, and closes them."""
+    made = []
+
+    def begin(*flags, demo=demo):
+        made.append(Training(configure(demo, tmp_path / "run", *flags)))
+        return made[-1]
+
+    yield begin
+    for training in made:
+        training.close()
+
+
+def advance(training: Training, steps: int) -> None:
+    """So many steps of the environments, with the updates that are due before and after them."""
+    goal = training.step + steps * training.config.num_envs
+    while training.step < goal or training.owes:
+        training.advance()
+
+
+BETWEEN = ["--td3.train-between", "episodes", "--protocol", "fixed-horizon"]
+
+
+def test_between_episodes_nothing_is_learned_while_one_is_under_way(begin):
+    training = begin(*BETWEEN)
+    advance(training, 120)  # the random steps end at 100, in the middle of the third episode
+    assert training.agent.updates == 0
+    advance(training, 39)
+    assert training.agent.updates == 0, "the first episode of the policy is not over"
+    training.advance()
+    assert training.owes
+    advance(training, 0)
+    assert training.agent.updates == HORIZON
+
+
+def test_an_episode_that_began_at_random_ends_at_random(begin):
+    training, twin = begin(*BETWEEN), begin(*BETWEEN)
+    advance(training, 100)
+    advance(twin, 100)
+    for parameter in twin.agent.actor.parameters():
+        parameter.data.zero_()
+    advance(training, 20)
+    advance(twin, 20)
+    assert training.step == 120
+    actions = [one.replay.contents().actions for one in (training, twin)]
+    assert torch.equal(*actions), "whatever the policy says"
+    advance(training, 1)
+    assert training.environments.ages.tolist() == [1]
+
+
+def test_an_update_is_one_advance_so_that_a_run_can_stop_between_two(begin):
+    training = begin(*BETWEEN)
+    advance(training, 159)
+    training.advance()
+    before = training.step
+    for count in range(1, 4):
+        training.advance()
+        assert (training.agent.updates, training.step) == (count, before)
+
+
+def test_each_seed_trains_after_its_own_episodes_as_it_would_alone(begin):
+    with pytest.warns(UserWarning, match="cannot stack seeds under these options"):
+        together = begin(*BETWEEN, "--seeds", "3,5")
+    alone = begin(*BETWEEN, "--seed", "5")
+    for one in (together, alone):
+        advance(one, 200)
+    assert isinstance(together.agent, Separate)
+    assert alone.agent.updates == 2 * HORIZON
+    mine, own = together.state_dicts()[1]["agent"], alone.state_dicts()[0]["agent"]
+    assert mine["updates"] == own["updates"]
+    assert all(torch.equal(mine["actor"][name], own["actor"][name]) for name in own["actor"])
+    assert together.averages.read()[1] == alone.averages.read()[0]
+
+
+def test_the_agent_hears_the_return_with_the_absorbing_steps_in_it(begin):
+    training = begin(*BETWEEN, "--protocol", "standard", "--transport.squash", "none")
+    heard = []
+    training.agent.end_episode = lambda imitation_return, steps: heard.append((imitation_return, steps)) or 0
+    fall, good = walk(-0.2), walk(0.1)
+    training._at_random[:] = False
+    for trajectory in (fall, good):
+        actions = np.zeros((len(trajectory), 1), np.float32)
+        training._remember_episode(dataclasses.replace(trajectory, actions=actions), 0, 0)
+    (fell, steps), (stayed, _) = heard
+    labels = training.rewards_of([fall])
+    assert steps == len(fall) < HORIZON
+    assert fell < float(labels.scores.sum()) - 1, "what follows a fall is counted"
+    assert fell < stayed
+
+
+def test_a_stack_that_would_train_between_episodes_is_refused(begin, monkeypatch):
+    monkeypatch.setattr(TD3, "can_stack", classmethod(lambda cls, options: True))
+    with pytest.raises(InputError, match="can_stack has to return False"):
+        begin(*BETWEEN, "--seeds", "0-1")
+
+
+def test_a_policy_that_is_shown_the_time_sees_it_everywhere(begin):
+    training = begin("--time-aware", "--protocol", "fixed-horizon")
+    seen = []
+    act = training.agent.act
+    training.agent.act = lambda observations, explore: seen.append(observations) or act(observations, explore)
+    advance(training, 121)
+    assert seen[-1][0, -1] == pytest.approx(1.0), "at the first step of the fourth episode"
+    assert seen[-2][0, -1] == pytest.approx(1 / HORIZON)
+    seen.clear()
+    training.evaluate_all(2)
+    assert [round(float(rows[0, -1]) * HORIZON) for rows in seen] == list(range(HORIZON, 0, -1))
+    held = training.replay.contents()
+    assert held.observations.shape[1] == 3
+    assert torch.equal(held.terminated > 0, held.next_observations[:, -1] == 0)
+
+
+@pytest.mark.parametrize("reward", ["transport", "environment"])
+def test_the_time_limit_is_an_end_for_who_sees_it_coming(begin, reward):
+    ends = {
+        flag: begin("--reward", reward, *flag.split(), "--protocol", "fixed-horizon") for flag in ("", "--time-aware")
+    }
+    for training in ends.values():
+        advance(training, 80)
+    assert ends[""].replay.contents().terminated.sum() == 0
+    assert ends["--time-aware"].replay.contents().terminated.nonzero().ravel().tolist() == [39, 79]
+
+
+def test_the_statistics_of_the_random_steps_are_taken_when_these_are_over(begin):
+    training = begin("--normalize-observations", "expert-and-random", "--protocol", "fixed-horizon")
+    advance(training, 100)
+    assert not training.inputs.fitted
+    advance(training, 1)
+    assert training.inputs.fitted
+    states = training.replay.contents().observations[:80]
+    torch.testing.assert_close(training.inputs(states).mean(dim=0), torch.zeros(2), atol=1e-4, rtol=0)
+
+
+def test_reward_and_policy_look_at_the_keys_that_each_is_told(begin, tmp_path):
+    """The demonstration has its parts in another order, one too many, and lacks one that neither looks at."""
+    states = walk(0.1).observations  # position, velocity
+    source = demos.Provenance(observation_keys={"position": 1, "velocity": 1, "colour": 1})
+    seen = np.concatenate([states, np.full((len(states), 1), 7, np.float32)], axis=1)
+    path = demos.write(tmp_path / "d.hdf5", demos.Demonstrations((demos.Trajectory(seen),), source))
+    mixed = ["--env", "small_envs:MixedLedge-v0"]
+    with pytest.warns(UserWarning, match="colour"), pytest.warns(UserWarning, match="quarter"):
+        training = begin(*mixed, "--reward-keys", "velocity", "--policy-keys", "velocity", "position", demo=path)
+    assert training.inputs.width == 2
+    assert training.reward.features.width == 1
+    advance(training, 130)
+    assert training.agent.updates == 31
+    with pytest.raises(InputError, match="--reward-keys"):
+        begin(*mixed, demo=path)
+
+
+def test_a_run_without_time_or_keys_shows_the_policy_all_of_the_observation(begin):
+    training = begin()
+    assert training.inputs.width == training.environments.observation_dim == 2
+    assert training.config.env == LEDGE
+    assert len(expert()) == 1
