@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ilfo._errors import InputError
+from ilfo.agents._assessment import Assessment
 from ilfo.agents._cuda_graph import CudaGraph
 from ilfo.agents._descent import Descent
 from ilfo.agents._mlp import MLP
@@ -58,6 +59,9 @@ class TD3Options:
     """Largest norm of the critics' gradient."""
     train_between: Literal["steps", "episodes"] = "steps"
     """When updates are made, one for each step: after the step, or all at once when the episode is over."""
+    checkpoints: bool = False
+    """Train between episodes, and evaluate the policy whose episode had the best imitation return so far, as TD7 does
+    (arXiv 2306.02451)."""
     resample_time: bool = False
     """Critics learn each transition as if it had happened at a random time of the episode (OOPS, arXiv 2310.01632).
     Needs --time-aware."""
@@ -125,7 +129,7 @@ class TD3(Agent):
         if options.resample_time and horizon is None:
             raise InputError("resample_time draws the time of a step, which this agent is not shown: add --time-aware")
         self._horizon = horizon
-        self.trains_between_episodes = options.train_between == "episodes"
+        self.trains_between_episodes = _between_episodes(options)
         self.refresh_priorities_every = 250 if options.critic_loss == "lap" else 0
         self.discount, self.batch_size = options.discount, options.batch_size
         self._random = RandomStreams(seed, device)
@@ -133,6 +137,8 @@ class TD3(Agent):
         self.actor, self.critics = networks.actor, networks.critics
         targets = copy.deepcopy(networks).requires_grad_(False)
         self.actor_target, self.critics_target = targets.actor, targets.critics
+        self.checkpoint_actor = copy.deepcopy(targets.actor)
+        self._assessment = Assessment()
         self._online: list[Tensor] = list(networks.parameters())
         self._targets: list[Tensor] = list(targets.parameters())
         self._critic_descent = Descent(
@@ -148,15 +154,17 @@ class TD3(Agent):
         )
         graphed = compile and torch.device(device).type == "cuda"
         self._act = CudaGraph(self._policy) if graphed else self._policy
+        self._act_as_kept = CudaGraph(self._kept_policy) if graphed else self._kept_policy
         self.updates = 0
 
     @torch.no_grad()
     def act(self, observations: Tensor, explore: bool) -> Tensor:
-        """Actions ``(B, A)``; exploring adds Gaussian noise, drawn for every row."""
-        actions: Tensor = self._act(observations)
+        """Actions ``(B, A)``: exploring, the present policy's with Gaussian noise; else the checkpoint's, if any."""
         if explore:
-            actions = (actions + self.options.exploration_noise * self._random.normal(actions.shape)).clamp(-1, 1)
-        return actions
+            actions: Tensor = self._act(observations)
+            return (actions + self.options.exploration_noise * self._random.normal(actions.shape)).clamp(-1, 1)
+        kept: Tensor = (self._act_as_kept if self.options.checkpoints else self._act)(observations)
+        return kept
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One critic step; on every ``policy_delay``-th call also one actor step and the targets'."""
@@ -176,10 +184,14 @@ class TD3(Agent):
     @classmethod
     def can_stack(cls, options: TD3Options | None) -> bool:
         """Episodes of several seeds end at different times, so that training between them cannot go in step."""
-        return cls.stacks and (options is None or options.train_between == "steps")
+        return cls.stacks and (options is None or not _between_episodes(options))
 
     def end_episode(self, imitation_return: float, steps: int) -> int:
-        """One update for each step of the episode."""
+        """One update for each step of the episode, whose policy is kept if it was the best."""
+        _, passed = self._assessment.add(imitation_return, steps)
+        if passed and self.options.checkpoints:
+            with torch.no_grad():
+                torch._foreach_copy_(list(self.checkpoint_actor.parameters()), list(self.actor.parameters()))
         return steps
 
     def _at_another_time(self, batch: Batch) -> Batch:
@@ -200,6 +212,9 @@ class TD3(Agent):
 
     def _policy(self, observations: Tensor) -> Tensor:
         return torch.tanh(self.actor(observations))
+
+    def _kept_policy(self, observations: Tensor) -> Tensor:
+        return torch.tanh(self.checkpoint_actor(observations))
 
     def _critic_loss(
         self,
@@ -255,8 +270,8 @@ class TD3(Agent):
         self.updates = state["updates"]
         self._random.set_state(state["random"])
 
-    def _parts(self) -> dict[str, MLP | Descent]:
-        return {
+    def _parts(self) -> dict[str, MLP | Descent | Assessment]:
+        parts: dict[str, MLP | Descent | Assessment] = {
             "actor": self.actor,
             "critics": self.critics,
             "actor_target": self.actor_target,
@@ -264,6 +279,13 @@ class TD3(Agent):
             "actor_descent": self._actor_descent,
             "critic_descent": self._critic_descent,
         }
+        if self.options.checkpoints:
+            parts |= {"checkpoint_actor": self.checkpoint_actor, "assessment": self._assessment}
+        return parts
+
+
+def _between_episodes(options: TD3Options) -> bool:
+    return options.checkpoints or options.train_between == "episodes"
 
 
 def _values(critics: nn.Module, observations: Tensor, actions: Tensor) -> Tensor:

@@ -151,6 +151,31 @@ def test_between_episodes_as_many_updates_are_due_as_the_episode_had_steps():
     assert not make().trains_between_episodes
 
 
+def test_the_checkpoint_is_the_policy_of_the_best_episode():
+    agent, seen = make(checkpoints=True, policy_delay=1), random_batch().observations
+    assert agent.trains_between_episodes
+    kept = []
+    for episode_return in (3.0, 1.0, 7.0, 6.0):
+        present = torch.tanh(agent.actor(seen)).detach()
+        assert agent.end_episode(episode_return, 9) == 9
+        kept = present if episode_return in (3.0, 7.0) else kept
+        torch.testing.assert_close(agent.act(seen, explore=False), kept)
+        agent.update(random_batch())
+        torch.testing.assert_close(agent.act(seen, explore=False), kept, msg="training does not move it")
+    restored = make(seed=1, checkpoints=True)
+    restored.load_state_dict(copy.deepcopy(agent.state_dict()))
+    restored.end_episode(6.9, 9)
+    torch.testing.assert_close(restored.act(seen, explore=False), kept)
+
+
+def test_without_checkpoints_the_present_policy_is_the_one_that_is_evaluated():
+    agent, seen = make(train_between="episodes"), random_batch().observations
+    agent.end_episode(1.0, 9)
+    agent.update(random_batch())
+    agent.update(random_batch())
+    torch.testing.assert_close(agent.act(seen, explore=False), torch.tanh(agent.actor(seen)).detach())
+
+
 def test_seeds_that_train_between_episodes_are_not_stacked():
     options = TD3Options(hidden_dim=16, train_between="episodes")
     with pytest.warns(UserWarning, match="TD3 cannot stack seeds under these options"):
