@@ -69,7 +69,14 @@ class Averages:
         ]
 
     def load_state_dicts(self, states: Sequence[Mapping[str, Any]], device: torch.device | str = "cpu") -> None:
-        """Restores what :meth:`state_dicts` returned, with the sums on the device that more will come from."""
-        self._counts = {name: [state["counts"][name] for state in states] for name in states[0]["counts"]}
-        self._sums = {name: torch.stack([state["sums"][name] for state in states]).to(device) for name in self._counts}
+        """Restores what :meth:`state_dicts` returned, with the sums on the device that more will come from.
+
+        The states may be of different moments, and some lack a metric that others have.
+        """
+        names = dict.fromkeys(name for state in states for name in state["counts"])
+        self._counts = {name: [state["counts"].get(name, 0) for state in states] for name in names}
+        self._sums = {
+            name: torch.stack([torch.as_tensor(state["sums"].get(name, 0.0), device=device) for state in states])
+            for name in names
+        }
         self._own = [{name: (total, count) for name, (total, count) in state["own"].items()} for state in states]

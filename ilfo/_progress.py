@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
@@ -17,6 +20,21 @@ from ilfo.report import write_report
 from ilfo.training import Training
 
 __all__ = ["Progress", "conclude", "report"]
+
+
+class _Pace:
+    """Steps a second over the last minutes, with the pauses in which no step is taken but updates are made."""
+
+    def __init__(self) -> None:
+        self._marks: deque[tuple[float, int]] = deque(maxlen=120)
+
+    def note(self, step: int) -> float | None:
+        """The pace as of now, at this step; None in the first second."""
+        now = time.monotonic()
+        if not self._marks or now - self._marks[-1][0] >= 2.0:
+            self._marks.append((now, step))
+        since, first = self._marks[0]
+        return (step - first) / (now - since) if now - since >= 1.0 else None
 
 
 class Progress:
@@ -34,15 +52,15 @@ class Progress:
             TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
             BarColumn(),
             TextColumn("{task.fields[speed]}"),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]} left"),
             TimeElapsedColumn(),
             TextColumn("{task.fields[numbers]}"),
             console=self._console,
             disable=not self._console.is_terminal,
             refresh_per_second=4,
         )
-        self._task = self._bar.add_task("train", total=config.steps, speed="", numbers="")
+        self._task = self._bar.add_task("train", total=config.steps, speed="", left="-:--:--", numbers="")
+        self._pace = _Pace()
 
     def __enter__(self) -> Progress:
         return self
@@ -60,13 +78,25 @@ class Progress:
     ) -> None:
         self._bar.stop()
 
-    def show(self, step: int, row: dict[str, Any]) -> None:
-        """Moves the bar to ``step``; ``row`` is the newest row of the metrics."""
+    def show(self, step: int, row: dict[str, Any], updates_due: int = 0) -> None:
+        """Moves the bar; elsewhere than on a terminal, prints a line where an evaluation is new.
+
+        Args:
+            step: Steps that were taken.
+            row: The newest row of the metrics.
+            updates_due: Updates that come before the next step.
+        """
         is_new = row.get("step") == step
         self._shown |= {name: value for name, value in row.items() if isinstance(value, float)}
         numbers = self._numbers()
-        speed = self._bar.tasks[0].speed
-        self._bar.update(self._task, completed=step, speed=f"{speed:.0f}/s" if speed else "", numbers=numbers)
+        pace = self._pace.note(step)
+        self._bar.update(
+            self._task,
+            completed=step,
+            speed=f"{pace:.0f}/s" if pace else "",
+            left=str(timedelta(seconds=round((self._config.steps - step) / pace))) if pace else "-:--:--",
+            numbers=f"{numbers}  {updates_due:,} updates to make" if updates_due else numbers,
+        )
         if is_new and "eval_return" in row and not self._console.is_terminal:
             seconds = row["seconds"]
             rate = step / max(seconds, 1e-9)

@@ -65,8 +65,8 @@ class Recorder:
             seed: Decides how it starts: as the first episode of a rollout with this seed.
 
         Returns:
-            The episode with actions and rewards, and with frames and goal (``info["goal"]`` of the reset) where there
-            are any. One that was stopped after its success is truncated.
+            The episode with actions and rewards, and with frames and goal (``info["goal"]`` of the reset, if that is
+            made of numbers) where there are any. One that was stopped after its success is truncated.
 
         Raises:
             InputError: Actions that are not finite numbers in [-1, 1], of one row an observation; a simulation that
@@ -75,7 +75,7 @@ class Recorder:
         """
         seed = int(np.random.SeedSequence(seed, spawn_key=(0, 0)).generate_state(1)[0])
         observation, info = self._env.reset(seed=seed)
-        goal = info.get("goal")
+        goal = _goal(info.get("goal"))
         observations = [np.array(observation, np.float32)]
         actions: list[np.ndarray] = []
         env_rewards: list[float] = []
@@ -115,7 +115,7 @@ class Recorder:
             success=success,
             seed=seed,
             frames=np.array(frames) if frames else None,
-            goal=None if goal is None else np.array(goal, np.float32).ravel(),
+            goal=goal,
         )
 
     def _act(self, observation: np.ndarray, step: int, seed: int) -> np.ndarray:
@@ -146,3 +146,9 @@ class Recorder:
     def close(self) -> None:
         """Frees the simulator."""
         self._env.close()
+
+
+def _goal(value: Any) -> np.ndarray | None:
+    """A goal ``(G,)`` float32 of its own; None where it is words, or there is none."""
+    goal = np.array(value)
+    return goal.astype(np.float32).ravel() if goal.dtype.kind in "fiub" else None

@@ -44,7 +44,7 @@ def find(name: str, built_in: Mapping[str, str], kind: str) -> Any:
     """
     target = built_in.get(name, name)
     module_name, separator, class_name = target.partition(":")
-    if not separator:
+    if not (separator and module_name.strip(".") and class_name) or module_name.startswith("."):
         known = f"{closest(name, built_in)}; your own is named 'module:Class'" if built_in else "name it 'module:name'"
         raise InputError(f"no {kind} is called {name!r}; {known}")
     try:

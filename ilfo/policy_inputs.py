@@ -19,7 +19,8 @@ __all__ = ["Normalization", "PolicyInputs", "columns_of"]
 Normalization = Literal["expert", "expert-and-random", "none"]
 """``expert``: by mean and standard deviation of the expert's states. ``expert-and-random``: by the mean of the states
 of the random steps, and the standard deviation of these and the expert's in equal parts, as OOPS (arXiv 2310.01632)
-does; they are known once the random steps are over. ``none``: raw."""
+does; they are known once the random steps are over, and ``constant_std`` and ``leave_out`` have no part in them.
+``none``: raw."""
 
 
 class PolicyInputs:
@@ -84,7 +85,10 @@ class PolicyInputs:
         known = known[:, self._columns]
         for member, states in enumerate(visited):
             random = states.cpu()[:, self._columns].double()
-            means, variances = zip(*((part.mean(dim=0), part.var(dim=0)) for part in (known, random)), strict=True)
+            parts = known, random
+            # A single state, all that a run without random steps may have, does not vary.
+            variances = [part.var(dim=0, correction=min(1, len(part) - 1)) for part in parts]
+            means = [part.mean(dim=0) for part in parts]
             # Of two sets in equal parts: the mean of the variances, and that of the means about their middle.
             spread = (sum(variances) / 2 + (means[0] - means[1]).square() / 4).sqrt()
             self._set(member, means[1], self._options.divisor * spread.clamp(min=self._options.std_floor))
@@ -150,18 +154,20 @@ def columns_of(keys: Sequence[str], dims: Sequence[int], blocks: dict[str, int])
         blocks: Name and width of every part, in order.
 
     Raises:
-        InputError: There is no part of that name, or no such column in the chosen parts.
+        InputError: There is no part of that name, or no such column in the chosen parts; or a part is named twice.
     """
     ends = np.cumsum(list(blocks.values())).tolist()
     spans = {name: range(end - width, end) for (name, width), end in zip(blocks.items(), ends, strict=True)}
     for key in keys:
         if key not in spans:
             raise InputError(f"--policy-keys names {key!r}; the environment's observations have {', '.join(blocks)}")
+        if list(keys).count(key) > 1:
+            raise InputError(f"--policy-keys names {key!r} more than once; give each once")
     columns = [column for key in keys or blocks for column in spans[key]]
     for dim in dims:
         if dim not in columns:
             raise InputError(
-                f"--policy-features.dims names column {dim}; the policy chooses among {len(columns)} columns, "
-                f"{columns[0]} to {columns[-1]}"
+                f"--policy-features.dims names column {dim}; the policy chooses among the columns "
+                f"{', '.join(map(str, columns))}"
             )
     return list(dims) or columns

@@ -19,6 +19,7 @@ from ilfo import demos
 from ilfo._errors import InputError
 from ilfo._recorder import Recorder
 from ilfo.demos import Demonstrations, Trajectory
+from ilfo.demos._target import file_to_write
 from ilfo.envs import describe
 from ilfo.evaluate import check_episodes, check_seed, fresh_seed
 from ilfo.experts import Expert, own_policy, scripted_policy, trained_expert
@@ -57,7 +58,7 @@ class RecordOptions:
     frame_size: str | None = None
     """Pixels of a frame with --frames: 84 for a square, or width and height, 128x96. By default 84."""
     seed: int | None = None
-    """Chooses the initial states; by default the run's own. Neither training nor evaluation plays the same ones."""
+    """Chooses the initial states, which neither training nor evaluation plays; by default the run's own seed, or 0."""
     max_tries: int | None = None
     """Episodes to play before giving up; by default 20 for each one wanted."""
 
@@ -79,14 +80,12 @@ def record(
         What was written.
 
     Raises:
-        InputError: Not exactly one of a run, a policy and a scripted expert, an environment that is not the run's, a
-            folder that does not exist, a negative seed, actions that are not in [-1, 1], a task without success where
-            success is asked for, or too few good episodes.
+        InputError: Not exactly one of a run, a policy and a scripted expert, an environment that is not the run's, an
+            ``out`` that is a folder or in none, a negative seed, actions that are not in [-1, 1], a task without
+            success where success is asked for, or too few good episodes.
         RenderError: Frames are asked for where nothing can be drawn.
     """
-    target = Path(out)
-    if not target.parent.is_dir():
-        raise InputError(f"{target}: the folder {target.parent} does not exist. Make it first.")
+    target = file_to_write(out)
     check_episodes(options.episodes)
     check_seed(options.seed)
     tries = options.max_tries if options.max_tries is not None else _TRIES_FOR_EACH * options.episodes

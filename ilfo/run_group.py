@@ -77,10 +77,11 @@ class RunGroup:
                 run.keep_only(None)
         return summary
 
-    def append(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Adds a row to the metrics of each run."""
+    def append(self, rows: Sequence[dict[str, Any] | None]) -> None:
+        """Adds a row to the metrics of each run; None: it has that row already."""
         for run, row in zip(self.runs, rows, strict=True):
-            run.append(row)
+            if row is not None:
+                run.append(row)
 
     def save(self, step: int, states: Sequence[dict[str, Any]]) -> None:
         """Writes a checkpoint of each run. Those before it go when all are whole: a kill in between loses nothing."""

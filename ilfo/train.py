@@ -46,11 +46,12 @@ class _Boards:
 
         self._writers = [SummaryWriter(str(run.folder / "tensorboard"), purge_step=step + 1) for run in group.runs]
 
-    def add(self, rows: Sequence[dict[str, Any]]) -> None:
+    def add(self, rows: Sequence[dict[str, Any] | None]) -> None:
         for writer, row in zip(self._writers, rows, strict=True):
-            for name, value in row.items():
-                if isinstance(value, float):
-                    writer.add_scalar(name, value, row["step"])
+            if row is not None:
+                for name, value in row.items():
+                    if isinstance(value, float):
+                        writer.add_scalar(name, value, row["step"])
 
     def __enter__(self) -> _Boards:
         return self
@@ -127,12 +128,13 @@ def _run(training: Training, group: RunGroup, progress: Any) -> dict[str, Any]:
             training.advance()
             last = training.step >= config.steps
             if not training.owes and (last or due(config.log_every) or due(config.eval_every)):
-                rows = _measure(training, clock, last or due(config.eval_every))
-                group.append(rows)
-                boards.add(rows)
+                fresh = _measure(training, clock, last or due(config.eval_every), rows)
+                rows = [new or old for new, old in zip(fresh, rows, strict=True)]
+                group.append(fresh)
+                boards.add(fresh)
                 shown = mean_row(rows)
             if progress is not None:
-                progress.show(training.step, shown)
+                progress.show(training.step, shown, training.owes)
             if interrupted:
                 save()
                 raise KeyboardInterrupt
@@ -148,13 +150,20 @@ def _run(training: Training, group: RunGroup, progress: Any) -> dict[str, Any]:
     return _finish(training, group, rows)
 
 
-def _measure(training: Training, clock: _Clock, evaluate: bool) -> list[dict[str, Any]]:
-    """A row of metrics for each seed, with an evaluation where one is due."""
+def _measure(
+    training: Training, clock: _Clock, evaluate: bool, before: Sequence[dict[str, Any]]
+) -> list[dict[str, Any] | None]:
+    """A row of metrics for each seed, with an evaluation where one is due.
+
+    None where the row before is of this very step: between the saves of two seeds a kill can fall, and one of them then
+    goes on from before the last update of the step and the other from after it.
+    """
     rows = [{"step": training.step} | means for means in training.averages.read()]
     if evaluate:
         for member, episodes in enumerate(training.evaluate_all(training.config.eval_episodes)):
             rows[member] |= evaluation_row(training, episodes, member)
-    return [{"step": row["step"], "seconds": round(clock.seconds, 3)} | row for row in rows]
+    whole = [{"step": row["step"], "seconds": round(clock.seconds, 3)} | row for row in rows]
+    return [None if old.get("step") == new["step"] else new for old, new in zip(before, whole, strict=True)]
 
 
 def _finish(training: Training, group: RunGroup, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

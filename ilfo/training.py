@@ -102,9 +102,9 @@ class Training:
         return seeds if self.config.seeds else seeds[0]
 
     @property
-    def owes(self) -> bool:
-        """Whether updates are due before the next step of the environments."""
-        return bool(self._owed.any())
+    def owes(self) -> int:
+        """Updates that are due before the next step of the environments, of the seed with the most."""
+        return int(self._owed.max())
 
     def close(self) -> None:
         """Frees the simulators."""
@@ -216,7 +216,7 @@ class Training:
 
     def _actions(self) -> np.ndarray:
         """Of every row the agent's action, or a random one while it warms up."""
-        if self.step >= self.config.random_steps and not self.inputs.fitted and all(self.replay.sizes):
+        if self.step >= self.config.random_steps and not self.inputs.fitted and self._all_have_data():
             self._fit_inputs_to_random_steps()
         if self._warming_up:
             return self._random_actions()
@@ -263,10 +263,16 @@ class Training:
 
         Args:
             observations: ``(S*N, D)``, raw.
-            ages: ``(S*N,)`` steps since the episodes began, for a policy that is shown the time; none by default.
+            ages: ``(S*N,)`` steps since the episodes began; only a policy that is shown the time needs them.
             explore: With exploration noise, as in training.
+
+        Raises:
+            InputError: The policy is shown the time, and no ages are given.
         """
-        ages = np.zeros(len(observations)) if ages is None else ages
+        if ages is None:
+            if self.config.time_aware:
+                raise InputError("this policy is shown the time: give the steps since each episode began, act(o, ages)")
+            ages = np.zeros(len(observations))
         observed = self.inputs.with_time(self._moved(observations), ages)
         actions = self.agent.act(
             self.inputs(observed.unflatten(0, (*self._stack, -1)) if self._stack else observed), explore
@@ -377,7 +383,9 @@ class Training:
         """Asks the agent how much to train after an episode, unless that was one of random actions."""
         row = member * self.config.num_envs + stream
         if self._at_random[row]:
-            self._at_random[row] = self.step < self.config.random_steps
+            # The policy takes over once it knows what its inputs are standardised by, which takes data of every seed.
+            ready = self.inputs.fitted or all(self.replay.sizes)
+            self._at_random[row] = self.step < self.config.random_steps or not ready
             return
         agent = self.agent.agents[member] if isinstance(self.agent, Separate) else self.agent
         self._owed[member] += agent.end_episode(imitation_return, steps)

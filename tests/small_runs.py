@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 from small_envs import LEDGE
 
@@ -41,6 +42,20 @@ def assert_same_run(first: Path, second: Path) -> None:
     assert timeless(first) == timeless(second)
     expected, found = weights(first), weights(second)
     assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def assert_equal(expected, found) -> None:
+    """Nested states whose tensors agree bit for bit."""
+    if isinstance(expected, dict):
+        assert expected.keys() == found.keys()
+        expected, found = list(expected.values()), list(found.values())
+    if isinstance(expected, (list, tuple)):
+        for one, other in zip(expected, found, strict=True):
+            assert_equal(one, other)
+    elif isinstance(expected, (torch.Tensor, np.ndarray)):
+        np.testing.assert_array_equal(expected, found)
+    else:
+        assert expected == found
 
 
 def newest_checkpoint(folder: Path) -> int:

@@ -76,3 +76,13 @@ def test_the_state_of_a_seed_is_that_of_the_seed_alone():
     again = Averages(2)
     again.load_state_dicts([one.state_dicts()[0] for one in alone])
     assert again.read() == both.read()
+
+
+def test_the_states_of_seeds_may_be_of_different_moments():
+    first, second, both = Averages(), Averages(), Averages(2)
+    first.add({"loss": torch.tensor(4.0)})
+    both.load_state_dicts([second.state_dicts()[0], first.state_dicts()[0]])
+    assert both.read() == [{}, {"loss": 4.0}]
+    both.load_state_dicts([first.state_dicts()[0], second.state_dicts()[0]])
+    both.add({"loss": torch.tensor(1.0)}, member=1)
+    assert both.read() == [{"loss": 4.0}, {"loss": 1.0}]

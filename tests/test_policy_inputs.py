@@ -58,6 +58,15 @@ def test_the_floor_holds_in_the_mixture():
     torch.testing.assert_close(inputs(STATES), STATES)
 
 
+def test_a_single_random_state_does_not_vary():
+    inputs = make("expert-and-random")
+    inputs.fit_mixture(EXPERT, [STATES[:1]])
+    variance = EXPERT[0].observations.var(axis=0, ddof=1)
+    distance = EXPERT[0].observations.mean(axis=0) - STATES[0].numpy()
+    expected = (STATES - STATES[0]).numpy() / np.sqrt(variance / 2 + distance**2 / 4)
+    np.testing.assert_allclose(inputs(STATES), expected, rtol=1e-4)
+
+
 def test_every_seed_has_the_statistics_of_its_own_random_states():
     random = [torch.randn(100, 4, generator=torch.Generator().manual_seed(seed)) * (seed + 1) for seed in (0, 1)]
     together = make("expert-and-random", stack=(2,))
@@ -98,5 +107,7 @@ def test_keys_and_columns_are_chosen_by_name_and_number():
     assert columns_of(("touch",), (5,), blocks) == [5]
     with pytest.raises(InputError, match=r"--policy-keys names 'grip'; .* pose, speed, touch"):
         columns_of(("grip",), (), blocks)
-    with pytest.raises(InputError, match=r"--policy-features.dims names column 0"):
-        columns_of(("touch",), (0,), blocks)
+    with pytest.raises(InputError, match=r"--policy-features.dims names column 2; .* 3, 4, 5, 0, 1$"):
+        columns_of(("touch", "pose"), (2,), blocks)
+    with pytest.raises(InputError, match="'touch' more than once"):
+        columns_of(("touch", "pose", "touch"), (), blocks)

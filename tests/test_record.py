@@ -168,6 +168,15 @@ def test_refuses_a_missing_folder(imitation_run, tmp_path):
         record(tmp_path / "nowhere" / "expert.hdf5", RecordOptions(run=str(imitation_run)))
 
 
+def test_refuses_a_folder_before_it_plays(tmp_path):
+    played = []
+    options = RecordOptions(env=SIGNPOSTED, policy="own_policies:walk")
+    with pytest.raises(InputError, match="is a folder, expected the file to write"):
+        record(tmp_path, options, progress=lambda *done: played.append(done))
+    assert not played
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_the_command_records_fits_the_environment(imitation_run, tmp_path, capsys):
     out = tmp_path / "expert.hdf5"
     assert main(["record", "--env", ENV, "--run", str(imitation_run), "--episodes", "2", "--actions", str(out)]) == 0

@@ -2,9 +2,10 @@
 
 from contextlib import closing
 
+import gymnasium
 import numpy as np
 import pytest
-from small_envs import LEDGE
+from small_envs import LEDGE, Signposted
 
 from ilfo._drawing import RenderError
 from ilfo._errors import InputError
@@ -43,6 +44,35 @@ def test_the_goal_of_the_reset_is_kept():
     trajectory = play("walk")
     assert trajectory.goal.dtype == np.float32
     assert trajectory.goal.tolist() == [1.0]
+
+
+class Errand(Signposted):
+    """The same, sent to a goal of any kind, of which numbers are its own to write to."""
+
+    def __init__(self, goal):
+        super().__init__()
+        self.goal = goal
+
+    def reset(self, *, seed=None, options=None):
+        observation, info = super().reset(seed=seed)
+        return observation, info | {"goal": self.goal}
+
+    def step(self, action):
+        if isinstance(self.goal, np.ndarray):
+            self.goal += 1
+        return super().step(action)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"), [(np.ones((1, 2)), [1, 1]), (2, [2]), ("the sign", None), ({"at": 1}, None), (None, None)]
+)
+def test_a_goal_is_kept_as_it_was_if_it_is_made_of_numbers(given, kept):
+    gymnasium.register("Errand-v0", Errand, max_episode_steps=40, kwargs={"goal": given})
+    try:
+        goal = play("walk", "Errand-v0").goal
+    finally:
+        del gymnasium.registry["Errand-v0"]
+    assert goal is None if kept is None else goal.tolist() == kept
 
 
 def test_success_stays_true_once_it_was():

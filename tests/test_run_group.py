@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from small_envs import LEDGE
-from small_runs import assert_same_run, configure, flags_of, timeless
+from small_runs import KilledError, assert_same_run, configure, flags_of, timeless
 
 from ilfo._errors import InputError
 from ilfo.cli import main
@@ -210,6 +210,50 @@ def test_a_kill_between_the_checkpoints_of_two_seeds_loses_nothing(tmp_path):
     group.save(30, [{"weights": 5.0}, {"weights": 6.0}])
     assert [run.saved_steps() for run in group.runs] == [{30}, {30}]
     group.close()
+
+
+@pytest.fixture(scope="module")
+def whole(demo, tmp_path_factory) -> Path:
+    """Seeds that train between episodes of 40 steps, never interrupted."""
+    out = tmp_path_factory.mktemp("whole") / "runs"
+    with pytest.warns(UserWarning, match="cannot stack"):
+        train(configure(demo, out, *BETWEEN, steps=240))
+    return out
+
+
+BETWEEN = ["--seeds", "0-1", "--protocol", "fixed-horizon", "--td3.train-between", "episodes", "--log-every", "40"]
+
+
+@pytest.mark.filterwarnings("ignore:TD3 cannot stack")
+@pytest.mark.parametrize(("first", "second"), [(160, 161), (180, 200)], ids=["first update", "row of metrics"])
+def test_a_kill_between_the_checkpoints_of_one_step_loses_nothing(whole, demo, tmp_path, monkeypatch, first, second):
+    """After the first 160 steps come 40 updates, all of them at step 160, whose row is written when they are done."""
+    out = tmp_path / "runs"
+    config = configure(demo, out, *BETWEEN, steps=240)
+    advance, save, calls = Training.advance, Run.save, []
+
+    def interrupted_twice(self):
+        advance(self)
+        calls.append(self.step)
+        if len(calls) in (first, second):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def killed_before_the_second_seed(self, step, state):
+        if len(calls) == second and self.folder.name == "seed_1":
+            raise KilledError
+        save(self, step, state)
+
+    monkeypatch.setattr(Training, "advance", interrupted_twice)
+    monkeypatch.setattr(Run, "save", killed_before_the_second_seed)
+    with pytest.raises(KeyboardInterrupt):
+        train(config)
+    with pytest.raises(KilledError):
+        train(config)
+    assert calls[-1] == 160, "both checkpoints are of this step"
+    monkeypatch.undo()
+    train(config)
+    for seed in (0, 1):
+        assert_same_run(whole / f"seed_{seed}", out / f"seed_{seed}")
 
 
 def test_without_a_step_that_all_seeds_have_they_begin_anew(tmp_path):

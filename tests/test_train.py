@@ -13,6 +13,7 @@ import torch
 from small_envs import GENEROUS, LEDGE, expert, walk
 from small_runs import (
     KilledError,
+    assert_equal,
     assert_same_run,
     configure,
     flags_of,
@@ -74,20 +75,6 @@ def test_a_seed_decides_the_run(finished, demo, tmp_path):
 def test_saving_does_not_change_the_run(finished, demo, tmp_path):
     train(configure(demo, tmp_path / "run", "--checkpoint-seconds", "0"))
     assert_same_run(finished, tmp_path / "run")
-
-
-def assert_equal(expected, found) -> None:
-    """Nested states whose tensors agree bit for bit."""
-    if isinstance(expected, dict):
-        assert expected.keys() == found.keys()
-        expected, found = list(expected.values()), list(found.values())
-    if isinstance(expected, (list, tuple)):
-        for one, other in zip(expected, found, strict=True):
-            assert_equal(one, other)
-    elif isinstance(expected, (torch.Tensor, np.ndarray)):
-        np.testing.assert_array_equal(expected, found)
-    else:
-        assert expected == found
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 import torch
 from small_envs import LEDGE, expert, walk
-from small_runs import configure
+from small_runs import assert_equal, configure
 
 from ilfo import demos
 from ilfo._errors import InputError
 from ilfo.agents.many import Separate
 from ilfo.agents.td3 import TD3
-from ilfo.training import Training
+from ilfo.configs import parse_train
+from ilfo.runs import read_metrics
+from ilfo.train import train
+from ilfo.training import Training, load
 
 HORIZON = 40
 
@@ -78,6 +81,24 @@ def test_an_update_is_one_advance_so_that_a_run_can_stop_between_two(begin):
         assert (training.agent.updates, training.step) == (count, before)
 
 
+def test_nobody_trains_before_the_statistics_of_its_inputs_are_known(begin):
+    """Some seeds fall off the ledge long before others have an episode."""
+    flags = ["--td3.train-between", "episodes", "--normalize-observations", "expert-and-random", "--random-steps", "10"]
+    with pytest.warns(UserWarning, match="cannot stack"):
+        training = begin(*flags, "--seeds", "0-9")
+
+    def wait() -> None:
+        while not training.inputs.fitted:
+            assert not training.owes
+            training.advance()
+
+    with pytest.warns(UserWarning, match="all wait for the last one"):
+        wait()
+    assert training.step > 20, "they waited for the last one"
+    advance(training, 2 * HORIZON)
+    assert all(agent.updates for agent in training.agent.agents)
+
+
 def test_each_seed_trains_after_its_own_episodes_as_it_would_alone(begin):
     with pytest.warns(UserWarning, match="cannot stack seeds under these options"):
         together = begin(*BETWEEN, "--seeds", "3,5")
@@ -130,6 +151,15 @@ def test_a_policy_that_is_shown_the_time_sees_it_everywhere(begin):
     assert torch.equal(held.terminated > 0, held.next_observations[:, -1] == 0)
 
 
+def test_who_acts_by_the_time_has_to_be_told_it(begin):
+    timed, timeless = begin("--time-aware"), begin()
+    observations, ages = np.zeros((3, 2), np.float32), np.array([0, 20, 39])
+    assert len(np.unique(timed.act(observations, ages))) == 3
+    with pytest.raises(InputError, match="shown the time"):
+        timed.act(observations)
+    assert np.array_equal(timeless.act(observations), timeless.act(observations, ages))
+
+
 @pytest.mark.parametrize("reward", ["transport", "environment"])
 def test_the_time_limit_is_an_end_for_who_sees_it_coming(begin, reward):
     ends = {
@@ -173,3 +203,51 @@ def test_a_run_without_time_or_keys_shows_the_policy_all_of_the_observation(begi
     assert training.inputs.width == training.environments.observation_dim == 2
     assert training.config.env == LEDGE
     assert len(expert()) == 1
+
+
+SMALL_TD7 = [
+    *("--agent", "td7", "--td7.hidden-dim", "16", "--td7.embedding-dim", "16", "--td7.batch-size", "16"),
+    *("--td7.target-update-every", "20", "--td7.assess-more-after", "60", "--td7.assessment-episodes", "2"),
+]
+SMALL_OOPS = ["--preset", "oops", "--td3.hidden-dim", "16", "--td3.critic-hidden-dim", "16"]
+
+
+def short(demo, out, *flags: str):
+    """A run of 300 steps, of which 100 are random."""
+    given = ["--env", LEDGE, "--demo", str(demo), "--out", str(out), "--steps", "300", "--random-steps", "100"]
+    return parse_train([*given, "--eval-every", "100", "--eval-episodes", "3", "--threads", "1", *flags])[0]
+
+
+@pytest.mark.filterwarnings("ignore:.* cannot stack seeds under these options")
+@pytest.mark.parametrize(
+    "flags",
+    [[*SMALL_TD7, "--time-aware", "--num-envs", "2"], SMALL_OOPS, [*SMALL_OOPS, "--td3.checkpoints"]],
+    ids=["td7", "oops", "oops with checkpoints"],
+)
+def test_a_training_goes_on_bit_for_bit_from_amid_the_updates_between_episodes(demo, tmp_path, flags):
+    config = short(demo, tmp_path, *flags, "--seeds", "4,2")
+    training, restored = Training(config), Training(config)
+    advance(training, 140 // config.num_envs)
+    while not training.owes:
+        training.advance()
+    for _ in range(9):
+        training.advance()
+    assert training.owes
+    torch.save(training.state_dicts(), tmp_path / "state.pt")
+    restored.load_state_dicts(torch.load(tmp_path / "state.pt", weights_only=True))
+    for one in (training, restored):
+        for _ in range(150):
+            one.advance()
+    assert training.step > 200
+    assert_equal(training.state_dicts(), restored.state_dicts())
+    for one in (training, restored):
+        one.close()
+
+
+@pytest.mark.parametrize("flags", [[*SMALL_TD7, "--time-aware"], SMALL_OOPS], ids=["td7", "oops"])
+def test_a_loaded_run_plays_what_its_last_evaluation_played(demo, tmp_path, flags):
+    train(short(demo, tmp_path / "run", *flags, "--normalize-observations", "expert-and-random"))
+    training = load(tmp_path / "run")
+    returns = [episode.env_return for episode in training.evaluate_all(3)[0]]
+    assert returns == read_metrics(tmp_path / "run")[-1]["eval_returns"]
+    training.close()

@@ -6,6 +6,8 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from ilfo._errors import InputError
+
 __all__ = ["Assessment"]
 
 
@@ -33,7 +35,12 @@ class Assessment:
         Returns:
             How many updates are due: none while the assessment goes on, and then as many as it took steps; and
             whether the policy passed, and is to be kept before it is updated.
+
+        Raises:
+            InputError: The return is not finite.
         """
+        if not math.isfinite(episode_return):
+            raise InputError(f"An episode's imitation return is {episode_return}: the reward must be finite.")
         self.episodes += 1
         self.steps += steps
         self.worst = min(self.worst, episode_return)

@@ -57,7 +57,8 @@ class Agent(ABC):
             measured anew every ``N`` updates.
         priorities: ``(B,)``, those of the last batch, detached. Only where batches are drawn by them.
         trains_between_episodes: The policy stands still during an episode. After it the loop asks :meth:`end_episode`
-            how many updates to make, instead of making one a step.
+            how many updates to make, instead of making one a step. Of several copies of an environment the others
+            are then in the middle of theirs, and go on with the updated policy.
     """
 
     Options: ClassVar[type | None] = None

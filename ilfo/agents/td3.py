@@ -6,12 +6,12 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from ilfo._errors import InputError
+from ilfo._errors import InputError, closest
 from ilfo.agents._assessment import Assessment
 from ilfo.agents._cuda_graph import CudaGraph
 from ilfo.agents._descent import Descent
@@ -22,6 +22,9 @@ from ilfo.agents.base import Agent, Batch
 from ilfo.agents.lap import huber_loss, lap_priorities, pal_loss
 
 __all__ = ["TD3", "TD3Options"]
+
+CriticLoss = Literal["squared", "lap", "pal"]
+TrainBetween = Literal["steps", "episodes"]
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,12 @@ class TD3Options:
     """Standard deviation of the noise on the actions taken while training."""
     layer_norm: bool = False
     """Normalise the critics' hidden layers before each ReLU; not in the paper, see the notes of TD3."""
-    critic_loss: Literal["squared", "lap", "pal"] = "squared"
+    critic_loss: CriticLoss = "squared"
     """Loss of the critics' errors: their square; LAP's, which draws large errors more often and counts them less; or
     PAL, which does the same to gradients drawn uniformly (both arXiv 2007.06049, with its 0.4 and 1)."""
     critic_gradient_clip: float | None = None
     """Largest norm of the critics' gradient."""
-    train_between: Literal["steps", "episodes"] = "steps"
+    train_between: TrainBetween = "steps"
     """When updates are made, one for each step: after the step, or all at once when the episode is over."""
     checkpoints: bool = False
     """Train between episodes, and evaluate the policy whose episode had the best imitation return so far, as TD7 does
@@ -67,6 +70,10 @@ class TD3Options:
     Needs --time-aware."""
 
     def __post_init__(self) -> None:
+        for name, choice in (("critic_loss", CriticLoss), ("train_between", TrainBetween)):
+            value, known = getattr(self, name), get_args(choice)
+            if value not in known:
+                raise InputError(f"{name} is {value!r}, which is none of {known}: {closest(str(value), known)}.")
         for name in ("batch_size", "hidden_dim", "critic_hidden_dim", "policy_delay"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}: it must be at least 1.")
@@ -106,7 +113,9 @@ class TD3(Agent):
         The authors scale every noise by the largest action; here actions are in [-1, 1] and that factor is 1.
         ``layer_norm`` is off by default, as in the paper; the preset ``imitation`` switches it on, with which
         first runs on HalfCheetah learned from a demonstration several times faster. Under ``lap`` the largest priority
-        is measured anew every 250 updates, as TD7 does; LAP's authors let it grow for ever.
+        is measured anew every 250 updates, as TD7 does; LAP's authors let it grow for ever. ``resample_time`` is made
+        for episodes that never end early: a fall that is learned at another time keeps the worth that absorbing states
+        gave it at its own.
     """
 
     Options = TD3Options
@@ -187,9 +196,12 @@ class TD3(Agent):
         return cls.stacks and (options is None or not _between_episodes(options))
 
     def end_episode(self, imitation_return: float, steps: int) -> int:
-        """One update for each step of the episode, whose policy is kept if it was the best."""
-        _, passed = self._assessment.add(imitation_return, steps)
-        if passed and self.options.checkpoints:
+        """One update for each step of the episode; with checkpoints its policy is kept if it was the best.
+
+        Raises:
+            InputError: With checkpoints, and the return is not finite.
+        """
+        if self.options.checkpoints and self._assessment.add(imitation_return, steps)[1]:
             with torch.no_grad():
                 torch._foreach_copy_(list(self.checkpoint_actor.parameters()), list(self.actor.parameters()))
         return steps

@@ -188,8 +188,6 @@ class TD7(Agent):
         """
         if not self.options.checkpoints:
             return super().end_episode(imitation_return, steps)
-        if not math.isfinite(imitation_return):
-            raise InputError(f"An episode's imitation return is {imitation_return}: the reward must be finite.")
         due, passed = self._assessment.add(imitation_return, steps)
         if passed:
             _copy_into(self.checkpoint_actor, self.actor)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
 from ilfo._errors import InputError
-from ilfo.demos.trajectory import Trajectory
+from ilfo.demos._provenance import check_keys_add_up
+from ilfo.demos.trajectory import Demonstrations, Trajectory
 
 __all__ = [
     "as_float32",
+    "as_rows",
+    "canonical",
     "check_frames",
     "check_keys",
     "check_widths",
     "checked",
     "ends_at_last_step",
+    "mean_return",
     "numeric_dataset",
     "pick",
 ]
@@ -40,9 +46,10 @@ def numeric_dataset(group: h5py.Group, name: str, where: str) -> h5py.Dataset:
             f"{where}: {name!r} is a group of {_listed(node)}, expected one numeric dataset. "
             "Concatenate its parts into one array (rows, dimensions)."
         )
-    if node.dtype.kind not in "fiub":
+    if node.dtype.kind not in "fiub" or node.shape is None:
+        held = "no" if node.shape is None else str(node.dtype)
         raise InputError(
-            f"{where}, dataset {name!r}: holds {node.dtype} values, expected numbers. "
+            f"{where}, dataset {name!r}: holds {held} values, expected numbers. "
             "Write it as a float32 array; encoded images and text are not states."
         )
     return node
@@ -73,6 +80,11 @@ def as_float32(values: Any, where: str) -> np.ndarray:
             f"({bad} of {finite.size} values are not). Repair the recording or leave that episode out."
         )
     return single
+
+
+def as_rows(values: np.ndarray) -> np.ndarray:
+    """Values ``(T, ...)`` as ``(T, width)``, also where there is no row."""
+    return values.reshape(len(values), math.prod(values.shape[1:]))
 
 
 def checked(trajectory: Trajectory, where: str) -> Trajectory:
@@ -122,6 +134,26 @@ def checked(trajectory: Trajectory, where: str) -> Trajectory:
         frames=frames,
         goal=None if trajectory.goal is None else _checked_goal(trajectory.goal, f"{where}, dataset 'goal'"),
     )
+
+
+def canonical(demonstrations: Demonstrations, target: Path) -> Demonstrations:
+    """The demonstrations as they are to be written: in canonical form, sure that reading takes them.
+
+    Args:
+        demonstrations: Any.
+        target: Where they are going to be written, for the sentences of errors.
+
+    Raises:
+        InputError: No trajectory, one that reading would refuse, other widths, or keys that do not add up.
+    """
+    if not len(demonstrations):
+        raise InputError(f"{target}: no trajectory to write, expected at least one.")
+    names = [f"episode {index}" for index in range(len(demonstrations))]
+    trajectories = tuple(checked(each, f"{target}, {name}") for each, name in zip(demonstrations, names, strict=True))
+    check_widths(trajectories, names, str(target))
+    written = Demonstrations(trajectories, demonstrations.provenance)
+    check_keys_add_up(written.provenance, written.observation_dim, f"{target}, observation keys")
+    return written
 
 
 def check_frames(frames: np.ndarray | h5py.Dataset, steps: int, where: str) -> None:
@@ -210,6 +242,18 @@ def ends_at_last_step(flags: np.ndarray | None, steps: int, where: str) -> bool 
             "Split the episode there."
         )
     return bool(len(marked))
+
+
+def mean_return(rewards: Sequence[np.ndarray]) -> float | None:
+    """Mean over episodes of the sum of their rewards, None where one is not finite.
+
+    Args:
+        rewards: Every reward of each episode, in the file's own type and not yet checked: those of an episode that is
+            not read are no reason to refuse the others.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = float(np.mean([each.sum(dtype=np.float64) for each in rewards]))
+    return mean if math.isfinite(mean) else None
 
 
 def pick(episodes: Sequence[int] | None, count: int, where: str) -> list[int]:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ilfo._errors import InputError
-from ilfo.demos._arrays import check_widths, checked
-from ilfo.demos._provenance import check_keys_add_up
+from ilfo.demos._arrays import canonical
+from ilfo.demos._target import file_to_write
 from ilfo.demos.trajectory import Demonstrations
 
 __all__ = ["check_actions_within_one", "observation_blocks", "with_actions_and_rewards"]
@@ -31,28 +31,21 @@ def with_actions_and_rewards(target: Path, demonstrations: Demonstrations, layou
     Warns:
         UserWarning: Frames or goals were left out: the readers of these layouts look for none.
     """
-    if not target.parent.is_dir():
-        raise InputError(f"{target}: the folder {target.parent} does not exist. Make it first.")
-    if not len(demonstrations):
-        raise InputError(f"{target}: no trajectory to write, expected at least one.")
-    names = [f"episode {index}" for index in range(len(demonstrations))]
-    trajectories = tuple(checked(each, f"{target}, {name}") for each, name in zip(demonstrations, names, strict=True))
-    for name, trajectory in zip(names, trajectories, strict=True):
+    file_to_write(target)
+    for index, trajectory in enumerate(demonstrations):
         missing = {"actions": trajectory.actions, "rewards": trajectory.env_rewards}
         absent = " and no ".join(kind for kind, array in missing.items() if array is None)
         if absent:
             raise InputError(
-                f"{target}, {name}: has no {absent}, but the {layout} layout demands actions and rewards. Record "
-                "them too, or write the ilfo layout: it holds states alone."
+                f"{target}, episode {index}: has no {absent}, but the {layout} layout demands actions and rewards. "
+                "Record them too, or write the ilfo layout: it holds states alone."
             )
-    check_widths(trajectories, names, str(target))
-    canonical = Demonstrations(trajectories, demonstrations.provenance)
-    check_keys_add_up(canonical.provenance, canonical.observation_dim, f"{target}, observation keys")
-    _check_names(canonical.provenance.observation_keys, target)
-    lost = " and ".join(kind for kind in ("frames", "goal") if getattr(trajectories[0], kind) is not None)
+    written = canonical(demonstrations, target)
+    _check_names(written.provenance.observation_keys, target)
+    lost = " and ".join(kind for kind in ("frames", "goal") if getattr(written[0], kind) is not None)
     if lost:
         warnings.warn(f"{target}: {lost} left out, only the ilfo layout has a place for that.", stacklevel=3)
-    return canonical
+    return written
 
 
 def observation_blocks(demonstrations: Demonstrations) -> dict[str, slice]:

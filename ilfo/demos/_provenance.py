@@ -76,7 +76,7 @@ def parsed_json(text: Any, where: str) -> dict[str, Any]:
     """
     try:
         value = json.loads(text)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise InputError(
             f"{where}: found {_cut(text)}, expected a JSON object ({error}). Take a fresh copy."
         ) from error

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from ilfo._errors import InputError
-from ilfo.demos._arrays import numeric_dataset
+from ilfo.demos._arrays import as_rows, numeric_dataset
 
 __all__ = ["Space", "flattened", "inferred_space"]
 
@@ -88,7 +88,7 @@ def _columns(
         values = numeric_dataset(group, name, where)
         if values.ndim == 0:
             raise InputError(f"{where}, dataset {path!r}: is a single number, expected one row an observation.")
-        yield values[()].reshape(len(values), -1)
+        yield as_rows(values[()])
     elif kind not in ("Dict", "Tuple"):
         left_out.add(f"{path!r} ({'images' if kind in ('Box', 'JPEG') else str(kind).lower()})")
 
@@ -125,7 +125,7 @@ def _members(group: h5py.Group, name: str, parts: dict[str, Space], where: str) 
 def _one_hot(dataset: h5py.Dataset, space: Space, where: str) -> Iterator[np.ndarray]:
     """A block ``(rows, n)`` for each of the discrete values of a row."""
     sizes = np.ravel(_said(space, "n" if space["type"] == "Discrete" else "nvec", where)).astype(int)
-    values = dataset[()].reshape(len(dataset) if dataset.ndim else 1, -1) - np.ravel(space.get("start", 0))
+    values = as_rows(np.atleast_1d(dataset[()])) - np.ravel(space.get("start", 0))
     if values.shape[1] != len(sizes):
         raise InputError(f"{where}: has shape {dataset.shape}, expected (rows, {len(sizes)}) discrete values.")
     for column, size in zip(values.T, sizes, strict=True):

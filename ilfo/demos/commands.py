@@ -104,7 +104,7 @@ def _convert(
     """Write demonstrations in the layout that another library reads.
 
     The layout of what is read is recognised. The ilfo layout holds states alone as well; all others demand actions and
-    rewards, and have no place for frames and goals.
+    rewards, and have no place for frames and goals, d4rl none for seeds and successes either.
 
     Args:
         file: HDF5 file (layout ilfo, Minari, robomimic or D4RL), folder of a Minari or LeRobot dataset, or the name

@@ -23,7 +23,7 @@ import numpy as np
 
 from ilfo._atomic import atomic_path
 from ilfo._errors import InputError
-from ilfo.demos._arrays import as_float32, check_widths, checked, numeric_dataset, pick
+from ilfo.demos._arrays import as_float32, check_widths, checked, mean_return, numeric_dataset, pick
 from ilfo.demos._demands import with_actions_and_rewards
 from ilfo.demos._provenance import PROVENANCE, check_keys_add_up, provenance_from_json, provenance_to_json
 from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory
@@ -46,8 +46,8 @@ def read_d4rl(
 
     Returns:
         The trajectories, with layout ``"d4rl"``. Where ilfo wrote the file, the provenance is what it wrote; else
-        ``expert_return`` is the mean over every complete episode of the file, and ``env_id`` and ``source`` are
-        the file's attributes of these names, where it has them.
+        ``expert_return`` is the mean over every complete episode of the file, None where one is not finite, and
+        ``env_id`` and ``source`` are the file's attributes of these names, where it has them.
 
     Raises:
         InputError: Columns of different lengths, values that are not finite, an episode of one
@@ -77,7 +77,7 @@ def write_d4rl(path: str | os.PathLike[str], demonstrations: Demonstrations) -> 
     """Writes demonstrations as a D4RL file, whole or not at all.
 
     An episode ends with a terminal where the environment ended it, and with a timeout otherwise: D4RL's readers know
-    no third way, and drop the last step of an episode that has both.
+    no third way, and drop the last step of an episode that has both. Seeds and successes of episodes have no place.
 
     Args:
         path: Where to; an older file there is replaced only once the new one is complete.
@@ -270,16 +270,12 @@ def _warn_of_resets(trajectories: Sequence[Trajectory], bounds: list[tuple[int, 
         )
 
 
-def _mean_return(columns: dict[str, h5py.Dataset], bounds: list[tuple[int, int]], path: str) -> float | None:
+def _mean_return(columns: dict[str, h5py.Dataset], bounds: list[tuple[int, int]]) -> float | None:
     """Mean return of the episodes, the reward of every row counted."""
     if "rewards" not in columns:
         return None
     rewards = columns["rewards"][()].reshape(-1)
-    returns = [
-        as_float32(rewards[start:stop], f"{path}, episode {index}, dataset 'rewards'").sum(dtype=np.float64)
-        for index, (start, stop) in enumerate(bounds)
-    ]
-    return float(np.mean(returns))
+    return mean_return([rewards[start:stop] for start, stop in bounds])
 
 
 def _read_provenance(file: h5py.File, columns: dict[str, h5py.Dataset], bounds: list[tuple[int, int]]) -> Provenance:
@@ -290,7 +286,7 @@ def _read_provenance(file: h5py.File, columns: dict[str, h5py.Dataset], bounds: 
         return provenance
     return Provenance(
         env_id=_text(file, "env_id"),
-        expert_return=_mean_return(columns, bounds, path),
+        expert_return=_mean_return(columns, bounds),
         source=_text(file, "source"),
     )
 

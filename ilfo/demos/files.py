@@ -46,7 +46,7 @@ def open(
 
     Raises:
         InputError: The file is missing, damaged, of another layout, or holds an episode that cannot be used; or it
-            has no filter keys or frames where some are asked for.
+            has no filter keys or frames where some are asked for, or no need of the time limit.
 
     Examples:
         >>> import tempfile, numpy, ilfo.demos
@@ -62,11 +62,11 @@ def open(
     if file.is_dir():
         from ilfo.demos.lerobot import read_lerobot
 
-        _refuse(file, "lerobot", filter_key, frames)
+        _refuse(file, "lerobot", filter_key, max_episode_steps, frames)
         return read_lerobot(file, episodes)
     with _opened(file) as opened:
         layout = _layout(opened)
-        _refuse(file, layout, filter_key, frames)
+        _refuse(file, layout, filter_key, max_episode_steps, frames)
         if layout == "ilfo":
             return read_episodes(opened, episodes, frames=frames)
         if layout == "minari":
@@ -86,7 +86,8 @@ def has_frames(path: str | os.PathLike[str]) -> bool:
     if file.is_dir():
         return False
     with _opened(file) as opened:
-        return _layout(opened) == "ilfo" and "frames" in opened[episode_groups(opened)[0]]
+        groups = (opened[name] for name in episode_groups(opened))
+        return _layout(opened) == "ilfo" and any("frames" in each for each in groups if isinstance(each, h5py.Group))
 
 
 def _layout(file: h5py.File) -> str:
@@ -100,10 +101,12 @@ def _layout(file: h5py.File) -> str:
     raise InputError(_unknown_layout(file))
 
 
-def _refuse(path: Path, layout: str, filter_key: str | None, frames: bool) -> None:
+def _refuse(path: Path, layout: str, filter_key: str | None, max_episode_steps: int | None, frames: bool) -> None:
     """Refuses what this layout cannot answer."""
     if filter_key is not None and layout != "robomimic":
         raise InputError(f"{path}: a file of layout {layout} has no filter keys, only robomimic's do. Leave it out.")
+    if max_episode_steps is not None and layout != "d4rl":
+        raise InputError(f"{path}: a file of layout {layout} says where its episodes end. Leave the time limit out.")
     if frames and layout != "ilfo":
         raise InputError(f"{path}: frames are read from files of layout ilfo alone, this is {layout}. Read its states.")
 

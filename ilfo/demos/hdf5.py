@@ -32,11 +32,19 @@ import numpy as np
 
 from ilfo._atomic import atomic_path
 from ilfo._errors import InputError
-from ilfo.demos._arrays import check_frames, check_widths, checked, ends_at_last_step, numeric_dataset, pick
+from ilfo.demos._arrays import canonical, check_frames, check_widths, checked, ends_at_last_step, numeric_dataset, pick
 from ilfo.demos._provenance import check_keys_add_up
+from ilfo.demos._target import file_to_write
 from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory
 
-__all__ = ["FORMAT_VERSION", "episode_groups", "read_episodes", "write_demonstrations"]
+__all__ = [
+    "FORMAT_VERSION",
+    "episode_group",
+    "episode_groups",
+    "read_episodes",
+    "with_its_end",
+    "write_demonstrations",
+]
 
 FORMAT_VERSION = 1
 """Written into every file; a reader refuses a file of a later version."""
@@ -56,22 +64,14 @@ def write_demonstrations(path: str | os.PathLike[str], demonstrations: Demonstra
         The path written.
 
     Raises:
-        InputError: No folder to write to, no trajectory, or a trajectory that reading would refuse.
+        InputError: A path that is a folder or in none, no trajectory, or a trajectory that reading would refuse.
     """
-    target = Path(path)
-    if not target.parent.is_dir():
-        raise InputError(f"{target}: the folder {target.parent} does not exist. Make it first.")
-    if not len(demonstrations):
-        raise InputError(f"{target}: no trajectory to write, expected at least one.")
-    names = [f"group 'episode_{index}'" for index in range(len(demonstrations))]
-    trajectories = tuple(checked(each, f"{target}, {name}") for each, name in zip(demonstrations, names, strict=True))
-    check_widths(trajectories, names, str(target))
-    canonical = Demonstrations(trajectories, demonstrations.provenance)
-    check_keys_add_up(canonical.provenance, canonical.observation_dim, f"{target}, attribute 'observation_keys'")
+    target = file_to_write(path)
+    written = canonical(demonstrations, target)
     with atomic_path(target) as temporary, h5py.File(temporary, "w") as file:
-        for index, trajectory in enumerate(trajectories):
+        for index, trajectory in enumerate(written):
             _write_episode(file.create_group(f"episode_{index}"), index, trajectory)
-        _write_provenance(file, canonical)
+        _write_provenance(file, written)
     return target
 
 
@@ -111,6 +111,45 @@ def episode_groups(file: h5py.File) -> list[str]:
     """Names of the ``episode_*`` groups by number, so that ``episode_10`` follows ``episode_9``."""
     numbered = [(int(match[1]), name) for name in file if (match := _EPISODE.fullmatch(name))]
     return [name for _, name in sorted(numbered)]
+
+
+def episode_group(file: h5py.File, name: str, where: str) -> h5py.Group:
+    """The group of one episode, of ilfo's or of Minari's, sure to hold observations.
+
+    Raises:
+        InputError: It is a dataset, or holds none.
+    """
+    group = file[name]
+    if not isinstance(group, h5py.Group):
+        raise InputError(f"{where}: is a dataset, expected a group that holds 'observations'.")
+    if "observations" not in group:
+        found = ", ".join(sorted(group)) or "nothing"
+        raise InputError(f"{where}: no dataset 'observations' (found {found}). Every episode needs its states.")
+    return group
+
+
+def with_its_end(trajectory: Trajectory, group: h5py.Group, where: str) -> Trajectory:
+    """The trajectory as ``terminations`` and ``truncations`` of its group say that it ended.
+
+    Raises:
+        InputError: They end it before its last step, or ``total_steps`` is another number.
+    """
+    steps = len(trajectory)
+    terminated, truncated = (
+        ends_at_last_step(
+            numeric_dataset(group, name, where)[()] if name in group else None, steps, f"{where}, dataset {name!r}"
+        )
+        for name in ("terminations", "truncations")
+    )
+    total = group.attrs.get("total_steps", steps)
+    if total != steps:
+        raise InputError(
+            f"{where}: attribute total_steps says {total}, but its observations make {steps} steps. The recording was "
+            "cut: leave the episode out or record it again."
+        )
+    return replace(
+        trajectory, terminated=bool(terminated), truncated=not terminated if truncated is None else truncated
+    )
 
 
 def _write_episode(group: h5py.Group, index: int, trajectory: Trajectory) -> None:
@@ -162,12 +201,8 @@ def _write_provenance(file: h5py.File, demonstrations: Demonstrations) -> None:
 
 
 def _read_episode(file: h5py.File, name: str, path: str, frames: bool) -> Trajectory:
-    group, where = file[name], f"{path}, group {name!r}"
-    if not isinstance(group, h5py.Group):
-        raise InputError(f"{where}: is a dataset, expected a group that holds 'observations'.")
-    if "observations" not in group:
-        found = ", ".join(sorted(group)) or "nothing"
-        raise InputError(f"{where}: no dataset 'observations' (found {found}). Every episode needs its states.")
+    where = f"{path}, group {name!r}"
+    group = episode_group(file, name, where)
 
     def read(key: str) -> np.ndarray | None:
         return numeric_dataset(group, key, where)[()] if key in group else None
@@ -189,19 +224,7 @@ def _read_episode(file: h5py.File, name: str, path: str, frames: bool) -> Trajec
     )
     if "frames" in group:
         check_frames(numeric_dataset(group, "frames", where), len(trajectory), f"{where}, dataset 'frames'")
-    terminated = ends_at_last_step(read("terminations"), len(trajectory), f"{where}, dataset 'terminations'")
-    truncated = ends_at_last_step(read("truncations"), len(trajectory), f"{where}, dataset 'truncations'")
-    total = group.attrs.get("total_steps", len(trajectory))
-    if total != len(trajectory):
-        raise InputError(
-            f"{where}: attribute total_steps says {total}, but its observations make {len(trajectory)} "
-            "steps. The recording was cut: leave the episode out or record it again."
-        )
-    return replace(
-        trajectory,
-        terminated=bool(terminated),
-        truncated=not terminated if truncated is None else truncated,
-    )
+    return with_its_end(trajectory, group, where)
 
 
 def _read_provenance(file: h5py.File, path: str) -> Provenance:

@@ -101,9 +101,8 @@ def read_lerobot(path: Path, episodes: Sequence[int] | None = None) -> Demonstra
     provenance = Provenance(
         observation_keys=keys,
         time_step=_time_step(info, path),
-        versions={"lerobot-format": str(info["codebase_version"])},
         expert_return=float(np.mean(returns)) if returns else None,
-        source="LeRobot data set" + (f", robot {robot}" if robot else ""),
+        source=f"LeRobot data set {info['codebase_version']}" + (f", robot {robot}" if robot else ""),
     )
     return Demonstrations(tuple(trajectories), provenance, path, "lerobot")
 
@@ -129,7 +128,7 @@ def _parsed(file: Path, lines: bool = False) -> list[dict[str, Any]]:
     try:
         text = file.read_text(encoding="utf-8")
         found = [json.loads(part) for part in (text.splitlines() if lines else [text]) if part.strip()]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{file}: cannot be read as JSON ({error}). Copy or download the data set again.") from error
     if not found or not all(isinstance(each, dict) for each in found):
         raise InputError(f"{file}: holds no JSON object. Copy or download the data set again.")

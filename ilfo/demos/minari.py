@@ -23,7 +23,6 @@ import os
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +31,11 @@ import numpy as np
 
 from ilfo._atomic import atomic_folder
 from ilfo._errors import InputError
-from ilfo.demos._arrays import check_keys, check_widths, checked, ends_at_last_step, numeric_dataset, pick
+from ilfo.demos._arrays import check_keys, check_widths, checked, numeric_dataset, pick
 from ilfo.demos._demands import observation_blocks, with_actions_and_rewards
 from ilfo.demos._provenance import PROVENANCE, check_keys_add_up, parsed_json, provenance_from_json, provenance_to_json
 from ilfo.demos._spaces import Space, flattened, inferred_space
-from ilfo.demos.hdf5 import episode_groups
+from ilfo.demos.hdf5 import episode_group, episode_groups, with_its_end
 from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory
 
 __all__ = ["minari_file", "read_minari", "write_minari"]
@@ -160,40 +159,20 @@ def _read_episode(
     file: h5py.File, name: str, space: Space | None, where: str, left_out: set[str]
 ) -> tuple[Trajectory, dict[str, int]]:
     """One episode, and the width of each key of its observations."""
-    group = file[name]
-    if not isinstance(group, h5py.Group):
-        raise InputError(f"{where}: is a dataset, expected a group that holds 'observations'.")
-    if "observations" not in group:
-        found = ", ".join(sorted(group)) or "nothing"
-        raise InputError(f"{where}: no dataset 'observations' (found {found}). Every episode needs its states.")
-
-    def read(key: str) -> np.ndarray | None:
-        return numeric_dataset(group, key, where)[()] if key in group else None
-
+    group = episode_group(file, name, where)
     blocks = flattened(group, "observations", space or inferred_space(group["observations"]), where, left_out)
     seed = group.attrs.get("seed")
     trajectory = checked(
         Trajectory(
             observations=np.concatenate(list(blocks.values()), axis=1),
             actions=_read_actions(group, where),
-            env_rewards=read("rewards"),
+            env_rewards=numeric_dataset(group, "rewards", where)[()] if "rewards" in group else None,
             success=_read_success(group, where),
             seed=int(seed) if isinstance(seed, np.integer) else None,
         ),
         where,
     )
-    terminated = ends_at_last_step(read("terminations"), len(trajectory), f"{where}, dataset 'terminations'")
-    truncated = ends_at_last_step(read("truncations"), len(trajectory), f"{where}, dataset 'truncations'")
-    total = group.attrs.get("total_steps", len(trajectory))
-    if total != len(trajectory):
-        raise InputError(
-            f"{where}: attribute total_steps says {total}, but its observations make {len(trajectory)} steps. "
-            "The recording was cut: leave the episode out or record it again."
-        )
-    trajectory = replace(
-        trajectory, terminated=bool(terminated), truncated=not terminated if truncated is None else truncated
-    )
-    return trajectory, {key: block.shape[1] for key, block in blocks.items()}
+    return with_its_end(trajectory, group, where), {key: block.shape[1] for key, block in blocks.items()}
 
 
 def _read_actions(group: h5py.Group, where: str) -> np.ndarray | None:

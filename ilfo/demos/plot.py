@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ilfo._atomic import atomic_path
-from ilfo._errors import InputError
+from ilfo.demos._target import file_to_write
 from ilfo.demos.trajectory import Demonstrations
 
 if TYPE_CHECKING:
@@ -34,14 +34,12 @@ def plot_demonstrations(demonstrations: Demonstrations, path: str | os.PathLike[
         The path written.
 
     Raises:
-        InputError: The folder does not exist.
+        InputError: The folder does not exist, or the path is a folder itself.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    target = Path(path)
-    if not target.parent.is_dir():
-        raise InputError(f"{target}: the folder {target.parent} does not exist. Make it first.")
+    target = file_to_write(path)
     labels = _labels(demonstrations)[:_MOST_DIMENSIONS]
     shown = demonstrations[:_MOST_EPISODES]
     rewards = [trajectory.env_rewards for trajectory in shown if trajectory.env_rewards is not None]

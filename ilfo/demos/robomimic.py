@@ -34,7 +34,7 @@ import numpy as np
 
 from ilfo._atomic import atomic_path
 from ilfo._errors import InputError, closest
-from ilfo.demos._arrays import as_float32, check_keys, check_widths, checked, numeric_dataset, pick
+from ilfo.demos._arrays import as_rows, check_keys, check_widths, checked, mean_return, numeric_dataset, pick
 from ilfo.demos._demands import check_actions_within_one, observation_blocks, with_actions_and_rewards
 from ilfo.demos._provenance import PROVENANCE, check_keys_add_up, parsed_json, provenance_from_json, provenance_to_json
 from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory
@@ -261,8 +261,7 @@ def _blocks(group: h5py.Group, keys: Sequence[str], where: str, left_out: set[st
         if isinstance(dataset, h5py.Dataset) and (dataset.ndim > 2 or dataset.dtype.kind not in "fiub"):
             left_out.add(f"{key!r} {dataset.shape[1:]}")
         else:
-            values = np.atleast_1d(numeric_dataset(group, key, where)[()])
-            blocks[key] = values.reshape(len(values), -1)
+            blocks[key] = as_rows(np.atleast_1d(numeric_dataset(group, key, where)[()]))
     if not blocks:
         raise InputError(
             f"{where}: holds {', '.join(sorted(left_out)) or 'nothing'}, expected vectors of states. Images alone are "
@@ -312,14 +311,12 @@ def _column(group: h5py.Group, name: str, rows: int, where: str) -> np.ndarray |
 
 def _mean_return(data: h5py.Group, names: Sequence[str], path: str) -> float | None:
     """Mean return of the demonstrations, the reward of every row counted; None where one records none."""
-    returns = []
+    rewards = []
     for name in names:
         if not isinstance(data[name], h5py.Group) or "rewards" not in data[name]:
             return None
-        where = f"{path}, group 'data/{name}'"
-        rewards = as_float32(numeric_dataset(data[name], "rewards", where)[()], f"{where}, dataset 'rewards'")
-        returns.append(rewards.sum(dtype=np.float64))
-    return float(np.mean(returns))
+        rewards.append(numeric_dataset(data[name], "rewards", f"{path}, group 'data/{name}'")[()])
+    return mean_return(rewards)
 
 
 def _write_demo(group: h5py.Group, trajectory: Trajectory, blocks: dict[str, slice]) -> None:

@@ -42,8 +42,8 @@ def write(path: str | os.PathLike[str], demonstrations: Demonstrations, layout: 
         The path written.
 
     Raises:
-        InputError: No folder to write to, a trajectory that reading would refuse, or one that lacks what the layout
-            demands.
+        InputError: A path that is a folder or in none, a trajectory that reading would refuse, or one that lacks what
+            the layout demands.
 
     Warns:
         UserWarning: Something that the layout has no place for was left out.
@@ -84,7 +84,7 @@ def convert(
         clip_actions: Cut actions to [-1, 1], as an environment with these bounds does when it steps.
 
     Returns:
-        What was written.
+        What was written. Of chosen episodes the expert's return is their own mean, not the whole file's.
 
     Raises:
         InputError: What :func:`~ilfo.demos.open` or :func:`write` refuses, or both paths are the same.
@@ -92,8 +92,6 @@ def convert(
     Warns:
         UserWarning: What they warn of, or frames were left out.
     """
-    if Path(source).exists() and Path(source).resolve() == Path(target).resolve():
-        raise InputError(f"{target}: is the file to read. Write to another, then remove the old one.")
     frames = has_frames(source)
     demonstrations = open(
         source,
@@ -102,6 +100,12 @@ def convert(
         filter_key=filter_key,
         frames=frames and layout == "ilfo",
     )
+    if demonstrations.path is not None and demonstrations.path.resolve() == Path(target).resolve():
+        raise InputError(f"{target}: is the file to read. Write to another, then remove the old one.")
+    if episodes is not None or filter_key is not None:
+        # What the source states is the mean over all of its episodes; that of the chosen ones is in their rewards.
+        unstated = replace(demonstrations.provenance, expert_return=None)
+        demonstrations = replace(demonstrations, provenance=unstated)
     if clip_actions:
         demonstrations = replace(demonstrations, trajectories=tuple(map(_clipped, demonstrations)))
     write(target, demonstrations, layout)

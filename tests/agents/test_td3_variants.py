@@ -176,6 +176,12 @@ def test_without_checkpoints_the_present_policy_is_the_one_that_is_evaluated():
     torch.testing.assert_close(agent.act(seen, explore=False), torch.tanh(agent.actor(seen)).detach())
 
 
+def test_checkpoints_need_returns_that_are_numbers():
+    with pytest.raises(InputError, match="imitation return is nan"):
+        make(checkpoints=True).end_episode(float("nan"), 9)
+    assert make(train_between="episodes").end_episode(float("nan"), 9) == 9, "nobody compares them"
+
+
 def test_seeds_that_train_between_episodes_are_not_stacked():
     options = TD3Options(hidden_dim=16, train_between="episodes")
     with pytest.warns(UserWarning, match="TD3 cannot stack seeds under these options"):
@@ -189,6 +195,8 @@ def test_seeds_that_train_between_episodes_are_not_stacked():
     [
         ({"critic_gradient_clip": 0.0}, "critic_gradient_clip is 0.0"),
         ({"critic_hidden_dim": 0}, "critic_hidden_dim is"),
+        ({"critic_loss": "pall"}, "critic_loss is 'pall', .* did you mean 'pal'"),
+        ({"train_between": "episode"}, "train_between is 'episode', .* did you mean 'episodes'"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options, message):

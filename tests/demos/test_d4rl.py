@@ -257,6 +257,14 @@ def test_values_that_are_not_finite_are_named(tmp_path, name, value):
         ilfo.demos.open(save(tmp_path / "x.hdf5", columns))
 
 
+def test_a_reward_that_is_not_finite_can_be_left_out_with_its_episode(tmp_path):
+    columns = flat(walk([5, 7]))
+    columns["rewards"][8] = np.nan
+    expert = ilfo.demos.open(save(tmp_path / "x.hdf5", columns), episodes=[0])
+    assert expert.provenance.expert_return is None
+    assert expert.expert_return == expert[0].env_return
+
+
 def test_an_episode_of_one_observation_is_refused(tmp_path):
     path = save(tmp_path / "x.hdf5", flat(walk([5, 1, 4]), following=False))
     with pytest.raises(InputError, match=r"episode 1 \(rows 5 to 5\): 1 observation with the final one"):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import ilfo.demos
 from ilfo._errors import InputError
-from ilfo.demos import Demonstrations, Trajectory
+from ilfo.demos import Demonstrations, Provenance, Trajectory
 
 
 def test_a_missing_file_is_refused(tmp_path):
@@ -99,3 +99,12 @@ def test_slicing_the_whole_is_opening_the_slice(tmp_path, whole):
     path = tmp_path / "expert.hdf5"
     path.write_bytes(whole)
     assert ilfo.demos.open(path)[1:].sha256 == ilfo.demos.open(path, episodes=[1]).sha256
+
+
+@pytest.mark.parametrize("layout", ["ilfo", "robomimic", "minari"])
+def test_a_time_limit_is_refused_where_nothing_needs_it(tmp_path, layout):
+    states = np.linspace(-0.5, 0.5, 30, dtype=np.float32).reshape(10, 3)
+    expert = Demonstrations((Trajectory(states, np.zeros((9, 1)), np.ones(9)),), Provenance("Walk-v0"))
+    path = ilfo.demos.write(tmp_path / "walk-v0", expert, layout)
+    with pytest.raises(InputError, match=f"layout {layout} says where its episodes end. Leave the time limit out"):
+        ilfo.demos.open(path, max_episode_steps=5)

@@ -212,11 +212,11 @@ def test_the_sha256_knows_of_frames_and_goals(field):
     ("trajectories", "message"),
     [
         ((), "no trajectory to write"),
-        ((Trajectory(np.zeros((1, 3))),), r"'episode_0': 1 observation with the final one, expected at least 2"),
+        ((Trajectory(np.zeros((1, 3))),), r"episode 0: 1 observation with the final one, expected at least 2"),
         ((Trajectory(np.zeros((0, 3))),), "0 observations"),
         (
             (make(), Trajectory(np.full((4, 3), np.inf))),
-            "'episode_1', dataset 'observations': step 0, dimension 0 is inf",
+            "episode 1, dataset 'observations': step 0, dimension 0 is inf",
         ),
         ((Trajectory(np.full((4, 3), 1e300)),), "1e.300, expected finite float32"),
         ((Trajectory(np.zeros((4, 3, 2))),), r"has shape \(4, 3, 2\), expected \(steps \+ 1, dimensions\)"),
@@ -229,9 +229,9 @@ def test_the_sha256_knows_of_frames_and_goals(field):
         ((make(env_rewards=np.zeros((5, 2))),), "dataset 'rewards': has shape"),
         (
             (make(), make(width=4)),
-            "'episode_1'.*observations of width 4, but group 'episode_0' has observations of width 3",
+            "episode 1.*observations of width 4, but episode 0 has observations of width 3",
         ),
-        ((make(), make(actions=np.zeros((5, 2)))), "actions of width 2, but group 'episode_0' has no actions"),
+        ((make(), make(actions=np.zeros((5, 2)))), "actions of width 2, but episode 0 has no actions"),
         ((make(frames=np.zeros((6, 4, 4, 3))),), "dataset 'frames': has shape .* and type float64, expected .* uint8"),
         ((make(frames=frames(shape=(4, 4))),), r"dataset 'frames': has shape \(6, 4, 4\)"),
         ((make(frames=frames(shape=(3, 4, 4))),), r"dataset 'frames': has shape \(6, 3, 4, 4\).*colour last"),
@@ -239,13 +239,13 @@ def test_the_sha256_knows_of_frames_and_goals(field):
         ((make(frames=frames(5)),), "dataset 'frames': has 5 frames, expected 6: one an observation"),
         (
             (make(frames=frames()), make()),
-            "'episode_1': has no frames, but group 'episode_0' has frames of width 4 x 2",
+            "episode 1: has no frames, but episode 0 has frames of width 4 x 2",
         ),
-        ((make(frames=frames()), make(frames=frames(shape=(4, 2, 3)))), "'episode_1': has frames of width 2 x 4"),
+        ((make(frames=frames()), make(frames=frames(shape=(4, 2, 3)))), "episode 1: has frames of width 2 x 4"),
         ((make(goal=np.zeros((1, 3))),), r"dataset 'goal': has shape \(1, 3\), expected \(dimensions,\)"),
         ((make(goal=np.zeros(0)),), r"dataset 'goal': has shape \(0,\)"),
         ((make(goal=np.array([0, np.nan])),), "dataset 'goal': .*dimension 1 is nan"),
-        ((make(goal=np.zeros(2)), make(goal=np.zeros(3))), "'episode_1': has goal of width 3"),
+        ((make(goal=np.zeros(2)), make(goal=np.zeros(3))), "episode 1: has goal of width 3"),
     ],
 )
 def test_what_reading_would_refuse_is_not_written(tmp_path, trajectories, message):

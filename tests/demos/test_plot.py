@@ -60,3 +60,6 @@ def test_the_same_demonstrations_give_the_same_picture(tmp_path):
 def test_no_folder_is_refused(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         plot_demonstrations(expert(2), tmp_path / "no" / "states.png")
+    with pytest.raises(InputError, match="is a folder, expected the file to write"):
+        plot_demonstrations(expert(2), tmp_path)
+    assert not list(tmp_path.iterdir())

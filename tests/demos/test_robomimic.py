@@ -154,6 +154,13 @@ def test_a_filter_key_chooses_demonstrations(tmp_path):
         ilfo.demos.open(path, filter_key="none")
 
 
+def test_a_reward_that_is_not_finite_can_be_left_out_with_its_demonstration(tmp_path):
+    path = save(tmp_path / "x.hdf5", {0: demo(), 1: demo() | {"rewards": np.full(6, np.inf)}})
+    assert ilfo.demos.open(path, episodes=[0]).provenance.expert_return is None
+    with pytest.raises(InputError, match="group 'data/demo_1', dataset 'rewards': step 0 is inf"):
+        ilfo.demos.open(path)
+
+
 def test_a_filter_key_that_names_what_is_not_there_is_refused(tmp_path):
     path = save(tmp_path / "x.hdf5", {0: demo()}, masks={"train": ["demo_0", "demo_1"]})
     with pytest.raises(InputError, match="'mask/train': names 'demo_1', which the file does not have"):
@@ -190,6 +197,8 @@ def _replace(file, name, values):
         (lambda f: f["data/demo_1/next_obs"].pop("object"), "group 'next_obs': has no 'object'"),
         (lambda f: _replace(f, "data/demo_1/next_obs/object", np.zeros((5, 3))), r"'object' has shape \(5, 3\)"),
         (lambda f: _replace(f, "data/demo_1/obs/object", np.zeros((5, 3))), "'object' has 5 rows, but 'eef_pos' has 6"),
+        (lambda f: _replace(f, "data/demo_1/obs/object", np.zeros((0, 3))), "'object' has 0 rows, but 'eef_pos' has 6"),
+        (lambda f: _replace(f, "data/demo_1/actions", h5py.Empty("f4")), "dataset 'actions': holds no values"),
         (lambda f: _replace(f, "data/demo_1/actions", np.zeros((7, 4))), r"'actions': has shape \(7, 4\), expected 6"),
         (lambda f: _replace(f, "data/demo_1/rewards", 1.0), r"'rewards': has shape \(\), expected 6 rows"),
         (lambda f: f["data/demo_1"].attrs.update(num_samples=9), "num_samples says 9, but .* 6 rows"),

@@ -59,6 +59,7 @@ def test_chosen_episodes_alone_are_converted(tmp_path, layout):
     two = ilfo.demos.open(tmp_path / "two-v1")
     assert [len(each) for each in two] == [1, 4]
     np.testing.assert_array_equal(two[1].observations, expert[2].observations)
+    assert two.expert_return == pytest.approx(np.mean([each.env_return for each in two])), "their own, not the file's"
 
 
 @pytest.mark.parametrize("layout", FOREIGN)
@@ -119,6 +120,13 @@ def test_writing_into_no_folder_is_refused(tmp_path, layout):
         ilfo.demos.write(tmp_path / "no" / "expert-v0", experts(), layout)
 
 
+@pytest.mark.parametrize("layout", ["ilfo", "d4rl", "robomimic"])
+def test_a_folder_is_not_taken_for_the_file_to_write(tmp_path, layout):
+    with pytest.raises(InputError, match="is a folder, expected the file to write"):
+        ilfo.demos.write(tmp_path, experts(), layout)
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_unknown_layout_is_refused(tmp_path):
     with pytest.raises(InputError, match="no layout 'robomimik'; did you mean 'robomimic'"):
         ilfo.demos.write(tmp_path / "x.hdf5", experts(), "robomimik")
@@ -158,6 +166,24 @@ def test_a_file_is_not_converted_onto_itself(tmp_path):
     assert source.read_bytes() == before
 
 
+def test_the_file_in_a_dataset_is_not_converted_onto_itself(tmp_path):
+    source = write(tmp_path, experts(), "minari")
+    inside = source / "data" / "main_data.hdf5"
+    before = inside.read_bytes()
+    with pytest.raises(InputError, match="is the file to read"):
+        ilfo.demos.convert(source, inside, "ilfo")
+    assert inside.read_bytes() == before
+
+
+def test_frames_of_some_episodes_alone_are_not_left_out_in_silence(tmp_path):
+    frames = np.zeros((6, 4, 4, 3), np.uint8)
+    source = write(tmp_path, Demonstrations((episode(frames=frames), episode(frames=frames)), PROVENANCE), "ilfo")
+    with h5py.File(source, "r+") as file:
+        del file["episode_0/frames"]
+    with pytest.raises(InputError, match="group 'episode_0': no dataset 'frames'"):
+        ilfo.demos.convert(source, tmp_path / "copy.hdf5", "ilfo")
+
+
 @pytest.mark.parametrize("layout", FOREIGN)
 def test_an_error_in_the_middle_of_writing_leaves_nothing(tmp_path, layout):
     unwritable = replace(PROVENANCE, versions={"mujoco": object()})
@@ -180,6 +206,7 @@ def test_an_older_file_is_replaced(tmp_path, layout):
     [
         ("{", "found '{', expected a JSON object"),
         ("[1]", r"found '\[1\]', expected a JSON object"),
+        pytest.param("[" * 5000, r"found '\[+\.\.\., expected a JSON object", id="deep"),
         pytest.param("9" * 100, r"found '9{59}\.\.\., expected a JSON object", id="long"),
         (3.0, "expected a JSON object"),
         ('{"observation_keys": {"a": 4}}', "4 dimensions together, but the observations have 3"),

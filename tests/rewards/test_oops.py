@@ -1,6 +1,7 @@
 """The reward of OOPS (arXiv 2310.01632), against its equations written down once more with NumPy and POT."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import ot
@@ -8,24 +9,15 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
+from ilfo.configs import parse_train
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.rewards import Episodes, FeatureOptions, OptimalTransport, StateFeatures, TransportOptions
 
-FEATURES = FeatureOptions(std_floor=0.33, divisor=3.0, constant_std=1.0, leave_out=2)
-OPTIONS = TransportOptions(
-    atoms="transitions",
-    cost="sqrt_euclidean",
-    distance_per_sqrt_dim=False,
-    plan="entropic",
-    regularization=0.05,
-    max_iterations=10_000,
-    tolerance=2e-5,
-    squash="none",
-    scale=5.0,
-    scale_per_sqrt_dim=True,
-    aggregate="random",
-)
-"""Nothing in them depends on the environment."""
+PRESET: Any = parse_train(["--preset", "oops", "--env", "any", "--demo", "any"])[0]
+"""Nothing in it depends on the environment."""
+
+FEATURES: FeatureOptions = PRESET.features
+OPTIONS: TransportOptions = PRESET.transport
 
 
 def written_down(agent: np.ndarray, expert: np.ndarray, experts: list[np.ndarray]) -> np.ndarray:

@@ -1,0 +1,52 @@
+"""The progress bar: how fast it is said to go, and what it says while no step is taken."""
+
+import io
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from ilfo import _progress
+from ilfo._progress import Progress
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds that pass when a test says so."""
+    now = SimpleNamespace(seconds=100.0)
+    monkeypatch.setattr(_progress.time, "monotonic", lambda: now.seconds)
+    return now
+
+
+def shown(progress: Progress) -> dict:
+    (task,) = progress._bar.tasks
+    return {"completed": task.completed, **task.fields}
+
+
+def test_the_pace_counts_the_pauses_in_which_updates_are_made(clock):
+    """Episodes of 1000 steps in a second each, and after it 19 seconds of updates."""
+    config = SimpleNamespace(steps=60_000, seeds="")
+    progress = Progress(config, Console(file=io.StringIO(), force_terminal=True))
+    assert shown(progress)["left"] == "-:--:--"
+    for episode in range(20):
+        for step in range(1000):
+            clock.seconds += 0.001
+            progress.show(1000 * episode + step + 1, {})
+        for due in range(1000, 0, -1):
+            clock.seconds += 0.019
+            progress.show(1000 * (episode + 1), {}, due)
+    seen = shown(progress)
+    assert seen["completed"] == 20_000
+    assert float(seen["speed"].removesuffix("/s")) == pytest.approx(50, abs=5)
+    minutes, seconds = map(int, seen["left"].split(":")[1:])
+    assert 60 * minutes + seconds == pytest.approx(40_000 / 50, rel=0.1)
+    assert seen["numbers"] == "  1 updates to make"
+
+
+def test_elsewhere_than_on_a_terminal_a_new_evaluation_is_a_line(clock):
+    written = io.StringIO()
+    progress = Progress(SimpleNamespace(steps=400, seeds=""), Console(file=written, width=200))
+    row = {"step": 100, "seconds": 2.0, "eval_return": 7.0, "eval_ratio": 0.25, "imitation_return": -3.0}
+    for step in range(98, 103):
+        progress.show(step, row)
+    assert written.getvalue() == "step 100/400  50/s  6 s left  imitation -3.0  evaluation 7.0  ratio 0.25\n"
