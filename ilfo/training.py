@@ -13,22 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ilfo import demos
 from ilfo._averages import Averages
 from ilfo._errors import InputError
-from ilfo.agents import BUILT_IN as AGENTS
-from ilfo.agents import Agent, make_agent
 from ilfo.agents.many import Separate, load_states, states_of
 from ilfo.configs import TrainConfig, config_from_dict, several_seeds
-from ilfo.demos import Demonstrations, Trajectory
+from ilfo.demos import Trajectory
 from ilfo.environments import Environments, Steps
 from ilfo.envs import describe
 from ilfo.labelling import Labels, imitation_rewards
-from ilfo.plugins import option_group, resolve
-from ilfo.policy_inputs import PolicyInputs, columns_of
+from ilfo.parts import make_inputs, make_learner, make_reward, open_demonstrations
 from ilfo.replay import Replay
-from ilfo.rewards import BUILT_IN as REWARDS
-from ilfo.rewards import Episodes, RewardGenerator, StateFeatures
+from ilfo.rewards import Episodes
 from ilfo.rollouts import Stage, random_policy, rollout
 from ilfo.run_group import seed_runs
 from ilfo.runs import read_checkpoint, read_config
@@ -67,13 +62,14 @@ class Training:
             list, zip(*streams, strict=True)
         )
 
-        self._environment, *self._bounds = describe(config.env)
-        self.demo_sha256: str | None = None
-        self.demonstrations = self._open_demonstrations() if fitted is None else None
+        environment, *bounds = describe(config.env)
+        self.demonstrations, self.demo_sha256 = None, None
+        if fitted is None and config.demo is not None:
+            self.demonstrations, self.demo_sha256 = open_demonstrations(config, environment, *bounds)
         self.expert_return = self.demonstrations.expert_return if self.demonstrations else None
-        self.reward = self._make_reward()
+        self.reward = make_reward(config)
         self.environments = Environments(config.env, config.num_envs, config.protocol, env_seeds, config.env_workers)
-        self.inputs = self._make_inputs()
+        self.inputs = make_inputs(config, environment, self.environments.horizon, self._stack)
         if fitted is None:
             self._fit()
         else:
@@ -81,7 +77,9 @@ class Training:
         # Fitted once; a reward that draws or learns while it scores does so for each seed on its own.
         self._rewards = [self.reward, *(copy.deepcopy(self.reward) for _ in self.seeds[1:])]
         self._stage = Stage(config.env, config.protocol, self._eval_seeds, config.env_workers)
-        self.agent = self._make_agent(self._one_or_all(agent_seeds))
+        self.agent = make_learner(
+            config, self.inputs, self.environments.action_dim, self._one_or_all(agent_seeds), self.absorbing
+        )
         self.replay = Replay(
             min(config.replay_size, config.steps + config.num_envs),
             self.environments.observation_dim + config.time_aware,
@@ -111,41 +109,6 @@ class Training:
         self.environments.close()
         self._stage.close()
 
-    def _open_demonstrations(self) -> Demonstrations | None:
-        config = self.config
-        if config.demo is None:
-            return None
-        everything = self._environment.observation_keys
-        looked_at = {*(config.reward_keys or everything)}
-        if config.normalize_observations != "none":
-            looked_at |= {*(config.policy_keys or everything)}
-        opened = demos.open(config.demo)
-        self.demo_sha256 = opened.sha256  # of the file as it is, before its columns are brought into order
-        found, differences = demos.fit_to(opened, self._environment, *self._bounds, keys=looked_at)
-        for difference in differences:
-            warnings.warn(difference, stacklevel=2)
-        return found
-
-    def _make_reward(self) -> RewardGenerator:
-        config = self.config
-        made = resolve(config.reward, REWARDS, "reward", RewardGenerator)
-        if made.imitates and config.demo is None:
-            raise InputError(f"--reward {config.reward} learns from demonstrations: give --demo FILE")
-        options = getattr(config, option_group(config.reward)) if made.Options else None
-        reward: RewardGenerator = made(options, StateFeatures(config.features, config.reward_keys))
-        return reward
-
-    def _make_inputs(self) -> PolicyInputs:
-        config, environments = self.config, self.environments
-        return PolicyInputs(
-            environments.observation_dim,
-            columns_of(config.policy_keys, config.policy_features.dims, self._environment.observation_keys),
-            config.normalize_observations if config.demo is not None else "none",
-            config.policy_features,
-            environments.horizon if config.time_aware else None,
-            self._stack,
-        )
-
     def _fit(self) -> None:
         expert = self.demonstrations
         if expert is None:
@@ -161,32 +124,6 @@ class Training:
         self.expert_return = states[0]["expert_return"]
         self.reward.load_state_dict(states[0]["reward"])
         self.inputs.load_state_dicts([state["policy_inputs"] for state in states])
-
-    def _make_agent(self, seed: int | list[int]) -> Agent:
-        config = self.config
-        made = resolve(config.agent, AGENTS, "agent", Agent)
-        options = getattr(config, option_group(config.agent)) if made.Options else None
-        agent = make_agent(
-            made,
-            self.inputs.width,
-            self.environments.action_dim,
-            options,
-            device=self.device,
-            seed=seed,
-            compile=config.compile,
-            horizon=self.inputs.horizon,
-        )
-        if agent.trains_between_episodes and self._stack and not isinstance(agent, Separate):
-            raise InputError(
-                f"--agent {config.agent} trains between episodes, which end at other times for other seeds: its "
-                "can_stack has to return False under these options"
-            )
-        if self.absorbing and not 0 <= agent.discount < 1:
-            raise InputError(
-                f"the agent's discount is {agent.discount}; absorbing states need one below 1: "
-                "lower it, or use --no-absorbing or --protocol fixed-horizon"
-            )
-        return agent
 
     def advance(self) -> None:
         """One step of every environment, and as many updates of each agent while the simulators are at it.

@@ -24,7 +24,7 @@ STOREYS = (
     {"environments"},
     {"rollouts"},
     {"configs", "metaworld", "_video", "_recorder"},
-    {"run_group"},
+    {"run_group", "parts"},
     {"training"},
     {"evaluate", "experts", "plan", "measures", "_group_report"},
     {"record", "report"},
