@@ -46,6 +46,7 @@ VARIANTS = {
     "rewards less the absorbing one": "--transport.subtract-absorbing",
     "no layer norm": "--td3.no-layer-norm",
     "raw observations for the policy": "--normalize-observations none",
+    "critics of 1024 units": "--td3.critic-hidden-dim 1024",
     "checkpoints": "--td3.checkpoints",
     "fixed horizon": "--protocol fixed-horizon",
 }

@@ -34,7 +34,7 @@ def film_strip(run: Path) -> np.ndarray:
     for step in range(FIRST + FRAMES * EVERY):
         if step >= FIRST and (step - FIRST) % EVERY == 0:
             frames.append(np.asarray(env.render()))
-        action = training.act(np.asarray(observation, np.float32)[None])[0]
+        action = training.act(np.asarray(observation, np.float32)[None], np.array([step]))[0]
         observation, *_ = env.step(action)
     env.close()
     height = frames[0].shape[0]

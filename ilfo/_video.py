@@ -14,6 +14,7 @@ import numpy as np
 from ilfo._atomic import atomic_path
 from ilfo._drawing import RenderError, drawable_env, first_frame
 from ilfo._errors import InputError
+from ilfo._target import file_to_write
 from ilfo.demos import Trajectory
 from ilfo.envs import Protocol
 
@@ -30,14 +31,12 @@ def check_video_path(path: str | os.PathLike[str]) -> Path:
     """The path of a video to write.
 
     Raises:
-        InputError: A suffix that is not supported, or a folder that does not exist.
+        InputError: A suffix that is not supported, a folder that does not exist, or the path is one itself.
     """
     target = Path(path)
     if target.suffix.lower() not in SUFFIXES:
         raise InputError(f"{target}: cannot write a {target.suffix or 'nameless'} video; use {' or '.join(SUFFIXES)}")
-    if not target.parent.is_dir():
-        raise InputError(f"{target}: the folder {target.parent} does not exist. Make it first.")
-    return target
+    return file_to_write(target)
 
 
 def write_video(

@@ -23,7 +23,7 @@ Protocol = Literal["standard", "fixed-horizon"]
 
 
 class FixedHorizon(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Steps on to the time limit; from the step at which the environment would have ended, rewards count 0.
+    """Steps on to the time limit; after the step at which the environment would have ended, rewards count 0.
 
     This is the protocol under which OOPS (arXiv 2310.01632) was run.
 

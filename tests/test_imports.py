@@ -15,6 +15,7 @@ REPOSITORY = Path(__file__).parents[1]
 
 STOREYS = (
     {"ilfo", "_errors", "_atomic", "_averages"},
+    {"_target"},
     {"_page", "demos", "plugins", "statistics"},
     {"rewards", "agents"},
     {"priorities", "policy_inputs"},

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ilfo._errors import InputError
+from ilfo._target import file_to_write
 from ilfo.demos._arrays import canonical
-from ilfo.demos._target import file_to_write
 from ilfo.demos.trajectory import Demonstrations
 
 __all__ = ["check_actions_within_one", "observation_blocks", "with_actions_and_rewards"]

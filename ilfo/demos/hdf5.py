@@ -32,9 +32,9 @@ import numpy as np
 
 from ilfo._atomic import atomic_path
 from ilfo._errors import InputError
+from ilfo._target import file_to_write
 from ilfo.demos._arrays import canonical, check_frames, check_widths, checked, ends_at_last_step, numeric_dataset, pick
 from ilfo.demos._provenance import check_keys_add_up
-from ilfo.demos._target import file_to_write
 from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory
 
 __all__ = [
