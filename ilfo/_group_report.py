@@ -11,6 +11,7 @@ import numpy as np
 
 from ilfo import _figures as figures
 from ilfo import _page as html
+from ilfo._words import counted
 from ilfo.runs import read_config, read_metrics, read_summary
 from ilfo.statistics import bootstrap_interval, interquartile_mean, normalized_score
 
@@ -109,8 +110,8 @@ class GroupReport:
         score = "unknown: it needs evaluations, and an expert that is better than a random policy"
         if scores:
             low, high = bootstrap_interval(scores, interquartile_mean)
-            score = f"interquartile mean of {len(scores)} seed(s), 95 % bootstrap interval {low:.3f} to {high:.3f}"
-            score += "; 0 is a random policy, 1 the expert"
+            score = f"interquartile mean of {counted(len(scores), 'seed')}, 95 % bootstrap interval {low:.3f} to "
+            score += f"{high:.3f}; 0 is a random policy, 1 the expert"
         return {
             "state of the runs": "finished" if self.summary else f"under way to {config['steps']:,} steps",
             "seeds": f"{config['seeds']}, trained side by side",

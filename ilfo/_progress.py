@@ -138,7 +138,8 @@ def conclude(config: TrainConfig, summary: dict[str, Any]) -> None:
     console.print(f"expert's return   {'unknown' if expert is None else f'{expert:,.1f}'}")
     policy, random = summary["policy_return"], summary["random_return"]
     console.print(f"policy's return   {policy:,.1f} over {config.eval_episodes} episodes (random policy {random:,.1f})")
-    console.print(f"ratio             {'unknown' if ratio is None else f'{ratio:.3f}'}")
+    missing = "unknown" if expert is None else "none, for the expert's return is not above 0"
+    console.print(f"ratio             {missing if ratio is None else f'{ratio:.3f}'}")
     if success is not None:
         console.print(f"success           {success:.0%}")
 
@@ -150,7 +151,7 @@ def _conclude_seeds(summary: dict[str, Any], console: Console) -> None:
             str(each["seed"]),
             f"{each['policy_return']:,.1f}",
             f"{each['random_return']:,.1f}",
-            "unknown" if each["ratio"] is None else f"{each['ratio']:.3f}",
+            "–" if each["ratio"] is None else f"{each['ratio']:.3f}",
             "–" if each["success"] is None else f"{each['success']:.0%}",
         )
     console.print(table)

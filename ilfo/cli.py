@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -50,7 +51,8 @@ def _show_warning(
 ) -> None:
     """One line for what concerns the user, without the place in the code."""
     if issubclass(category, (UserWarning, RuntimeWarning)):
-        print(f"ilfo: warning: {message}", file=sys.stderr)
+        plain = re.sub(r"\x1b\[[0-9;]*m", "", str(message))  # Gymnasium colours its warnings, also for a file.
+        print(f"ilfo: warning: {plain.removeprefix('WARN: ')}", file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

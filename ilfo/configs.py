@@ -28,18 +28,19 @@ __all__ = ["TrainConfig", "config_from_dict", "parse_train", "presets", "several
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Learns a policy from one file of expert states."""
+    """Learn a policy from one file of expert states."""
 
     env: str
     """Gymnasium id of the environment; 'module:Id' imports a module that registers it."""
     demo: str | None = None
-    """HDF5 file of expert states, or the name of a bundled one ('ilfo demos list'); 'environment' needs none."""
+    """Expert states: an HDF5 file (layout ilfo, Minari, robomimic or D4RL), the folder of a Minari or LeRobot dataset,
+    or the name of a bundled demonstration ('ilfo demos list'). The reward 'environment' needs none."""
     out: str = "runs/latest"
     """Folder of the run. The same command on the same folder goes on where it stopped."""
     reward: str = "transport"
-    """Reward generator: a built-in's name, or 'module:Class' for your own."""
+    """Reward generator: transport, environment, or 'module:Class' for your own. Its flags are listed below."""
     agent: str = "td3"
-    """Learner: a built-in's name, or 'module:Class' for your own."""
+    """Learner: td3, td7, or 'module:Class' for your own. Its flags are listed below: --agent td7 --help."""
     steps: int = 100_000
     """Environment steps in all, over all copies."""
     seed: int = 0
@@ -48,7 +49,8 @@ class TrainConfig:
     """Seeds to train side by side as one computation, like '0-9' or '0,3,7', in place of --seed. Each gets a folder
     'seed_N' in --out and is what it would be alone, once each has an episode by the end of the random steps."""
     protocol: Protocol = "standard"
-    """How episodes end: as the environment says, or only at the time limit (falls then count 0 in the evaluation)."""
+    """How episodes end: as the environment says, or only at the time limit (in the evaluation
+    nothing counts after the environment would have ended)."""
     absorbing: bool = True
     """Give a terminated episode the value of staying in an absorbing state for ever, so that neither dying nor
     living pays by itself. Only under 'standard'."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from ilfo._errors import InputError
 from ilfo._video import check_video_path, write_video
+from ilfo._words import counted
 from ilfo.demos import Trajectory
 from ilfo.envs import Protocol
 from ilfo.run_group import seed_runs
@@ -295,7 +296,7 @@ def _print_seeds(found: SeedsEvaluation, seed: int | None, console: Console) -> 
     first, steps = every[0], [one.steps for one in every]
     span = " to ".join(f"{number:,}" for number in dict.fromkeys((min(steps), max(steps))))
     rows = [
-        ("policies", f"{first.env_id}, {len(every)} seed(s), after {span} steps"),
+        ("policies", f"{first.env_id}, {counted(len(every), 'seed')}, after {span} steps"),
         ("return", f"{_interval_text(found.return_mean, found.return_interval)}: mean over seeds"),
     ]
     if found.scores is not None:

@@ -8,6 +8,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from ilfo._words import counted
+from ilfo.agents.many import Separate
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.training import Training
 
@@ -68,11 +70,10 @@ def _copies(training: Training) -> str:
 
 
 def _seeds(training: Training) -> str:
-    return (
-        f"seeds {training.config.seeds}, {len(training.seeds)} at once"
-        if training.config.seeds
-        else f"seed {training.config.seed}"
-    )
+    if not training.config.seeds:
+        return f"seed {training.config.seed}"
+    how = "updated in turn" if isinstance(training.agent, Separate) else "at once"
+    return f"seeds {training.config.seeds}, {len(training.seeds)} {how}"
 
 
 def protocol_line(training: Training) -> str:
@@ -100,7 +101,8 @@ def _expert_line(demonstrations: Demonstrations | None) -> str:
     steps = sum(len(trajectory) for trajectory in demonstrations)
     expert = demonstrations.expert_return
     worth = "return unknown" if expert is None else f"return {expert:,.1f}"
-    return f"{len(demonstrations)} episode(s), {steps:,} steps, {worth}, sha256 {demonstrations.sha256[:12]}"
+    size = f"{counted(len(demonstrations), 'episode')}, {counted(steps, 'step')}"
+    return f"{size}, {worth}, sha256 {demonstrations.sha256[:12]}"
 
 
 def _print_rewards(training: Training, console: Console) -> None:

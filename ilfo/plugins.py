@@ -57,8 +57,9 @@ def find(name: str, built_in: Mapping[str, str], kind: str) -> Any:
         ) from error
     found = getattr(module, class_name, None)
     if found is None:
+        public = [own for own in vars(module) if not own.startswith("_")]
         raise InputError(
-            f"{kind} {name!r}: module {module_name!r} has no {class_name!r}; {closest(class_name, vars(module))}"
+            f"{kind} {name!r}: module {module_name!r} has no {class_name!r}; {closest(class_name, public)}"
         )
     return found
 

@@ -19,6 +19,7 @@ from ilfo import demos
 from ilfo._errors import InputError
 from ilfo._recorder import Recorder
 from ilfo._target import file_to_write
+from ilfo._words import counted
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.envs import describe
 from ilfo.evaluate import check_episodes, check_seed, fresh_seed
@@ -40,7 +41,8 @@ class RecordOptions:
     run: str | None = None
     """Folder of the run whose policy is recorded, without exploration noise, under the run's protocol."""
     policy: str | None = None
-    """module:callable of your own to record: observations (N, D) float32 in, actions (N, A) in [-1, 1] out."""
+    """module:callable of your own to record: observations (N, D) float32 in, actions (N, A) in [-1, 1] out. The
+    parts of a dict observation lie side by side, in the order that 'ilfo demos info' shows."""
     scripted: bool = False
     """Record the scripted expert of the environment instead; Meta-World's tasks have one."""
     episodes: int = 1
@@ -241,7 +243,8 @@ def _command(out: Path, /, options: Annotated[RecordOptions, tyro.conf.arg(name=
         )
     steps = sum(len(trajectory) for trajectory in written)
     console.print(
-        f"{out}: {len(written)} episode(s), {steps:,} steps, mean return {written.expert_return:,.1f}, "
+        f"{out}: {counted(len(written), 'episode')}, {counted(steps, 'step')}, "
+        f"mean return {written.expert_return:,.1f}, "
         f"{'with' if options.actions else 'without'} actions{' and with frames' if options.frames else ''}",
         markup=False,
     )

@@ -180,7 +180,9 @@ def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """
     path = Path(folder) / "config.json"
     if not path.exists():
-        raise InputError(f"{folder} is not the folder of a run: it has no config.json")
+        is_file = "it is a file" if path.parent.exists() else "it does not exist"
+        found = "it has no config.json" if path.parent.is_dir() else is_file
+        raise InputError(f"{folder} is not the folder of a run: {found}")
     return _read_json(path)
 
 

@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
+import warnings
 from pathlib import Path
 
 import h5py
@@ -14,7 +16,11 @@ from small_envs import LEDGE, expert
 
 import ilfo
 from ilfo import demos
+from ilfo._progress import conclude
+from ilfo.agents import BUILT_IN as AGENTS
 from ilfo.cli import main
+from ilfo.configs import TrainConfig
+from ilfo.rewards import BUILT_IN as REWARDS
 from ilfo.runs import read_config, read_summary
 
 VERBS = ("train", "evaluate", "report", "record", "demos")
@@ -237,7 +243,7 @@ def test_a_session_with_several_seeds(workplace, capsys):
     assert f"policy's return {summary['policy_return']:.1f}, the mean over 3 seeds" in said
 
     said = printed(capsys, "evaluate", "runs/many", "--episodes", "2")
-    assert "3 seed(s), after 300 steps" in said
+    assert "3 seeds, after 300 steps" in said
     said = printed(capsys, "report", "runs/many", "--episodes", "1", "--no-video")
     assert said == "report runs/many/report/index.html"
     assert "give the folder of one, seed_0" in refused(capsys, "record", "out.hdf5", "--run", "runs/many")
@@ -249,7 +255,10 @@ def test_a_session_with_several_seeds(workplace, capsys):
 @pytest.mark.parametrize("verb", ["evaluate", "report"])
 def test_a_folder_that_is_no_run_is_refused(verb, workplace, capsys):
     assert "it has no config.json" in refused(capsys, verb, str(workplace))
+    assert "runs/none is not the folder of a run: it does not exist" in refused(capsys, verb, "runs/none")
     assert not list(workplace.iterdir())
+    Path("notes").touch()
+    assert "it is a file" in refused(capsys, verb, "notes")
 
 
 def test_recording_needs_exactly_one_expert(workplace, capsys):
@@ -307,7 +316,7 @@ def test_a_whole_session(workplace, capsys):
 
     kept = ["--episodes", "2", "--min-return", "-1", "recorded.hdf5"]
     said = printed(capsys, "record", "--env", LEDGE, "--run", "runs/first", *kept)
-    assert "recorded.hdf5: 2 episode(s)" in said
+    assert "recorded.hdf5: 2 episodes" in said
     assert "without actions" in said
     recorded = demos.open("recorded.hdf5")
 
@@ -322,3 +331,42 @@ def test_a_whole_session(workplace, capsys):
     assert read_config("runs/second")["demo_sha256"] == recorded.sha256
     assert read_summary("runs/second")["expert_return"] == pytest.approx(recorded.expert_return)
     assert not list(workplace.glob("*.png"))
+
+
+def test_the_help_names_every_reward_and_agent_that_comes_along(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert f"Learner: {', '.join(AGENTS)}, or 'module:Class'" in said
+    assert set(re.search(r"Reward generator: (.*?), or 'module:Class'", said)[1].split(", ")) == set(REWARDS)
+
+
+def test_warnings_are_printed_without_the_colours_of_others(workplace, capsys, monkeypatch):
+    """Gymnasium colours its own, also where nobody sees a colour."""
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    Path("loud.py").write_text("import gymnasium\ngymnasium.logger.warn('mind the step')\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        said = refused(capsys, "record", "x.hdf5", "--env", "Hopper-v5", "--policy", "loud:nobody")
+    assert said.splitlines()[0] == "ilfo: warning: mind the step"
+    assert "known: gymnasium\n" in said, "names that Python adds to a module are none to choose from"
+
+
+def test_a_ratio_to_a_return_below_zero_is_said_to_be_none(capsys):
+    config = TrainConfig(env="Pendulum-v1")
+    summary = {
+        "expert_return": -150.0,
+        "ratio": None,
+        "success": None,
+        "policy_return": -200.0,
+        "random_return": -900.0,
+    }
+    conclude(config, summary)
+    assert "ratio             none, for the expert's return is not above 0\n" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore:TD3 cannot stack seeds under these options")
+def test_the_plan_says_where_seeds_are_not_one_computation(workplace, capsys):
+    demos.write("expert.hdf5", expert())
+    command = ["train", "--env", LEDGE, "--demo", "expert.hdf5", "--seeds", "0-2", "--dry-run", *SMALL]
+    assert "seeds 0-2, 3 updated in turn" in printed(capsys, *command, "--td3.checkpoints")

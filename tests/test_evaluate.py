@@ -165,7 +165,7 @@ class TestSeveralSeeds:
                 rf"│ {seed} +│ {one.return_mean:.1f} +│ [\d.]+ to [\d.]+ +│ {one.ratio:.3f} +│ – +│", printed
             )
         for pattern in (
-            r"policies +InvertedPendulum-v5, 3 seed\(s\), after 300 steps",
+            r"policies +InvertedPendulum-v5, 3 seeds, after 300 steps",
             rf"return +{found.return_mean:.1f}, 95 % interval [\d.]+ to [\d.]+ \(bootstrap\): mean over seeds",
             rf"score +{interquartile_mean(found.scores):.3f}, 95 % interval .*interquartile mean over seeds",
             r"expert +[\d.]+",

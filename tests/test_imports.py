@@ -14,7 +14,7 @@ PACKAGE = Path(ilfo.__file__).parent
 REPOSITORY = Path(__file__).parents[1]
 
 STOREYS = (
-    {"ilfo", "_errors", "_atomic", "_averages"},
+    {"ilfo", "_errors", "_atomic", "_averages", "_words"},
     {"_target"},
     {"_page", "demos", "plugins", "statistics"},
     {"rewards", "agents"},

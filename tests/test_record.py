@@ -180,6 +180,6 @@ def test_refuses_a_folder_before_it_plays(tmp_path):
 def test_what_the_command_records_fits_the_environment(imitation_run, tmp_path, capsys):
     out = tmp_path / "expert.hdf5"
     assert main(["record", "--env", ENV, "--run", str(imitation_run), "--episodes", "2", "--actions", str(out)]) == 0
-    assert "2 episode(s)" in capsys.readouterr().out
+    assert "2 episodes" in capsys.readouterr().out
     assert main(["demos", "validate", str(out), "--env", ENV]) == 0
     assert demos.open(out)[0].actions.shape[1] == 1

@@ -110,7 +110,7 @@ class TestEachSeedIsItsRunAlone:
         def run(out: str, *flags: str) -> None:
             train(parse_train([*given, "--out", str(tmp_path / out), *flags])[0])
 
-        with pytest.warns(UserWarning, match="Still cannot stack seeds: they are trained one after the other"):
+        with pytest.warns(UserWarning, match="Still cannot stack seeds: they are updated in turn"):
             run("both", "--seeds", "0-1")
         for seed in (0, 1):
             run(str(seed), "--seed", str(seed))

@@ -46,7 +46,7 @@ class Agent(ABC):
     Attributes:
         Options: Dataclass of the agent's hyper-parameters; its fields become flags.
         stacks: Whether ``seed`` may be a sequence of S seeds. The object is then S agents at once, whose tensors, those
-            of its state included, have a further first dimension S. Agents without are trained one after the other.
+            of its state included, have a further first dimension S. Agents without are updated in turn.
         compiles: Whether the constructor takes ``compile=True``.
         takes_horizon: Whether the constructor takes ``horizon``, the steps until the time limit, which it is given
             where the last column of an observation is the share of them that is left.

@@ -40,7 +40,7 @@ def make_agent(
     if isinstance(seed, int) or kind.can_stack(options):
         return kind(observation_dim, action_dim, options, device=device, seed=seed, **extra)  # type: ignore[arg-type]
     how = " under these options" if kind.stacks else ""
-    warnings.warn(f"{kind.__name__} cannot stack seeds{how}: they are trained one after the other", stacklevel=2)
+    warnings.warn(f"{kind.__name__} cannot stack seeds{how}: they are updated in turn", stacklevel=2)
     return Separate([kind(observation_dim, action_dim, options, device=device, seed=own, **extra) for own in seed])
 
 

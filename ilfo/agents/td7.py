@@ -57,7 +57,8 @@ class TD7Options:
     min_priority: float = 1.0
     """Errors below count as this in the replay; it is also where the critics' loss turns from square to linear."""
     checkpoints: bool = True
-    """Train between episodes, and evaluate the policy whose worst episode was the best so far; one seed at a time."""
+    """Train between episodes, and evaluate the policy whose worst episode was the best so far. Several seeds
+    are then updated in turn."""
     assessment_episodes: int = 20
     """Episodes that a policy must get through to become a checkpoint, late in training; early one is enough."""
     assess_more_after: int = 750_000

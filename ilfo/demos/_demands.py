@@ -37,8 +37,8 @@ def with_actions_and_rewards(target: Path, demonstrations: Demonstrations, layou
         absent = " and no ".join(kind for kind, array in missing.items() if array is None)
         if absent:
             raise InputError(
-                f"{target}, episode {index}: has no {absent}, but the {layout} layout demands actions and rewards. "
-                "Record them too, or write the ilfo layout: it holds states alone."
+                f"{target} cannot be written: episode {index} has no {absent}, but the {layout} layout demands "
+                "actions and rewards. Record them too, or write the ilfo layout: it holds states alone."
             )
     written = canonical(demonstrations, target)
     _check_names(written.provenance.observation_keys, target)
@@ -65,7 +65,7 @@ def check_actions_within_one(demonstrations: Demonstrations, target: Path) -> No
         if len(beyond):
             step, dimension = (int(each) for each in beyond[0])
             raise InputError(
-                f"{target}, episode {index}, dataset 'actions': step {step}, dimension {dimension} is "
+                f"{target} cannot be written: in the actions of episode {index}, step {step}, dimension {dimension} is "
                 f"{np.asarray(trajectory.actions)[step, dimension]:g}, but the robomimic layout demands actions in "
                 "[-1, 1]. Divide them by the environment's bounds; if those are -1 and 1, convert with --clip-actions."
             )

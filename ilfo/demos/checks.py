@@ -60,7 +60,7 @@ def fit_to(
     if unknown:
         raise InputError(
             f"--reward-keys or --policy-keys names {unknown[0]!r}, which {_called(environment)} does not have: "
-            f"{closest(unknown[0], names)}."
+            f"{closest(unknown[0], names)}"
         )
     for bound, sign, word in ((low, -1, "below"), (high, 1, "above")):
         if bound is not None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import ilfo.demos
+from ilfo._words import counted
 from ilfo.demos.files import has_frames
 from ilfo.demos.trajectory import Demonstrations
 from ilfo.demos.writers import Layout
@@ -83,8 +84,8 @@ def _validate(file: str, /, *, env: str | None = None, filter_key: str | None = 
         against = f", fits {env}"
     steps = sum(len(trajectory) for trajectory in demonstrations)
     console.print(
-        f"[bold green]OK[/] {_plural(len(demonstrations), 'episode')}, {_plural(steps, 'step')}, "
-        f"{_plural(demonstrations.observation_dim, 'dimension')}{against}",
+        f"[bold green]OK[/] {counted(len(demonstrations), 'episode')}, {counted(steps, 'step')}, "
+        f"{counted(demonstrations.observation_dim, 'dimension')}{against}",
         soft_wrap=True,
         highlight=False,
     )
@@ -129,8 +130,8 @@ def _convert(
         )
     steps = sum(len(trajectory) for trajectory in written)
     console.print(
-        f"{out}: layout {to}, {_plural(len(written), 'episode')}, {_plural(steps, 'step')}, "
-        f"{_plural(written.observation_dim, 'dimension')}",
+        f"{out}: layout {to}, {counted(len(written), 'episode')}, {counted(steps, 'step')}, "
+        f"{counted(written.observation_dim, 'dimension')}",
         soft_wrap=True,
         highlight=False,
         markup=False,
@@ -179,12 +180,12 @@ def _facts(demonstrations: Demonstrations, frames: bool) -> dict[str, str]:
     facts = {
         "layout": demonstrations.layout,
         "episodes": f"{len(demonstrations)} ({', '.join(f'{count} {end}' for end, count in ends.items())})",
-        "steps": f"{sum(steps)}" + ("" if len(steps) == 1 else f" ({_spread(steps, '.0f')} an episode)"),
-        "observations": f"{_plural(demonstrations.observation_dim, 'dimension')}: "
+        "steps": f"{sum(steps):,}" + ("" if len(steps) == 1 else f" ({_spread(steps, '.0f')} an episode)"),
+        "observations": f"{counted(demonstrations.observation_dim, 'dimension')}: "
         + (", ".join(f"{key}[{width}]" for key, width in provenance.observation_keys.items()) or "keys not recorded"),
-        "actions": "no" if actions is None else f"yes, {_plural(actions.shape[1], 'dimension')}",
+        "actions": "no" if actions is None else f"yes, {counted(actions.shape[1], 'dimension')}",
         "frames": "yes" if frames else "",
-        "goal": "" if goal is None else f"yes, {_plural(len(goal), 'dimension')}",
+        "goal": "" if goal is None else f"yes, {counted(len(goal), 'dimension')}",
         "expert return": _UNKNOWN if stated is None else f"{stated:.1f}",
         "returns": f"{_spread(returns, '.1f')}" if len(returns) > 1 else "",
         "success": f"{sum(successes)} of {len(successes)}" if successes else _UNKNOWN,
@@ -229,7 +230,3 @@ def _console() -> Console:
 def _spread(values: Sequence[float], form: str) -> str:
     low, mean, high = np.min(values), np.mean(values), np.max(values)
     return f"{low:{form}} to {high:{form}}, mean {mean:.1f}"
-
-
-def _plural(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")

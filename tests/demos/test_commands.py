@@ -119,7 +119,7 @@ def test_convert_writes_what_open_reads(file, tmp_path, capsys, layout):
 
 def test_convert_names_what_is_missing(tmp_path):
     states = ilfo.demos.write(tmp_path / "states.hdf5", Demonstrations((Trajectory(np.zeros((4, 2))),)))
-    with pytest.raises(InputError, match="episode 0: has no actions and no rewards, but the d4rl layout demands"):
+    with pytest.raises(InputError, match="episode 0 has no actions and no rewards, but the d4rl layout demands"):
         main(["convert", str(states), str(tmp_path / "out.hdf5"), "--to", "d4rl"])
     assert list(tmp_path.iterdir()) == [states]
 

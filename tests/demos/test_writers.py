@@ -91,7 +91,7 @@ def test_standing_still_to_the_end_stays_whole(tmp_path, layout):
 )
 def test_what_the_layout_demands_and_the_states_lack_is_named(tmp_path, layout, fields, missing):
     two = Demonstrations((episode(), episode(number=1, **fields)))
-    with pytest.raises(InputError, match=f"episode 1: {missing} the {layout} layout demands.*write the ilfo layout"):
+    with pytest.raises(InputError, match=f"episode 1 {missing} the {layout} layout demands.*write the ilfo layout"):
         write(tmp_path, two, layout)
     assert not list(tmp_path.iterdir())
 
