@@ -72,7 +72,8 @@ def read_robomimic(
         InputError: A group that lacks its observations, is ragged or not finite, or a filter key that does not exist.
 
     Warns:
-        UserWarning: Images were left out, or a last next observation is only a copy.
+        UserWarning: Images were left out, or the last step of a demonstration, for its next observation is missing or
+            only a copy.
     """
     path = Path(file.filename)
     data = file["data"]
@@ -92,6 +93,13 @@ def read_robomimic(
         warnings.warn(
             f"{path}: in {len(copies)} of {len(chosen)} demonstrations the last of 'next_obs' is a copy of the last of "
             "'obs'; that step is left out, its reward still counts in the expert's return.",
+            stacklevel=2,
+        )
+    without = sum("next_obs" not in data[name] for name in chosen)
+    if without:
+        warnings.warn(
+            f"{path}: {without} of {len(chosen)} demonstrations have no 'next_obs', and so no state after their last "
+            "step; that step is left out, its reward still counts in the expert's return.",
             stacklevel=2,
         )
     keys = read[0][1]

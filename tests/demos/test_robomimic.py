@@ -73,9 +73,10 @@ def test_demonstrations_come_in_numeric_order(tmp_path):
     assert [len(each) for each in ilfo.demos.open(path, episodes=[3, 1])] == [12, 4]
 
 
-def test_without_next_observations_the_last_step_has_no_next_state(tmp_path):
+def test_without_next_observations_the_last_step_is_left_out_aloud(tmp_path):
     arrays = {name: values for name, values in demo().items() if not name.startswith("next_obs")}
-    expert = ilfo.demos.open(save(tmp_path / "x.hdf5", {0: arrays}))
+    with pytest.warns(UserWarning, match="1 of 1 demonstrations have no 'next_obs'.* that step is left out"):
+        expert = ilfo.demos.open(save(tmp_path / "x.hdf5", {0: arrays}))
     assert len(expert[0]) == len(expert[0].actions) == len(expert[0].env_rewards) == 5
     assert expert.expert_return == 1, "the last reward counts all the same"
     assert expert[0].success is True
