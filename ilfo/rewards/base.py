@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -11,10 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ilfo._errors import InputError
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.rewards.features import StateFeatures
 
-__all__ = ["Episodes", "Explanation", "RewardGenerator"]
+__all__ = ["Episodes", "Explanation", "RewardGenerator", "check_episodes"]
+
+LARGEST = 1e12
+"""Observations beyond it are taken for a simulation that has diverged: their squares would overflow in a sum."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,10 @@ class RewardGenerator(ABC):
         needs: ``"trajectory"`` when a step's reward depends on its whole episode, so that rewards come when the
             episode ends; ``"transition"`` when ``(s, s')`` is enough, so that they come at every step.
         imitates: Whether it learns from demonstrations; if so they are required, and absorbing states apply.
+        stationary: Whether a transition gets the same reward at any time. If not, which only generators that need no
+            more than transitions can afford, the loop scores a batch again when it samples it.
+        on_progress: Called while :meth:`fit` is at work, with the share that is done, between 0 and 1, and the numbers
+            that matter in words; nothing by default.
 
     Args:
         options: An instance of ``Options``, or None for the defaults.
@@ -105,6 +113,8 @@ class RewardGenerator(ABC):
     Options: ClassVar[type | None] = None
     needs: ClassVar[Literal["transition", "trajectory"]] = "trajectory"
     imitates: ClassVar[bool] = True
+    stationary: ClassVar[bool] = True
+    on_progress: Callable[[float, str], None] | None = None
 
     def __init__(self, options: Any = None, features: StateFeatures | None = None) -> None:
         self.options = options if options is not None or self.Options is None else self.Options()
@@ -126,6 +136,18 @@ class RewardGenerator(ABC):
         """
         return self.score(episodes).amin(dim=1).clamp(max=0.0)
 
+    def observe(self, episodes: Episodes) -> dict[str, float]:
+        """Learns from the agent's own episodes; returns numbers to log.
+
+        The loop shows every episode of training once, when it ends and before it is scored. ``terminated`` is as the
+        environment said it where absorbing states apply, else False. The default learns nothing.
+        """
+        return {}
+
+    def terms(self, episodes: Episodes) -> dict[str, Tensor]:
+        """The parts ``(B, T)`` that :meth:`score` is the sum of, by name, to be logged each; none by default."""
+        return {}
+
     def explain(self, trajectory: Trajectory) -> Explanation | None:
         """What the episode was matched to, for the report; None where there is nothing to show."""
         return None
@@ -136,3 +158,39 @@ class RewardGenerator(ABC):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores what :meth:`state_dict` returned."""
+
+
+def check_episodes(episodes: Episodes, features: StateFeatures) -> None:
+    """Refuses episodes that a generator with these features cannot score.
+
+    Raises:
+        InputError: The features were never fitted; or an episode has no steps, is not as wide as the demonstrations, or
+            is not finite.
+    """
+    if not features.width:
+        raise InputError("This reward knows no expert yet: call fit or load_state_dict first.")
+    steps = episodes.observations.shape[1] - 1
+    wrong = torch.nonzero((episodes.lengths < 1) | (episodes.lengths > steps))
+    if len(wrong):
+        row = int(wrong[0])
+        raise InputError(
+            f"Episode {row} has {int(episodes.lengths[row])} steps; expected 1 to {steps}, one fewer than its "
+            "observations."
+        )
+    width, expected = episodes.observations.shape[-1], features.observation_dim
+    if width != expected:
+        raise InputError(
+            f"Episode 0, step 0: the observation has {width} dimensions and the demonstrations' have "
+            f"{expected}; use a demonstration of this environment."
+        )
+    indices = torch.arange(steps + 1, device=episodes.lengths.device)
+    happened = indices <= episodes.lengths[:, None]
+    usable = episodes.observations.abs() < LARGEST  # NaN fails the comparison too.
+    unusable = torch.nonzero(~usable & happened[..., None])
+    if len(unusable):
+        row, step, dimension = unusable[0].tolist()
+        raise InputError(
+            f"Episode {row}, step {step}: dimension {dimension} of the observation is "
+            f"{episodes.observations[row, step, dimension].item()}; expected a finite number below "
+            f"{LARGEST:g}. Has the simulation diverged?"
+        )

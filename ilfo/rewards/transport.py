@@ -3,41 +3,30 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar, Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from ilfo._errors import InputError, closest
+from ilfo._errors import InputError
 from ilfo.demos import Demonstrations, Trajectory
-from ilfo.rewards.base import Episodes, Explanation, RewardGenerator
-from ilfo.rewards.costs import Cost, cost_matrix
+from ilfo.rewards.base import Episodes, Explanation
 from ilfo.rewards.features import StateFeatures
+from ilfo.rewards.matching import Matching, MatchingOptions, check_choices
 from ilfo.rewards.pairs import Pairs, Sequences
 from ilfo.rewards.plans import RowCosts, exact_costs, exact_plan, sinkhorn_costs, sinkhorn_plan
 
 __all__ = ["OptimalTransport", "TransportOptions"]
 
-Atoms = Literal["transitions", "states"]
 Plan = Literal["exact", "entropic"]
-Squash = Literal["exponential", "none"]
 Aggregate = Literal["best", "mean", "random"]
-
-LARGEST = 1e12
 
 
 @dataclass(frozen=True)
-class TransportOptions:
+class TransportOptions(MatchingOptions):
     """How an episode is compared with the expert, and how the cost becomes a reward."""
 
-    atoms: Atoms = "transitions"
-    """What is compared: pairs (s, s'), which tell the order of time, or single states s'."""
-    cost: Cost = "euclidean"
-    """Cost between two atoms; euclidean: root mean square difference in the expert's standard deviations."""
-    distance_per_sqrt_dim: bool = True
-    """Divide the distance by the square root of the number of dimensions of an atom, so that the other numbers
-    here mean the same in every environment. OOPS (arXiv 2310.01632) does not."""
     plan: Plan = "exact"
     """Exact (on the CPU, 0.1 s for 1000 steps) or entropic (many episodes at once, on any device)."""
     workers: int = 0
@@ -48,12 +37,6 @@ class TransportOptions:
     """Iterations of an entropic plan at most."""
     tolerance: float = 1e-3
     """Share of the expert's mass that an entropic plan may put on the wrong step."""
-    squash: Squash = "exponential"
-    """Exponential: scale * exp(-cost / temperature), between 0 and scale. None: -scale * cost, at most 0."""
-    temperature: float = 1.0
-    """Cost at which the exponential has fallen to 1/e."""
-    scale: float = 2.0
-    """Factor on the reward; with the exponential, the reward of a step that is exactly the expert's."""
     scale_per_sqrt_dim: bool = False
     """Divide the factor by the square root of the number of features of one state, as OOPS does."""
     aggregate: Aggregate = "best"
@@ -68,12 +51,9 @@ class TransportOptions:
     """Seed of the demonstrations that aggregate=random draws."""
 
     def __post_init__(self) -> None:
-        choices = {"atoms": Atoms, "cost": Cost, "plan": Plan, "squash": Squash, "aggregate": Aggregate}
-        for name, choice in choices.items():
-            value, known = getattr(self, name), get_args(choice)
-            if value not in known:
-                raise InputError(f"{name} is {value!r}, which is none of {known}: {closest(str(value), known)}.")
-        for name in ("regularization", "max_iterations", "tolerance", "temperature", "scale"):
+        super().__post_init__()
+        check_choices(self, {"plan": Plan, "aggregate": Aggregate})
+        for name in ("regularization", "max_iterations", "tolerance"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise InputError(f"{name} is {value}: it must be a finite number above 0.")
@@ -84,7 +64,7 @@ class TransportOptions:
             raise InputError(f"absorbing_cost is {apart}: it must be finite and at least 0, or None.")
 
 
-class OptimalTransport(RewardGenerator):
+class OptimalTransport(Matching):
     """Rewards a step by what it costs to move its share of the episode on to the demonstration.
 
     The atoms of an episode are its pairs ``(z(s_t), z(s_t+1))``, each with the same mass, and so are those of
@@ -139,9 +119,6 @@ class OptimalTransport(RewardGenerator):
     def __init__(self, options: TransportOptions | None = None, features: StateFeatures | None = None) -> None:
         super().__init__(options, features)
         self._generator = torch.Generator().manual_seed(self.options.seed)
-        self._expert: list[Tensor] = []
-        self._expert_terminated: list[bool] = []
-        self._experts: Sequences
         self._absorbing_cost = 0.0
         self._last: tuple[Episodes, Tensor, Tensor] | None = None
 
@@ -151,16 +128,10 @@ class OptimalTransport(RewardGenerator):
         Raises:
             InputError: The features cannot be fitted on these demonstrations.
         """
-        self.features.fit(demonstrations)
+        super().fit(demonstrations)
         self._last = None
-        self._expert = [
-            self.features(torch.as_tensor(trajectory.observations, dtype=torch.float32))
-            for trajectory in demonstrations
-        ]
-        self._expert_terminated = [trajectory.terminated for trajectory in demonstrations]
-        self._pad()
         given = self.options.absorbing_cost
-        self._absorbing_cost = self._largest_expert_cost() if given is None else given
+        self._absorbing_cost = self.largest_expert_cost() if given is None else given
         return self
 
     def score(self, episodes: Episodes) -> Tensor:
@@ -170,7 +141,7 @@ class OptimalTransport(RewardGenerator):
             InputError: An episode is not finite, has no steps, or is not as wide as the demonstrations.
         """
         steps, _ = self._costs(episodes)
-        return torch.where(episodes.mask, self._reward(steps), 0.0).float()
+        return torch.where(episodes.mask, self._rewarded(steps), 0.0).float()
 
     def absorbing_reward(self, episodes: Episodes) -> Tensor:
         """Reward per step, ``(B,)``, of the state that follows a termination; 0 for other episodes.
@@ -180,7 +151,7 @@ class OptimalTransport(RewardGenerator):
         ``absorbing_cost`` where the expert lived on.
         """
         _, absorbing = self._costs(episodes)
-        return torch.where(episodes.terminated, self._reward(absorbing), 0.0).float()
+        return torch.where(episodes.terminated, self._rewarded(absorbing), 0.0).float()
 
     def explain(self, trajectory: Trajectory) -> Explanation:
         """The match with the demonstration of lowest total cost, whatever ``aggregate`` is.
@@ -189,7 +160,7 @@ class OptimalTransport(RewardGenerator):
         less than 1 where the rest of its mass went to the state after an expert's own termination.
         """
         episodes = Episodes.from_trajectories([trajectory])
-        pairs = self._pairs(self._episode_atoms(episodes))
+        pairs = self._pairs(self.episode_atoms(episodes))
         costs, total = self._match(pairs)
         best = int(total.argmin())
         problem = slice(best, best + 1)
@@ -204,42 +175,28 @@ class OptimalTransport(RewardGenerator):
 
     def state_dict(self) -> dict[str, Any]:
         """Options, features, the expert's features and the random state, as tensors and plain values."""
-        return {
-            "options": asdict(self.options),
-            "features": self.features.state_dict(),
-            "expert": list(self._expert),
-            "expert_terminated": list(self._expert_terminated),
+        return super().state_dict() | {
             "absorbing_cost": self._absorbing_cost,
             "generator": self._generator.get_state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores what :meth:`state_dict` returned, options included; no demonstration is needed."""
-        self.options = TransportOptions(**state["options"])
-        self.features.load_state_dict(state["features"])
-        self._expert = [features.cpu() for features in state["expert"]]
-        self._expert_terminated = list(state["expert_terminated"])
-        self._pad()
+        super().load_state_dict(state)
         self._absorbing_cost = float(state["absorbing_cost"])
         self._generator.set_state(state["generator"].cpu())
         self._last = None
 
-    def _reward(self, costs: Tensor) -> Tensor:
-        rewards = self._squashed(costs)
+    def reward_of(self, costs: Tensor) -> Tensor:
+        """The reward of a step with such costs, of any shape, before what ``subtract_absorbing`` takes away."""
+        rewards = super().reward_of(costs)
+        return rewards / math.sqrt(self.features.width) if self.options.scale_per_sqrt_dim else rewards
+
+    def _rewarded(self, costs: Tensor) -> Tensor:
+        rewards = self.reward_of(costs)
         if self.options.subtract_absorbing:
-            rewards = rewards - self._squashed(costs.new_full((), self._absorbing_cost))
+            rewards = rewards - self.reward_of(costs.new_full((), self._absorbing_cost))
         return rewards
-
-    def _squashed(self, costs: Tensor) -> Tensor:
-        scale = self.options.scale
-        if self.options.scale_per_sqrt_dim:
-            scale /= math.sqrt(self.features.width)
-        if self.options.squash == "none":
-            return -scale * costs
-        return scale * torch.exp(-costs / self.options.temperature)
-
-    def _cost_matrix(self, x: Tensor, y: Tensor) -> Tensor:
-        return cost_matrix(x, y, self.options.cost, per_sqrt_dim=self.options.distance_per_sqrt_dim)
 
     def _costs(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
         """Costs ``(B, T)`` of the steps and ``(B,)`` of the absorbing state.
@@ -253,7 +210,7 @@ class OptimalTransport(RewardGenerator):
 
     def _aggregate(self, episodes: Episodes) -> Tensor:
         """Costs ``(B, T+1)`` under all demonstrations together."""
-        atoms = self._episode_atoms(episodes)
+        atoms = self.episode_atoms(episodes)
         batch, count = len(episodes.lengths), len(self._expert)
         pairs = self._pairs(atoms)
         if self.options.aggregate == "random":
@@ -267,7 +224,7 @@ class OptimalTransport(RewardGenerator):
         return costs[best, torch.arange(batch, device=costs.device)]
 
     def _pairs(self, episodes: Sequences) -> Pairs:
-        return Pairs.every(episodes, self._experts.like(episodes.atoms), self._cost_matrix, self._absorbing_cost)
+        return Pairs.every(episodes, self.experts.like(episodes.atoms), self.cost_matrix, self._absorbing_cost)
 
     def _match(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
         """Mean costs ``(P, T+1)`` of the rows, and the costs ``(P,)`` of the plans."""
@@ -295,51 +252,3 @@ class OptimalTransport(RewardGenerator):
     @property
     def _entropic(self) -> dict[str, Any]:
         return {name: getattr(self.options, name) for name in ("regularization", "max_iterations", "tolerance")}
-
-    def _atoms(self, features: Tensor) -> Tensor:
-        """Atoms ``(..., T, F)`` of features ``(..., T+1, ·)``."""
-        following = features[..., 1:, :]
-        if self.options.atoms == "states":
-            return following
-        return torch.cat([features[..., :-1, :], following], dim=-1)
-
-    def _pad(self) -> None:
-        self._experts = Sequences.pad([self._atoms(features) for features in self._expert], self._expert_terminated)
-
-    def _largest_expert_cost(self) -> float:
-        atoms = [self._atoms(features) for features in self._expert]
-        pairs = ((x, y) for index, x in enumerate(atoms) for y in atoms[index:])
-        return max(float(self._cost_matrix(x, y).max()) for x, y in pairs)
-
-    def _episode_atoms(self, episodes: Episodes) -> Sequences:
-        """Atoms of episodes; refuses episodes that cannot be scored."""
-        if not self._expert:
-            raise InputError("This reward knows no expert yet: call fit or load_state_dict first.")
-        steps = episodes.observations.shape[1] - 1
-        wrong = torch.nonzero((episodes.lengths < 1) | (episodes.lengths > steps))
-        if len(wrong):
-            row = int(wrong[0])
-            raise InputError(
-                f"Episode {row} has {int(episodes.lengths[row])} steps; expected 1 to {steps}, one fewer than "
-                "its observations."
-            )
-        width, expected = episodes.observations.shape[-1], self.features.observation_dim
-        if width != expected:
-            raise InputError(
-                f"Episode 0, step 0: the observation has {width} dimensions and the demonstrations' have "
-                f"{expected}; use a demonstration of this environment."
-            )
-        indices = torch.arange(steps + 1, device=episodes.lengths.device)
-        happened = indices <= episodes.lengths[:, None]
-        # NaN fails the comparison too. Larger numbers would overflow once they are squared and summed.
-        usable = episodes.observations.abs() < LARGEST
-        unusable = torch.nonzero(~usable & happened[..., None])
-        if len(unusable):
-            row, step, dimension = unusable[0].tolist()
-            raise InputError(
-                f"Episode {row}, step {step}: dimension {dimension} of the observation is "
-                f"{episodes.observations[row, step, dimension].item()}; expected a finite number below "
-                f"{LARGEST:g}. Has the simulation diverged?"
-            )
-        atoms = self._atoms(self.features(episodes.observations))
-        return Sequences(torch.where(episodes.mask[..., None], atoms, 0.0), episodes.lengths, episodes.terminated)

@@ -252,7 +252,7 @@ class TestTermination:
         drifting = far.observations + np.linspace(0, 50, 6, dtype=np.float32)[:, None]
         episodes = Episodes.from_trajectories([dataclasses.replace(far, observations=drifting)])
         worst = reward.score(episodes).amin()
-        assert worst < reward._reward(torch.tensor(reward.state_dict()["absorbing_cost"]))
+        assert worst < reward.reward_of(torch.tensor(reward.state_dict()["absorbing_cost"]))
         torch.testing.assert_close(reward.absorbing_reward(episodes)[0], worst)
 
     def test_an_end_like_the_experts_costs_nothing(self):

@@ -1,0 +1,148 @@
+"""What rewards that match steps with the expert's have in common: atoms, costs, and the way from a cost to a reward."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from ilfo._errors import InputError, closest
+from ilfo.demos import Demonstrations
+from ilfo.rewards.base import Episodes, RewardGenerator, check_episodes
+from ilfo.rewards.costs import Cost, cost_matrix
+from ilfo.rewards.features import StateFeatures
+from ilfo.rewards.pairs import Sequences
+
+__all__ = ["Matching", "MatchingOptions", "check_choices"]
+
+Atoms = Literal["transitions", "states"]
+Squash = Literal["exponential", "none"]
+
+
+def check_choices(options: Any, choices: Mapping[str, Any]) -> None:
+    """Refuses options whose value is none of those that their ``Literal`` lists."""
+    for name, choice in choices.items():
+        value, known = getattr(options, name), get_args(choice)
+        if value not in known:
+            raise InputError(f"{name} is {value!r}, which is none of {known}: {closest(str(value), known)}.")
+
+
+@dataclass(frozen=True)
+class MatchingOptions:
+    """How a step is compared with the expert's, and how the cost becomes a reward."""
+
+    atoms: Atoms = "transitions"
+    """What is compared: pairs (s, s'), which tell the order of time, or single states s'."""
+    cost: Cost = "euclidean"
+    """Cost between two atoms; euclidean: root mean square difference in the expert's standard deviations."""
+    distance_per_sqrt_dim: bool = True
+    """Divide the distance by the square root of the number of dimensions of an atom, so that the other numbers
+    here mean the same in every environment. OOPS (arXiv 2310.01632) does not."""
+    squash: Squash = "exponential"
+    """Exponential: scale * exp(-cost / temperature), between 0 and scale. None: -scale * cost, at most 0."""
+    temperature: float = 1.0
+    """Cost at which the exponential has fallen to 1/e."""
+    scale: float = 2.0
+    """Factor on the reward; with the exponential, the reward of a step that is exactly the expert's."""
+
+    def __post_init__(self) -> None:
+        check_choices(self, {"atoms": Atoms, "cost": Cost, "squash": Squash})
+        for name in ("temperature", "scale"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise InputError(f"{name} is {value}: it must be a finite number above 0.")
+
+
+class Matching(RewardGenerator):
+    """A reward that falls with the cost of what a step is matched to.
+
+    A subclass says what that is, in :meth:`score`, with the expert's atoms and the helpers here.
+
+    Args:
+        options: The comparison and the scale, an instance of the subclass's ``Options``.
+        features: What of the state is compared; fitted by :meth:`fit`. All dimensions by default.
+
+    Attributes:
+        experts: The expert's atoms ``(E, M, F)``, a row for each of ``E`` demonstrations, on the CPU.
+    """
+
+    Options: ClassVar[type | None] = MatchingOptions
+    options: Any
+
+    def __init__(self, options: Any = None, features: StateFeatures | None = None) -> None:
+        super().__init__(options, features)
+        self._expert: list[Tensor] = []
+        self._expert_terminated: list[bool] = []
+        self.experts: Sequences
+
+    def fit(self, demonstrations: Demonstrations) -> Matching:
+        """Fits the features and keeps the expert's; returns itself.
+
+        Raises:
+            InputError: The features cannot be fitted on these demonstrations.
+        """
+        self.features.fit(demonstrations)
+        self._expert = [
+            self.features(torch.as_tensor(trajectory.observations, dtype=torch.float32))
+            for trajectory in demonstrations
+        ]
+        self._expert_terminated = [trajectory.terminated for trajectory in demonstrations]
+        self._pad()
+        return self
+
+    def reward_of(self, costs: Tensor) -> Tensor:
+        """The reward of a step with such costs, of any shape."""
+        if self.options.squash == "none":
+            return -self.options.scale * costs
+        return self.options.scale * torch.exp(-costs / self.options.temperature)
+
+    def cost_matrix(self, x: Tensor, y: Tensor) -> Tensor:
+        """Costs ``(..., n, m)`` between atoms ``(..., n, F)`` and ``(..., m, F)``."""
+        return cost_matrix(x, y, self.options.cost, per_sqrt_dim=self.options.distance_per_sqrt_dim)
+
+    def atoms_of(self, features: Tensor) -> Tensor:
+        """Atoms ``(..., T, F)`` of features ``(..., T+1, ·)``."""
+        following = features[..., 1:, :]
+        if self.options.atoms == "states":
+            return following
+        return torch.cat([features[..., :-1, :], following], dim=-1)
+
+    def episode_atoms(self, episodes: Episodes) -> Sequences:
+        """Atoms of episodes, 0 in the padding.
+
+        Raises:
+            InputError: An episode cannot be scored, see :func:`~ilfo.rewards.base.check_episodes`.
+        """
+        check_episodes(episodes, self.features)
+        atoms = self.atoms_of(self.features(episodes.observations))
+        return Sequences(torch.where(episodes.mask[..., None], atoms, 0.0), episodes.lengths, episodes.terminated)
+
+    def largest_expert_cost(self) -> float:
+        """The largest cost between two atoms of the demonstrations."""
+        atoms = [self.atoms_of(features) for features in self._expert]
+        pairs = ((x, y) for index, x in enumerate(atoms) for y in atoms[index:])
+        return max(float(self.cost_matrix(x, y).max()) for x, y in pairs)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Options, features and the expert's features, as tensors and plain values."""
+        return {
+            "options": asdict(self.options),
+            "features": self.features.state_dict(),
+            "expert": list(self._expert),
+            "expert_terminated": list(self._expert_terminated),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what :meth:`state_dict` returned, options included; no demonstration is needed."""
+        self.options = type(self.options)(**state["options"])
+        self.features.load_state_dict(state["features"])
+        self._expert = [features.cpu() for features in state["expert"]]
+        self._expert_terminated = list(state["expert_terminated"])
+        self._pad()
+
+    def _pad(self) -> None:
+        self.experts = Sequences.pad([self.atoms_of(features) for features in self._expert], self._expert_terminated)
