@@ -61,12 +61,38 @@ class Progress:
         )
         self._task = self._bar.add_task("train", total=config.steps, speed="", left="-:--:--", numbers="")
         self._pace = _Pace()
+        self._fitting = Bar(
+            TextColumn("fitting the reward"),
+            BarColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[numbers]}"),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._fitting_task = self._fitting.add_task("fit", total=1.0, numbers="")
+        self._fitted: str | None = None
 
     def __enter__(self) -> Progress:
         return self
 
+    def fitting(self, share: float, numbers: str) -> None:
+        """Shows how far a reward is with learning from the demonstrations, before the first step.
+
+        Args:
+            share: Between 0 and 1.
+            numbers: Those that matter.
+        """
+        if self._fitted is None:
+            self._fitting.start()
+        self._fitted = numbers
+        self._fitting.update(self._fitting_task, completed=share, numbers=numbers)
+
     def begin(self, training: Training) -> None:
         """Prints what the run is about to do, and shows the bar."""
+        if self._fitted is not None:
+            self._fitting.stop()
+            if not self._console.is_terminal:
+                self._console.print(f"the reward is fitted: {self._fitted}", highlight=False, soft_wrap=True)
         print_plan(training, console=self._console)
         if training.step:
             self._console.print(f"Going on from step {training.step:,}.", soft_wrap=True)
@@ -76,6 +102,7 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._fitting.stop()
         self._bar.stop()
 
     def show(self, step: int, row: dict[str, Any], updates_due: int = 0) -> None:
@@ -122,6 +149,7 @@ class Progress:
 
     def interrupted(self) -> None:
         """Says how to go on after Ctrl-C."""
+        self._fitting.stop()
         self._bar.stop()
         self._console.print(
             f"Stopped and saved in {self._config.out}. The same command goes on from here.", soft_wrap=True

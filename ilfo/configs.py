@@ -21,7 +21,8 @@ from ilfo.envs import Protocol
 from ilfo.plugins import option_group, resolve
 from ilfo.policy_inputs import Normalization
 from ilfo.rewards import BUILT_IN as REWARDS
-from ilfo.rewards import FeatureOptions, RewardGenerator
+from ilfo.rewards import FeatureOptions, ScalingOptions
+from ilfo.rewards.registry import option_groups, reward_class, terms_of
 
 __all__ = ["TrainConfig", "config_from_dict", "parse_train", "presets", "several_seeds"]
 
@@ -38,9 +39,11 @@ class TrainConfig:
     out: str = "runs/latest"
     """Folder of the run. The same command on the same folder goes on where it stopped."""
     reward: str = "transport"
-    """Reward generator: transport, environment, or 'module:Class' for your own. Its flags are listed below."""
+    """Reward generator: transport, environment, 'module:Class' for your own, or a sum like 'transport + 0.5*flow'.
+    The flags of each are listed below."""
     agent: str = "td3"
-    """Learner: td3, td7, or 'module:Class' for your own. Its flags are listed below: --agent td7 --help."""
+    """Learner: td3, td7, sac, sb3-sac or sb3-td3 (Stable-Baselines3's), or 'module:Class' for your own. Its flags are
+    listed below: --agent td7 --help."""
     steps: int = 100_000
     """Environment steps in all, over all copies."""
     seed: int = 0
@@ -91,6 +94,8 @@ class TrainConfig:
     """Write the report, with a video of the best episode, at the end."""
     features: FeatureOptions = field(default_factory=FeatureOptions)
     """What the reward looks at."""
+    scaling: ScalingOptions = field(default_factory=ScalingOptions)
+    """How large rewards are; in a sum, those of each term before its weight."""
     policy_features: FeatureOptions = field(default_factory=lambda: FeatureOptions(std_floor=0.1))
     """What the policy looks at, in which units, like the reward's features."""
 
@@ -139,8 +144,9 @@ def parse_train(argv: Sequence[str]) -> tuple[TrainConfig, bool]:
     names, _ = _plugin_names().parse_known_args(rest)
     given = {name: value for name, value in vars(names).items() if value is not None}
     file = _read(Path(known.config)) if known.config is not None else {}
-    reward = resolve((file | given).get("reward", TrainConfig.reward), REWARDS, "reward", RewardGenerator)
-    implicit = "imitation" if reward.imitates and "demo" in given | file else None
+    terms = terms_of((file | given).get("reward", TrainConfig.reward))
+    imitates = any(reward_class(name).imitates for name in terms)
+    implicit = "imitation" if imitates and "demo" in given | file else None
     values = _merge(_read_preset(known.preset or implicit, given | file), file) | given
     config_class = config_type(values.get("reward", TrainConfig.reward), values.get("agent", TrainConfig.agent))
     default = _fill(config_class, values, known.config or known.preset or "the flags", partial=True)
@@ -154,15 +160,12 @@ def parse_train(argv: Sequence[str]) -> tuple[TrainConfig, bool]:
 
 
 def config_type(reward: str, agent: str) -> type[TrainConfig]:
-    """``TrainConfig`` with a field for the options of this reward and one for those of this agent."""
-    extra: list[tuple[str, Any, Any]] = []
-    for name, built_in, kind, base in (
-        (reward, REWARDS, "reward", RewardGenerator),
-        (agent, AGENTS, "agent", Agent),
-    ):
-        options = resolve(name, built_in, kind, base).Options
-        if options is not None:
-            extra.append((option_group(name), options, field(default_factory=options)))
+    """``TrainConfig`` with a field for the options of each term of this reward and one for those of this agent."""
+    groups = option_groups(reward)
+    learner = resolve(agent, AGENTS, "agent", Agent).Options
+    if learner is not None:
+        groups[option_group(agent)] = learner
+    extra = [(name, options, field(default_factory=options)) for name, options in groups.items()]
     made = dataclasses.make_dataclass("TrainConfig", extra, bases=(TrainConfig,), frozen=True)
     made.__doc__ = TrainConfig.__doc__
     return made
@@ -194,7 +197,8 @@ def _read_preset(name: str | None, chosen: dict[str, Any]) -> dict[str, Any]:
     if name not in available:
         raise InputError(f"there is no preset {name!r}; {closest(name, available)}")
     values = _read(available[name])
-    used = {(values | chosen).get("reward", TrainConfig.reward), (values | chosen).get("agent", TrainConfig.agent)}
+    used = {*terms_of((values | chosen).get("reward", TrainConfig.reward))}
+    used.add((values | chosen).get("agent", TrainConfig.agent))
     unused = {option_group(plugin) for plugin in (REWARDS | AGENTS).keys() - used}
     return {key: value for key, value in values.items() if key not in unused}
 

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 
-from ilfo import demos
+from ilfo import demos, rewards
 from ilfo._errors import InputError
 from ilfo.agents import BUILT_IN as AGENTS
 from ilfo.agents import Agent, make_agent
@@ -15,8 +15,8 @@ from ilfo.configs import TrainConfig
 from ilfo.demos import Demonstrations, Provenance
 from ilfo.plugins import option_group, resolve
 from ilfo.policy_inputs import PolicyInputs, columns_of
-from ilfo.rewards import BUILT_IN as REWARDS
-from ilfo.rewards import RewardGenerator, StateFeatures
+from ilfo.rewards import RewardGenerator
+from ilfo.rewards.registry import terms_of
 
 __all__ = ["make_inputs", "make_learner", "make_reward", "open_demonstrations"]
 
@@ -56,12 +56,13 @@ def make_reward(config: TrainConfig) -> RewardGenerator:
     Raises:
         InputError: There is none of that name, or it needs demonstrations.
     """
-    made = resolve(config.reward, REWARDS, "reward", RewardGenerator)
+    options = {name: getattr(config, option_group(name), None) for name in terms_of(config.reward)}
+    made = rewards.make_reward(
+        config.reward, options, features=config.features, keys=config.reward_keys, scaling=config.scaling
+    )
     if made.imitates and config.demo is None:
         raise InputError(f"--reward {config.reward} learns from demonstrations: give --demo FILE")
-    options = getattr(config, option_group(config.reward)) if made.Options else None
-    reward: RewardGenerator = made(options, StateFeatures(config.features, config.reward_keys))
-    return reward
+    return made
 
 
 def make_inputs(config: TrainConfig, environment: Provenance, horizon: int, stack: tuple[int, ...]) -> PolicyInputs:

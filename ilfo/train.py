@@ -91,7 +91,7 @@ def train(config: TrainConfig, progress: Any = None) -> dict[str, Any]:
         InputError: See :class:`~ilfo.training.Training` and :class:`~ilfo.runs.Run`.
         KeyboardInterrupt: After Ctrl-C, once everything is saved.
     """
-    training = Training(config)
+    training = Training(config, fit=False)
     plain = {name: value for name, value in dataclasses.asdict(config).items() if name not in NOT_OF_THE_RUN}
     seeds = training.seeds if config.seeds else ()
     with closing(training), closing(RunGroup(config.out, plain, seeds, training.demo_sha256)) as group:
@@ -106,7 +106,9 @@ def train(config: TrainConfig, progress: Any = None) -> dict[str, Any]:
 def _run(training: Training, group: RunGroup, progress: Any) -> dict[str, Any]:
     config = training.config
     states = group.restore()
-    if states is not None:
+    if states is None:
+        training.fit(progress and progress.fitting)
+    else:
         training.load_state_dicts(states)
     clock = _Clock(states[0]["seconds"] if states else 0.0)
     rows: list[dict[str, Any]] = [state["row"] for state in states] if states else [{} for _ in training.seeds]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,13 +19,14 @@ from ilfo.configs import TrainConfig, config_from_dict, several_seeds
 from ilfo.demos import Trajectory
 from ilfo.environments import Environments, Steps
 from ilfo.envs import describe
-from ilfo.labelling import Labels, imitation_rewards
+from ilfo.labelling import Labels
 from ilfo.parts import make_inputs, make_learner, make_reward, open_demonstrations
 from ilfo.replay import Replay
-from ilfo.rewards import Episodes
+from ilfo.rewards import Episodes, RewardGenerator
 from ilfo.rollouts import Stage, random_policy, rollout
 from ilfo.run_group import seed_runs
 from ilfo.runs import read_checkpoint, read_config
+from ilfo.scorer import Scorer
 
 __all__ = ["Training", "load"]
 
@@ -38,6 +38,7 @@ class Training:
         config: The resolved configuration.
         fitted: What a checkpoint of one seed holds; the reward and the policy's inputs are then restored from it
             instead of being fitted, and the demonstrations are not opened.
+        fit: Fit them now. Else :meth:`fit` or :meth:`load_state_dicts` comes before the first step.
 
     Attributes:
         demo_sha256: SHA-256 of the demonstrations' data.
@@ -48,7 +49,7 @@ class Training:
         InputError: The demonstrations cannot be read or do not fit the environment, or a part cannot be made.
     """
 
-    def __init__(self, config: TrainConfig, fitted: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, config: TrainConfig, fitted: Mapping[str, Any] | None = None, *, fit: bool = True) -> None:
         self.config = config
         self.device = torch.device(config.device)
         if self.device.type == "cuda" and not torch.cuda.is_available():
@@ -67,19 +68,25 @@ class Training:
         if fitted is None and config.demo is not None:
             self.demonstrations, self.demo_sha256 = open_demonstrations(config, environment, *bounds)
         self.expert_return = self.demonstrations.expert_return if self.demonstrations else None
-        self.reward = make_reward(config)
         self.environments = Environments(config.env, config.num_envs, config.protocol, env_seeds, config.env_workers)
         self.inputs = make_inputs(config, environment, self.environments.horizon, self._stack)
-        if fitted is None:
-            self._fit()
-        else:
-            self._restore_fitted([fitted])
-        # Fitted once; a reward that draws or learns while it scores does so for each seed on its own.
-        self._rewards = [self.reward, *(copy.deepcopy(self.reward) for _ in self.seeds[1:])]
         self._stage = Stage(config.env, config.protocol, self._eval_seeds, config.env_workers)
         self.agent = make_learner(
             config, self.inputs, self.environments.action_dim, self._one_or_all(agent_seeds), self.absorbing
         )
+        self.scorer = Scorer(
+            make_reward(config),
+            len(self.seeds),
+            discount=self.agent.discount,
+            absorbing=self.absorbing,
+            horizon=self.environments.horizon,
+            time_aware=config.time_aware,
+            device=self.device,
+        )
+        if fitted is not None:
+            self._restore_fitted([fitted])
+        elif fit:
+            self.fit()
         self.replay = Replay(
             min(config.replay_size, config.steps + config.num_envs),
             self.environments.observation_dim + config.time_aware,
@@ -109,20 +116,29 @@ class Training:
         self.environments.close()
         self._stage.close()
 
-    def _fit(self) -> None:
-        expert = self.demonstrations
-        if expert is None:
+    @property
+    def reward(self) -> RewardGenerator:
+        """The generator, of the first seed if there are several."""
+        return self.scorer.reward
+
+    def fit(self, on_progress: Callable[[float, str], None] | None = None) -> None:
+        """Learns from the demonstrations what comes before any step: the reward, and what the policy is shown.
+
+        Args:
+            on_progress: Told how much of the reward's learning is done, see :class:`~ilfo.rewards.RewardGenerator`.
+
+        Raises:
+            InputError: One of them cannot be fitted on these demonstrations.
+        """
+        if self.demonstrations is None:
             return
         if self.inputs.normalization == "expert":
-            self.inputs.fit(expert)
-        if not self.absorbing:
-            endless = (dataclasses.replace(one, terminated=False, truncated=True) for one in expert)
-            expert = dataclasses.replace(expert, trajectories=tuple(endless))
-        self.reward.fit(expert)
+            self.inputs.fit(self.demonstrations)
+        self.scorer.fit(self.demonstrations, on_progress)
 
     def _restore_fitted(self, states: Sequence[Mapping[str, Any]]) -> None:
         self.expert_return = states[0]["expert_return"]
-        self.reward.load_state_dict(states[0]["reward"])
+        self.scorer.load_state_dicts([state["reward"] for state in states])
         self.inputs.load_state_dicts([state["policy_inputs"] for state in states])
 
     def advance(self) -> None:
@@ -174,7 +190,7 @@ class Training:
         agent = self.agent
         if member is not None and isinstance(agent, Separate):
             agent = agent.agents[member]
-        batch = self.replay.sample(agent.batch_size, member)
+        batch = self.scorer.of_batch(self.replay.sample(agent.batch_size, member), member)
         shown = (self.inputs(states, member) for states in (batch.observations, batch.next_observations))
         observations, next_observations = shown
         metrics = agent.update(
@@ -239,21 +255,7 @@ class Training:
 
     def rewards_of(self, trajectories: Sequence[Trajectory], member: int = 0) -> Labels:
         """What the reward generator of a seed says of whole episodes."""
-        lengths = [len(trajectory) for trajectory in trajectories]
-        return self._label(Episodes.from_trajectories(trajectories, self.device), np.array(lengths), member)
-
-    def _label(self, episodes: Episodes, ages: np.ndarray, member: int) -> Labels:
-        """Labels of episodes, or of transitions, that end when their episode has so many steps."""
-        if self.reward.imitates:
-            episodes = dataclasses.replace(episodes, env_rewards=None)
-        return imitation_rewards(
-            self._rewards[member],
-            episodes,
-            discount=self.agent.discount,
-            absorbing=self.absorbing and self.reward.imitates,
-            remaining=self._moved(self.environments.horizon - ages),
-            finite=self.config.time_aware,
-        )
+        return self.scorer.of_episodes(trajectories, member)
 
     def _moved(self, array: np.ndarray) -> Tensor:
         """On the agent's device; by pinned memory, because a copy from any other waits for all that the device does."""
@@ -277,26 +279,22 @@ class Training:
             terminated=self._moved(steps.terminated),
             env_rewards=self._moved(steps.env_rewards[:, None]),
         )
-        copies, ages = self.config.num_envs, steps.ages + 1
-        rows = [slice(start, start + copies) for start in range(0, len(pairs), copies)]
-        labelled = [
-            self._label(episodes.rows(own.start, own.stop), ages[own], member).rewards[:, 0]
-            for member, own in enumerate(rows)
-        ]
+        ages = steps.ages + 1
         ended = np.zeros(len(pairs), bool)
         ended[[row for row, _ in steps.finished]] = True
         self.replay.append(
             self.inputs.with_time(episodes.observations[:, 0], steps.ages),
             torch.from_numpy(steps.actions),
-            torch.cat(labelled),
+            self.scorer.of_steps(episodes, self._moved(self.environments.horizon - ages)),
             self.inputs.with_time(episodes.observations[:, 1], ages),
             torch.from_numpy(self._ends(steps.terminated, ages)),
             ended,
         )
 
     def _remember_episode(self, trajectory: Trajectory, member: int, stream: int) -> None:
+        measured = self.scorer.observe(trajectory, member)
         labels, ages = self.rewards_of([trajectory], member), np.arange(len(trajectory) + 1)
-        measured = {
+        measured |= self.scorer.terms_of(trajectory, member) | {
             "imitation_return": float(labels.scores.sum()),
             "train_return": trajectory.env_return or 0.0,
             "train_length": float(len(trajectory)),
@@ -330,8 +328,8 @@ class Training:
     def fitted_states(self) -> list[dict[str, Any]]:
         """Of each seed, what was learned before training: all that a trained agent needs besides itself."""
         return [
-            {"reward": reward.state_dict(), "policy_inputs": inputs, "expert_return": self.expert_return}
-            for reward, inputs in zip(self._rewards, self.inputs.state_dicts(), strict=True)
+            {"reward": reward, "policy_inputs": inputs, "expert_return": self.expert_return}
+            for reward, inputs in zip(self.scorer.state_dicts(), self.inputs.state_dicts(), strict=True)
         ]
 
     def agent_states(self) -> list[dict[str, Any]]:
@@ -358,8 +356,6 @@ class Training:
         """Restores what :meth:`state_dicts` returned."""
         self.step = states[0]["step"]
         self._restore_fitted(states)
-        for reward, state in zip(self._rewards, states, strict=True):
-            reward.load_state_dict(state["reward"])
         load_states(self.agent, [state["agent"] for state in states], len(self.seeds) if self._stack else None)
         self.replay.load_state_dicts([state["replay"] for state in states])
         self.environments.load_state_dicts([state["environments"] for state in states])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import torch
@@ -31,6 +31,10 @@ class Batch:
     rewards: Tensor
     next_observations: Tensor
     terminated: Tensor
+
+    def of_seed(self, index: int) -> Batch:
+        """The part of one agent of many."""
+        return Batch(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
 
 
 class Agent(ABC):

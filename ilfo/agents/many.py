@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Any
 
 import torch
@@ -64,11 +63,7 @@ class Separate(Agent):
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One step of each on its own ``batch[s]``; metrics ``(S,)``."""
-        columns = {field.name: getattr(batch, field.name) for field in fields(Batch)}
-        found = [
-            agent.update(Batch(**{name: column[index] for name, column in columns.items()}))
-            for index, agent in enumerate(self.agents)
-        ]
+        found = [agent.update(batch.of_seed(index)) for index, agent in enumerate(self.agents)]
         if self.refresh_priorities_every:
             self.priorities = torch.stack([agent.priorities for agent in self.agents])
         return {name: torch.stack([torch.as_tensor(metrics[name]) for metrics in found]) for name in found[0]}

@@ -28,7 +28,14 @@ from ilfo.demos._demands import with_actions_and_rewards
 from ilfo.demos._provenance import PROVENANCE, check_keys_add_up, provenance_from_json, provenance_to_json
 from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory
 
-__all__ = ["read_d4rl", "write_d4rl"]
+__all__ = [
+    "d4rl_columns",
+    "d4rl_provenance",
+    "episode_bounds",
+    "episode_observations",
+    "read_d4rl",
+    "write_d4rl",
+]
 
 _COLUMNS = ("observations", "next_observations", "actions", "rewards", "terminals", "timeouts")
 _BLOCK_ROWS = 65536
@@ -58,9 +65,13 @@ def read_d4rl(
             last next observation of an episode is a reset.
     """
     path = Path(file.filename)
-    columns = {name: numeric_dataset(file, name, str(path)) for name in _COLUMNS if name in file}
-    _check_columns(columns, str(path))
-    bounds, terminated = _episode_bounds(columns, max_episode_steps, str(path))
+    columns = d4rl_columns(file)
+    bounds, terminated = episode_bounds(columns, max_episode_steps, str(path))
+    unfinished = columns["observations"].shape[0] - bounds[-1][1]
+    if unfinished:
+        warnings.warn(
+            f"{path}: the last {unfinished} rows belong to an episode that was not finished; left out.", stacklevel=2
+        )
     chosen = pick(episodes, len(bounds), str(path))
     believed = PROVENANCE in file.attrs
     trajectories = tuple(
@@ -70,7 +81,7 @@ def read_d4rl(
     if "next_observations" in columns:
         _warn_of_resets(trajectories, [bounds[index] for index in chosen], str(path))
     check_widths(trajectories, [f"episode {index}" for index in chosen], str(path))
-    return Demonstrations(trajectories, _read_provenance(file, columns, bounds), path, "d4rl")
+    return Demonstrations(trajectories, d4rl_provenance(file, columns, bounds), path, "d4rl")
 
 
 def write_d4rl(path: str | os.PathLike[str], demonstrations: Demonstrations) -> Path:
@@ -119,6 +130,18 @@ def write_d4rl(path: str | os.PathLike[str], demonstrations: Demonstrations) -> 
     return target
 
 
+def d4rl_columns(file: h5py.File) -> dict[str, h5py.Dataset]:
+    """The columns of a file that count here, by name.
+
+    Raises:
+        InputError: They do not have one row a step, or states are not vectors.
+    """
+    path = file.filename
+    columns = {name: numeric_dataset(file, name, path) for name in _COLUMNS if name in file}
+    _check_columns(columns, path)
+    return columns
+
+
 def _check_columns(columns: dict[str, h5py.Dataset], path: str) -> None:
     """Refuses columns that do not have one row a step, and states that are not vectors."""
     observations = columns["observations"]
@@ -144,11 +167,19 @@ def _check_columns(columns: dict[str, h5py.Dataset], path: str) -> None:
         raise InputError(f"{path}, dataset 'observations': has no rows, expected at least one episode.")
 
 
-def _episode_bounds(
+def episode_bounds(
     columns: dict[str, h5py.Dataset], max_episode_steps: int | None, path: str
 ) -> tuple[list[tuple[int, int]], list[bool]]:
-    """First row and row after the last of each complete episode, and whether it terminated."""
-    rows = columns["observations"].shape[0]
+    """First row and row after the last of each complete episode, and whether it terminated.
+
+    Rows after the last of these belong to an episode that was not finished.
+
+    Raises:
+        InputError: Ends cannot be told without ``max_episode_steps``, or it is below 1.
+
+    Warns:
+        UserWarning: Nothing marks where episodes end.
+    """
     terminals = _flags(columns, "terminals", path)
     ends = terminals | _flags(columns, "timeouts", path)
     if max_episode_steps is None and not columns.keys() & {"timeouts", "next_observations"}:
@@ -165,11 +196,6 @@ def _episode_bounds(
     if not stated:
         ends[-1] = True
     stops = np.flatnonzero(ends) + 1
-    if stops[-1] < rows:
-        warnings.warn(
-            f"{path}: the last {rows - stops[-1]} rows belong to an episode that was not finished; left out.",
-            stacklevel=2,
-        )
     starts = [0, *stops[:-1].tolist()]
     return list(zip(starts, stops.tolist(), strict=True)), terminals[stops - 1].tolist()
 
@@ -226,11 +252,7 @@ def _with_time_limit(ends: np.ndarray, limit: int) -> np.ndarray:
 def _read_episode(
     columns: dict[str, h5py.Dataset], start: int, stop: int, terminated: bool, believed: bool, where: str
 ) -> Trajectory:
-    observations = as_float32(columns["observations"][start:stop], f"{where}, dataset 'observations'")
-    if "next_observations" in columns:
-        following = as_float32(columns["next_observations"][start:stop], f"{where}, dataset 'next_observations'")
-        if believed or not _is_reset(columns, observations, following, stop):
-            observations = np.concatenate([observations, following[-1:]])
+    observations = episode_observations(columns, start, stop, believed, where)
     steps = slice(start, start + len(observations) - 1)
     trajectory = Trajectory(
         observations=observations,
@@ -240,6 +262,30 @@ def _read_episode(
         truncated=not terminated,
     )
     return checked(trajectory, f"{where} (rows {start} to {stop - 1})")
+
+
+def episode_observations(
+    columns: dict[str, h5py.Dataset], start: int, stop: int, believed: bool, where: str
+) -> np.ndarray:
+    """The observations of ``n`` rows, ``(n + 1, D)`` float32, or ``(n, D)`` where nobody knows what followed the last.
+
+    Args:
+        columns: Of the file.
+        start: First row of the episode.
+        stop: Row after its last.
+        believed: Whether the last next observation is never taken for a reset.
+        where: The start of an error's sentence: file and episode.
+
+    Raises:
+        InputError: A value is not finite.
+    """
+    observations = as_float32(columns["observations"][start:stop], f"{where}, dataset 'observations'")
+    if "next_observations" not in columns:
+        return observations
+    following = as_float32(columns["next_observations"][start:stop], f"{where}, dataset 'next_observations'")
+    if not believed and _is_reset(columns, observations, following, stop):
+        return observations
+    return np.concatenate([observations, following[-1:]])
 
 
 def _is_reset(columns: dict[str, h5py.Dataset], observations: np.ndarray, following: np.ndarray, stop: int) -> bool:
@@ -278,7 +324,12 @@ def _mean_return(columns: dict[str, h5py.Dataset], bounds: list[tuple[int, int]]
     return mean_return([rewards[start:stop] for start, stop in bounds])
 
 
-def _read_provenance(file: h5py.File, columns: dict[str, h5py.Dataset], bounds: list[tuple[int, int]]) -> Provenance:
+def d4rl_provenance(file: h5py.File, columns: dict[str, h5py.Dataset], bounds: list[tuple[int, int]]) -> Provenance:
+    """What the attributes and the rewards of the file say.
+
+    Raises:
+        InputError: An attribute that ilfo wrote is damaged.
+    """
     path = file.filename
     if PROVENANCE in file.attrs:
         provenance = provenance_from_json(file.attrs[PROVENANCE], path)

@@ -17,7 +17,7 @@ from ilfo.demos.minari import minari_file, read_minari
 from ilfo.demos.robomimic import is_robomimic, read_robomimic
 from ilfo.demos.trajectory import Demonstrations
 
-__all__ = ["has_frames", "open"]
+__all__ = ["has_frames", "layout_of", "open", "readable", "resolved"]
 
 
 def open(
@@ -58,14 +58,14 @@ def open(
         >>> len(copy), len(copy[0]), copy.observation_dim
         (1, 10, 2)
     """
-    file = _resolved(path)
+    file = resolved(path)
     if file.is_dir():
         from ilfo.demos.lerobot import read_lerobot
 
         _refuse(file, "lerobot", filter_key, max_episode_steps, frames)
         return read_lerobot(file, episodes)
     with _opened(file) as opened:
-        layout = _layout(opened)
+        layout = layout_of(opened)
         _refuse(file, layout, filter_key, max_episode_steps, frames)
         if layout == "ilfo":
             return read_episodes(opened, episodes, frames=frames)
@@ -82,15 +82,15 @@ def has_frames(path: str | os.PathLike[str]) -> bool:
     Raises:
         InputError: The file is missing, damaged or of another layout.
     """
-    file = _resolved(path)
+    file = resolved(path)
     if file.is_dir():
         return False
     with _opened(file) as opened:
         groups = (opened[name] for name in episode_groups(opened))
-        return _layout(opened) == "ilfo" and any("frames" in each for each in groups if isinstance(each, h5py.Group))
+        return layout_of(opened) == "ilfo" and any("frames" in each for each in groups if isinstance(each, h5py.Group))
 
 
-def _layout(file: h5py.File) -> str:
+def layout_of(file: h5py.File) -> str:
     """Whose layout a file has, by looking at it."""
     if episode_groups(file):
         return "ilfo" if "ilfo_format_version" in file.attrs else "minari"
@@ -111,7 +111,7 @@ def _refuse(path: Path, layout: str, filter_key: str | None, max_episode_steps: 
         raise InputError(f"{path}: frames are read from files of layout ilfo alone, this is {layout}. Read its states.")
 
 
-def _resolved(path: str | os.PathLike[str]) -> Path:
+def resolved(path: str | os.PathLike[str]) -> Path:
     """The file that is meant, sure to exist and to look like HDF5; or the folder of a LeRobot dataset."""
     file = Path(path)
     if not file.exists() and is_bundled(str(path)):
@@ -145,10 +145,15 @@ def _resolved(path: str | os.PathLike[str]) -> Path:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[h5py.File]:
-    """The open file; whatever HDF5 raises on damaged content becomes an InputError."""
+    with readable(path), h5py.File(path, "r") as file:
+        yield file
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Whatever HDF5 raises on damaged content of this file becomes an InputError."""
     try:
-        with h5py.File(path, "r") as file:
-            yield file
+        yield
     except InputError:
         raise
     # h5py maps HDF5's error stack to all of these, depending on where the damage is.

@@ -35,13 +35,17 @@ from ilfo._errors import InputError
 from ilfo._target import file_to_write
 from ilfo.demos._arrays import canonical, check_frames, check_widths, checked, ends_at_last_step, numeric_dataset, pick
 from ilfo.demos._provenance import check_keys_add_up
-from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory
+from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory, sha256_of
 
 __all__ = [
     "FORMAT_VERSION",
+    "check_version",
     "episode_group",
     "episode_groups",
+    "ilfo_provenance",
+    "read_episode",
     "read_episodes",
+    "restate_sha256",
     "with_its_end",
     "write_demonstrations",
 ]
@@ -92,12 +96,12 @@ def read_episodes(file: h5py.File, episodes: Sequence[int] | None = None, *, fra
             where there are none.
     """
     path = Path(file.filename)
-    _check_version(file, str(path))
+    check_version(file, str(path))
     groups = episode_groups(file)
     chosen = [groups[index] for index in pick(episodes, len(groups), str(path))]
-    trajectories = tuple(_read_episode(file, name, str(path), frames) for name in chosen)
+    trajectories = tuple(read_episode(file, name, str(path), frames) for name in chosen)
     check_widths(trajectories, [f"group {name!r}" for name in chosen], str(path))
-    provenance = _read_provenance(file, str(path))
+    provenance = ilfo_provenance(file, str(path))
     demonstrations = Demonstrations(trajectories, provenance, path, "ilfo")
     check_keys_add_up(
         demonstrations.provenance, demonstrations.observation_dim, f"{path}, attribute 'observation_keys'"
@@ -200,7 +204,12 @@ def _write_provenance(file: h5py.File, demonstrations: Demonstrations) -> None:
             file.attrs[name] = value
 
 
-def _read_episode(file: h5py.File, name: str, path: str, frames: bool) -> Trajectory:
+def read_episode(file: h5py.File, name: str, path: str, frames: bool) -> Trajectory:
+    """One episode.
+
+    Raises:
+        InputError: The group is empty, ragged or not finite, or has no frames where they are asked for.
+    """
     where = f"{path}, group {name!r}"
     group = episode_group(file, name, where)
 
@@ -227,7 +236,13 @@ def _read_episode(file: h5py.File, name: str, path: str, frames: bool) -> Trajec
     return with_its_end(trajectory, group, where)
 
 
-def _read_provenance(file: h5py.File, path: str) -> Provenance:
+def ilfo_provenance(file: h5py.File, path: str) -> Provenance:
+    """What the attributes of the file say.
+
+    Raises:
+        InputError: One of them is not what it should be.
+    """
+
     def text(name: str) -> str | None:
         value = file.attrs.get(name)
         return value.decode() if isinstance(value, bytes) else None if value is None else str(value)
@@ -262,13 +277,26 @@ def _converted(convert: Any, value: Any, name: str, expected: str, path: str) ->
         ) from error
 
 
-def _check_version(file: h5py.File, path: str) -> None:
+def check_version(file: h5py.File, path: str) -> None:
+    """Refuses a file of a later format version."""
     value = file.attrs["ilfo_format_version"]
     version = _converted(int, value, "ilfo_format_version", "a whole number", path)
     if version > FORMAT_VERSION:
         raise InputError(
             f"{path}: written in format version {version}, this ilfo reads up to {FORMAT_VERSION}. Update ilfo."
         )
+
+
+def restate_sha256(file: h5py.File) -> None:
+    """Lets a file whose arrays were changed state their SHA-256 as it is now, where it states one.
+
+    Args:
+        file: Open for writing; read episode by episode.
+    """
+    for name, frames in (("sha256", False), ("sha256_with_frames", True)):
+        if name in file.attrs:
+            episodes = (read_episode(file, group, file.filename, frames) for group in episode_groups(file))
+            file.attrs[name] = sha256_of(episodes)
 
 
 def _check_sha256(file: h5py.File, demonstrations: Demonstrations) -> None:

@@ -38,9 +38,21 @@ from ilfo.demos._spaces import Space, flattened, inferred_space
 from ilfo.demos.hdf5 import episode_group, episode_groups, with_its_end
 from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory
 
-__all__ = ["minari_file", "read_minari", "write_minari"]
+__all__ = [
+    "METADATA",
+    "minari_file",
+    "minari_metadata",
+    "minari_name",
+    "minari_provenance",
+    "minari_space",
+    "read_minari",
+    "read_minari_episode",
+    "write_minari",
+]
 
-_DATA, _METADATA = "main_data.hdf5", "metadata.json"
+_DATA = "main_data.hdf5"
+METADATA = "metadata.json"
+"""The file beside it that says spaces, environment and counts."""
 _VERSION = "0.5.0"
 """The first Minari that reads what is written here, and so do those after it."""
 _NAME = re.compile(r"[-\w]+-v\d+")
@@ -88,23 +100,23 @@ def read_minari(file: h5py.File, episodes: Sequence[int] | None = None) -> Demon
         UserWarning: Images or text were left out of the observations, or the file has not all of its episodes.
     """
     path = Path(file.filename)
-    metadata = _metadata(path.parent) if path.name == _DATA else {}
-    space = _space(metadata, path)
+    metadata = minari_metadata(path)
+    space = minari_space(metadata, path)
     groups = episode_groups(file)
     stated = metadata.get("total_episodes", len(groups))
     if stated != len(groups):
         warnings.warn(
-            f"{path}: holds {len(groups)} episodes, but {_METADATA} counts {stated}. Is the copy whole?", stacklevel=2
+            f"{path}: holds {len(groups)} episodes, but {METADATA} counts {stated}. Is the copy whole?", stacklevel=2
         )
     chosen = [groups[index] for index in pick(episodes, len(groups), str(path))]
     left_out: set[str] = set()
-    read = [_read_episode(file, name, space, f"{path}, group {name!r}", left_out) for name in chosen]
+    read = [read_minari_episode(file, name, space, f"{path}, group {name!r}", left_out) for name in chosen]
     trajectories = tuple(trajectory for trajectory, _ in read)
     check_widths(trajectories, [f"group {name!r}" for name in chosen], str(path))
     check_keys([keys for _, keys in read], [f"group {name!r}" for name in chosen], str(path))
     if left_out:
         warnings.warn(f"{path}: left out of the observations: {', '.join(sorted(left_out))}.", stacklevel=2)
-    return Demonstrations(trajectories, _read_provenance(metadata, read[0][1], path), path, "minari")
+    return Demonstrations(trajectories, minari_provenance(metadata, read[0][1], path), path, "minari")
 
 
 def write_minari(path: str | os.PathLike[str], demonstrations: Demonstrations) -> Path:
@@ -132,7 +144,7 @@ def write_minari(path: str | os.PathLike[str], demonstrations: Demonstrations) -
     if target.exists():
         raise InputError(f"{target}: is there already. Choose another version, or remove it.")
     canonical = with_actions_and_rewards(target, demonstrations, "minari")
-    dataset_id = _dataset_id(target)
+    dataset_id = minari_name(target)
     with atomic_folder(target) as folder:
         data = folder / "data"
         data.mkdir()
@@ -140,25 +152,50 @@ def write_minari(path: str | os.PathLike[str], demonstrations: Demonstrations) -
             for index, trajectory in enumerate(canonical):
                 _write_episode(file.create_group(f"episode_{index}"), index, trajectory, observation_blocks(canonical))
         metadata = _described(canonical, dataset_id) | {"dataset_size": round((data / _DATA).stat().st_size / 1e6, 1)}
-        (data / _METADATA).write_text(json.dumps(metadata), encoding="utf-8")
+        (data / METADATA).write_text(json.dumps(metadata), encoding="utf-8")
     return target
+
+
+def minari_metadata(path: Path) -> dict[str, Any]:
+    """What ``metadata.json`` says of a file of episodes; nothing where it is none of a dataset.
+
+    Raises:
+        InputError: It is no JSON object.
+    """
+    return _metadata(path.parent) if path.name == _DATA else {}
 
 
 def _metadata(data: Path) -> dict[str, Any]:
     """What ``metadata.json`` says; nothing where there is none."""
-    path = data / _METADATA
+    path = data / METADATA
     return parsed_json(path.read_bytes(), str(path)) if path.is_file() else {}
 
 
-def _space(metadata: dict[str, Any], path: Path) -> Space | None:
+def minari_space(metadata: dict[str, Any], path: Path) -> Space | None:
+    """The space of the observations, or None where ``metadata.json`` does not say it.
+
+    Raises:
+        InputError: It is no JSON object.
+    """
     text = metadata.get("observation_space")
-    return None if text is None else parsed_json(text, f"{path.with_name(_METADATA)}, observation_space")
+    return None if text is None else parsed_json(text, f"{path.with_name(METADATA)}, observation_space")
 
 
-def _read_episode(
+def read_minari_episode(
     file: h5py.File, name: str, space: Space | None, where: str, left_out: set[str]
 ) -> tuple[Trajectory, dict[str, int]]:
-    """One episode, and the width of each key of its observations."""
+    """One episode, and the width of each key of its observations.
+
+    Args:
+        file: Open.
+        name: The group of the episode.
+        space: Of the observations; None: as the arrays show it.
+        where: The start of an error's sentence: file and group.
+        left_out: Gets the name and kind of every part that is not a vector.
+
+    Raises:
+        InputError: The group is empty, ragged, not finite or not of the space.
+    """
     group = episode_group(file, name, where)
     blocks = flattened(group, "observations", space or inferred_space(group["observations"]), where, left_out)
     seed = group.attrs.get("seed")
@@ -193,8 +230,18 @@ def _read_success(group: h5py.Group, where: str) -> bool | None:
     return None
 
 
-def _read_provenance(metadata: dict[str, Any], keys: dict[str, int], path: Path) -> Provenance:
-    where = path.with_name(_METADATA)
+def minari_provenance(metadata: dict[str, Any], keys: dict[str, int], path: Path) -> Provenance:
+    """Where a dataset came from, as its metadata say.
+
+    Args:
+        metadata: Of :func:`minari_metadata`.
+        keys: Width of each key of its observations.
+        path: The file of episodes.
+
+    Raises:
+        InputError: The metadata do not hold what they should.
+    """
+    where = path.with_name(METADATA)
     if PROVENANCE in metadata:
         provenance = provenance_from_json(metadata[PROVENANCE], str(where))
         check_keys_add_up(provenance, sum(keys.values()), f"{where}, {PROVENANCE}")
@@ -293,7 +340,12 @@ def _env_spec(env_id: str) -> str | None:
         return gymnasium.envs.registration.EnvSpec(name).to_json()
 
 
-def _dataset_id(target: Path) -> str:
+def minari_name(target: Path) -> str:
+    """What Minari calls the dataset in a folder: its name, after those of the folders below Minari's own.
+
+    Raises:
+        InputError: Minari does not allow it.
+    """
     root = os.environ.get("MINARI_DATASETS_PATH") or Path.home() / ".minari" / "datasets"
     folder, root = target.resolve(), Path(root).resolve()
     namespace = folder.parent.relative_to(root).as_posix() if folder.is_relative_to(root) else "."

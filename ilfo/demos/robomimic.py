@@ -39,7 +39,7 @@ from ilfo.demos._demands import check_actions_within_one, observation_blocks, wi
 from ilfo.demos._provenance import PROVENANCE, check_keys_add_up, parsed_json, provenance_from_json, provenance_to_json
 from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory
 
-__all__ = ["is_robomimic", "read_robomimic", "write_robomimic"]
+__all__ = ["RobomimicFacts", "demo_names", "is_robomimic", "read_demo", "read_robomimic", "write_robomimic"]
 
 _DEMO = re.compile(r"demo_(\d+)")
 _ROBOSUITE, _GYM = 1, 2
@@ -77,12 +77,12 @@ def read_robomimic(
     """
     path = Path(file.filename)
     data = file["data"]
-    names = _demos(file, filter_key, str(path))
+    names = demo_names(file, filter_key, str(path))
     chosen = [names[index] for index in pick(episodes, len(names), str(path))]
-    known = _Known.read(data, f"{path}, group 'data'")
+    known = RobomimicFacts.read(data, f"{path}, group 'data'")
     left_out: set[str] = set()
     copies: list[str] = []
-    read = [_read_demo(data, name, known, f"{path}, group 'data/{name}'", left_out, copies) for name in chosen]
+    read = [read_demo(data, name, known, f"{path}, group 'data/{name}'", left_out, copies) for name in chosen]
     trajectories = tuple(trajectory for trajectory, _ in read)
     called = [f"group 'data/{name}'" for name in chosen]
     check_widths(trajectories, called, str(path))
@@ -149,7 +149,7 @@ def write_robomimic(path: str | os.PathLike[str], demonstrations: Demonstrations
 
 
 @dataclass(frozen=True)
-class _Known:
+class RobomimicFacts:
     """What the attributes of ``data`` say: robomimic's ``env_args``, and ilfo's provenance where it wrote the file."""
 
     env_args: dict[str, Any]
@@ -157,7 +157,8 @@ class _Known:
     provenance: Provenance | None
 
     @classmethod
-    def read(cls, data: h5py.Group, where: str) -> _Known:
+    def read(cls, data: h5py.Group, where: str) -> RobomimicFacts:
+        """From the group of all demonstrations; ``where`` is the start of an error's sentence."""
         env_args = parsed_json(data.attrs.get("env_args", "{}"), f"{where}, attribute 'env_args'")
         kwargs = env_args.get("env_kwargs")
         own = provenance_from_json(data.attrs[PROVENANCE], where) if PROVENANCE in data.attrs else None
@@ -170,9 +171,11 @@ class _Known:
 
     @property
     def is_robosuite(self) -> bool:
+        """Whether robosuite recorded it."""
         return self.env_args.get("type") == _ROBOSUITE
 
     def described(self, keys: dict[str, int], expert_return: float | None) -> Provenance:
+        """Provenance as robomimic says it, with the keys and the return that were found."""
         frequency = self.env_kwargs.get("control_freq")
         version = self.env_args.get("env_version")
         name = self.env_args.get("env_name")
@@ -195,8 +198,12 @@ class _Known:
         return bool((rewards == 1).any())
 
 
-def _demos(file: h5py.File, filter_key: str | None, path: str) -> list[str]:
-    """Names of the demonstrations by number, so that ``demo_10`` follows ``demo_9``."""
+def demo_names(file: h5py.File, filter_key: str | None, path: str) -> list[str]:
+    """Names of the demonstrations by number, so that ``demo_10`` follows ``demo_9``.
+
+    Raises:
+        InputError: There is no such filter key, or it names none that the file has.
+    """
     data = file["data"]
     names = {name for name in data if _DEMO.fullmatch(name)}
     if filter_key is not None:
@@ -214,10 +221,22 @@ def _demos(file: h5py.File, filter_key: str | None, path: str) -> list[str]:
     return sorted(names, key=lambda name: int(name.removeprefix("demo_")))
 
 
-def _read_demo(
-    data: h5py.Group, name: str, known: _Known, where: str, left_out: set[str], copies: list[str]
+def read_demo(
+    data: h5py.Group, name: str, known: RobomimicFacts, where: str, left_out: set[str], copies: list[str]
 ) -> tuple[Trajectory, dict[str, int]]:
-    """One demonstration, and the width of each key of its observations."""
+    """One demonstration, and the width of each key of its observations.
+
+    Args:
+        data: The group of all demonstrations.
+        name: Of the group.
+        known: What the attributes of ``data`` say.
+        where: The start of an error's sentence: file and group.
+        left_out: Gets the name and shape of every part that is not a vector.
+        copies: Gets the name where the last next observation is only a copy of the last observation.
+
+    Raises:
+        InputError: The group lacks its observations, is ragged or not finite.
+    """
     group = data[name]
     if not isinstance(group, h5py.Group):
         raise InputError(f"{where}: is a dataset, expected a group that holds 'obs'.")

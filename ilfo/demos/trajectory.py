@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 
-__all__ = ["Demonstrations", "Provenance", "Trajectory"]
+__all__ = ["Demonstrations", "Provenance", "Trajectory", "sha256_of"]
 
 
 @dataclass(frozen=True)
@@ -147,13 +147,18 @@ class Demonstrations(Sequence[Trajectory]):
 
         Frames count where they are loaded: a file opened without them has another SHA-256 than one opened with them.
         """
-        digest = hashlib.sha256()
-        for trajectory in self.trajectories:
-            for name in ("observations", "actions", "env_rewards", "frames", "goal"):
-                array: Any = getattr(trajectory, name)
-                if array is not None:
-                    contiguous = np.ascontiguousarray(array, dtype="u1" if name == "frames" else "<f4")
-                    digest.update(f"{name}{contiguous.shape}".encode())
-                    digest.update(contiguous.tobytes())
-            digest.update(f"{trajectory.terminated}{trajectory.truncated}{trajectory.success}".encode())
-        return digest.hexdigest()
+        return sha256_of(self.trajectories)
+
+
+def sha256_of(trajectories: Iterable[Trajectory]) -> str:
+    """SHA-256 of trajectories, each of which is needed only while it passes; see :attr:`Demonstrations.sha256`."""
+    digest = hashlib.sha256()
+    for trajectory in trajectories:
+        for name in ("observations", "actions", "env_rewards", "frames", "goal"):
+            array: Any = getattr(trajectory, name)
+            if array is not None:
+                contiguous = np.ascontiguousarray(array, dtype="u1" if name == "frames" else "<f4")
+                digest.update(f"{name}{contiguous.shape}".encode())
+                digest.update(contiguous.tobytes())
+        digest.update(f"{trajectory.terminated}{trajectory.truncated}{trajectory.success}".encode())
+    return digest.hexdigest()

@@ -15,7 +15,9 @@ from ilfo._errors import InputError
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.rewards.features import StateFeatures
 
-__all__ = ["Episodes", "Explanation", "RewardGenerator", "check_episodes"]
+__all__ = ["Episodes", "Explanation", "Needs", "RewardGenerator", "check_episodes"]
+
+Needs = Literal["transition", "trajectory"]
 
 LARGEST = 1e12
 """Observations beyond it are taken for a simulation that has diverged: their squares would overflow in a sum."""
@@ -111,9 +113,9 @@ class RewardGenerator(ABC):
     """
 
     Options: ClassVar[type | None] = None
-    needs: ClassVar[Literal["transition", "trajectory"]] = "trajectory"
-    imitates: ClassVar[bool] = True
-    stationary: ClassVar[bool] = True
+    needs: Needs = "trajectory"
+    imitates: bool = True
+    stationary: bool = True
     on_progress: Callable[[float, str], None] | None = None
 
     def __init__(self, options: Any = None, features: StateFeatures | None = None) -> None:

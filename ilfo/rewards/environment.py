@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
-
 import torch
 from torch import Tensor
 
 from ilfo._errors import InputError
 from ilfo.demos import Demonstrations
-from ilfo.rewards.base import Episodes, RewardGenerator
+from ilfo.rewards.base import Episodes, Needs, RewardGenerator
 
 __all__ = ["EnvironmentReward"]
 
@@ -20,8 +18,8 @@ class EnvironmentReward(RewardGenerator):
     It is no imitation: demonstrations are not needed, and not looked at.
     """
 
-    needs: ClassVar[Literal["transition", "trajectory"]] = "transition"
-    imitates: ClassVar[bool] = False
+    needs: Needs = "transition"
+    imitates = False
 
     def fit(self, demonstrations: Demonstrations) -> EnvironmentReward:
         """Returns itself: there is nothing to learn from the expert."""

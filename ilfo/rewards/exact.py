@@ -24,7 +24,7 @@ def exact_plan(cost: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """The plan of lowest cost, by the network simplex of POT (``ot.emd``), in float64 on the CPU.
 
     Args:
-        cost: ``(n, m)``, finite.
+        cost: ``(n, m)``; inf where nothing must be moved.
         a: ``(n,)`` mass of each row; zeros are allowed.
         b: ``(m,)`` mass of each column; the same total.
 
@@ -46,8 +46,8 @@ def exact_costs(cost: CostBlocks, a: Tensor, b: Tensor, *, workers: int | None =
     than one problem, and end with the call.
 
     Args:
-        cost: Gives the costs ``(k, r, m)`` of some rows of some problems, finite; asked for one problem at a time,
-            in order and by this thread.
+        cost: Gives the costs ``(k, r, m)`` of some rows of some problems; asked for one problem at a time, in order
+            and by this thread.
         a: ``(B, n)`` mass of each row; zeros are allowed.
         b: ``(B, m)`` mass of each column; the same total.
         workers: Problems solved at a time, at least 1; None for :func:`default_workers`.
@@ -60,6 +60,7 @@ def exact_costs(cost: CostBlocks, a: Tensor, b: Tensor, *, workers: int | None =
 
     Notes:
         Peak memory: of ``2 * workers`` problems the costs, and of ``workers`` two copies of them in float64.
+        Where most costs are infinite, the time shrinks with the number of the others: the solver is given these alone.
     """
     # Problem by problem, so that no more costs are computed ahead than the workers are about to need.
     problems = (
@@ -102,19 +103,23 @@ def _in_order(problems: Iterator[_Problem], workers: int) -> Iterator[_Answer]:
 def _row_costs(cost: np.ndarray, a: np.ndarray, b: np.ndarray) -> _Answer:
     """In numpy: operations of torch would bring a team of threads of their own to every worker."""
     plan = _solve(cost, a, b)
-    return np.einsum("ij,ij->i", plan, cost), plan.sum(axis=1), float(plan[-1, -1])
+    moved = np.einsum("ij,ij->i", plan, np.where(np.isinf(cost), 0.0, cost))
+    return moved, plan.sum(axis=1), float(plan[-1, -1])
 
 
 def _solve(cost: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """The plan ``(n, m)`` in float64."""
     # POT takes a second to import, and only exact plans need it.
     import ot
+    from scipy.sparse import coo_array, issparse
 
     rows, columns = np.flatnonzero(a > 0), np.flatnonzero(b > 0)
+    part = cost[np.ix_(rows, columns)].astype(np.float64)
+    allowed = np.isfinite(part)
     solved, log = ot.emd(
         a[rows].astype(np.float64),
         b[columns].astype(np.float64),
-        cost[np.ix_(rows, columns)].astype(np.float64),
+        part if allowed.all() else coo_array((part[allowed], allowed.nonzero()), shape=part.shape),
         numItermax=MAX_PIVOTS,
         log=True,
         center_dual=False,
@@ -125,7 +130,7 @@ def _solve(cost: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
             f"({log['warning']}): use an entropic plan instead."
         )
     plan = np.zeros(cost.shape)
-    plan[np.ix_(rows, columns)] = solved
+    plan[np.ix_(rows, columns)] = solved.toarray() if issparse(solved) else solved
     return plan
 
 

@@ -48,6 +48,8 @@ class MatchingOptions:
     """Cost at which the exponential has fallen to 1/e."""
     scale: float = 2.0
     """Factor on the reward; with the exponential, the reward of a step that is exactly the expert's."""
+    absorbing_cost: float | None = None
+    """Cost between the state after a termination and real ones; None: the largest between expert atoms."""
 
     def __post_init__(self) -> None:
         check_choices(self, {"atoms": Atoms, "cost": Cost, "squash": Squash})
@@ -55,6 +57,9 @@ class MatchingOptions:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise InputError(f"{name} is {value}: it must be a finite number above 0.")
+        apart = self.absorbing_cost
+        if apart is not None and not (math.isfinite(apart) and apart >= 0):
+            raise InputError(f"absorbing_cost is {apart}: it must be finite and at least 0, or None.")
 
 
 class Matching(RewardGenerator):
@@ -77,7 +82,9 @@ class Matching(RewardGenerator):
         super().__init__(options, features)
         self._expert: list[Tensor] = []
         self._expert_terminated: list[bool] = []
+        self._absorbing_cost = 0.0
         self.experts: Sequences
+        self._moved: dict[tuple[torch.device, torch.dtype], Sequences] = {}
 
     def fit(self, demonstrations: Demonstrations) -> Matching:
         """Fits the features and keeps the expert's; returns itself.
@@ -92,6 +99,8 @@ class Matching(RewardGenerator):
         ]
         self._expert_terminated = [trajectory.terminated for trajectory in demonstrations]
         self._pad()
+        given = self.options.absorbing_cost
+        self._absorbing_cost = self.largest_expert_cost() if given is None else given
         return self
 
     def reward_of(self, costs: Tensor) -> Tensor:
@@ -121,6 +130,13 @@ class Matching(RewardGenerator):
         atoms = self.atoms_of(self.features(episodes.observations))
         return Sequences(torch.where(episodes.mask[..., None], atoms, 0.0), episodes.lengths, episodes.terminated)
 
+    def experts_like(self, atoms: Tensor) -> Sequences:
+        """The expert's atoms in the dtype and on the device of other atoms; copies are kept."""
+        like = atoms.device, atoms.dtype
+        if like not in self._moved:
+            self._moved[like] = self.experts.like(atoms)
+        return self._moved[like]
+
     def largest_expert_cost(self) -> float:
         """The largest cost between two atoms of the demonstrations."""
         atoms = [self.atoms_of(features) for features in self._expert]
@@ -134,6 +150,7 @@ class Matching(RewardGenerator):
             "features": self.features.state_dict(),
             "expert": list(self._expert),
             "expert_terminated": list(self._expert_terminated),
+            "absorbing_cost": self._absorbing_cost,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -142,7 +159,9 @@ class Matching(RewardGenerator):
         self.features.load_state_dict(state["features"])
         self._expert = [features.cpu() for features in state["expert"]]
         self._expert_terminated = list(state["expert_terminated"])
+        self._absorbing_cost = float(state["absorbing_cost"])
         self._pad()
 
     def _pad(self) -> None:
+        self._moved.clear()
         self.experts = Sequences.pad([self.atoms_of(features) for features in self._expert], self._expert_terminated)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Pairs", "Sequences"]
+__all__ = ["Pairs", "Sequences", "lone_shares"]
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,17 @@ class Sequences:
         """In the dtype and on the device of other atoms."""
         return Sequences(self.atoms.to(atoms), self.lengths.to(atoms.device), self.terminated.to(atoms.device))
 
+    def last(self) -> Tensor:
+        """The last atom ``(B, F)`` of each sequence."""
+        return self.atoms[torch.arange(len(self.lengths), device=self.lengths.device), self.lengths - 1]
+
+    def durations(self, horizon: Tensor) -> Tensor:
+        """Steps ``(B,)`` of each sequence and of the absorbing state that follows it until the horizon."""
+        return torch.where(self.terminated, horizon, self.lengths)
+
     def masses(self, horizon: Tensor) -> Tensor:
         """Mass of each atom and, in the last column, of the absorbing state: rows ``(B, T+1)`` that sum to 1."""
-        each = 1.0 / torch.where(self.terminated, horizon, self.lengths).to(self.atoms)
+        each = 1.0 / self.durations(horizon).to(self.atoms)
         happened = torch.arange(self.atoms.shape[1], device=each.device) < self.lengths[:, None]
         absorbing = torch.where(self.terminated, (horizon - self.lengths) * each, 0.0)
         return torch.cat([happened * each[:, None], absorbing[:, None]], dim=1)
@@ -89,21 +97,48 @@ class Pairs:
         An episode or a demonstration that terminated is followed by the absorbing state until the horizon: the
         longest demonstration's, or the episode's own if that is longer.
         """
+        horizon, rows, columns = self._sides()
+        return rows.masses(horizon), columns.masses(horizon)
+
+    def durations(self) -> tuple[Tensor, Tensor]:
+        """Steps ``(P,)`` that the mass of the rows, and of the columns, is shared by."""
+        horizon, rows, columns = self._sides()
+        return rows.durations(horizon), columns.durations(horizon)
+
+    def _sides(self) -> tuple[Tensor, Sequences, Sequences]:
+        """The horizon of each problem, its episode and its demonstration; all atoms are left where they are."""
         horizon = self.episodes.lengths.clamp(min=int(self.experts.lengths.max()))[self.episode]
         rows = Sequences(
             self.episodes.atoms, self.episodes.lengths[self.episode], self.episodes.terminated[self.episode]
         )
         columns = Sequences(self.experts.atoms, self.experts.lengths[self.expert], self.experts.terminated[self.expert])
-        return rows.masses(horizon), columns.masses(horizon)
+        return horizon, rows, columns
 
     def costs(self, problems: slice, rows: slice) -> Tensor:
         """Costs ``(k, r, M+1)`` of some rows of some problems."""
-        x, y = self.episodes.atoms, self.experts.atoms
-        start, stop, _ = rows.indices(x.shape[1] + 1)
-        x = x[self.episode[problems], start : min(stop, x.shape[1])]
-        count = len(x)
-        costs = x.new_full((count, stop - start, y.shape[1] + 1), self.absorbing_cost)
-        costs[:, : x.shape[1], :-1] = self.cost(x, y[self.expert[problems]])
-        if stop > self.episodes.atoms.shape[1]:
+        steps = self.episodes.atoms.shape[1]
+        start, stop, _ = rows.indices(steps + 1)
+        living = self.living_costs(problems, slice(start, min(stop, steps)))
+        costs = living.new_full((len(living), stop - start, living.shape[2] + 1), self.absorbing_cost)
+        costs[:, : living.shape[1], :-1] = living
+        if stop > steps:
             costs[:, -1, -1] = 0.0
         return costs
+
+    def living_costs(self, problems: slice, rows: slice) -> Tensor:
+        """Costs ``(k, r, M)`` between the steps themselves, those in the padding included."""
+        x, y = self.episodes.atoms[self.episode[problems], rows], self.experts.atoms[self.expert[problems]]
+        return self.cost(x, y)
+
+
+def lone_shares(episodes: Sequences, experts: Sequences) -> Tensor:
+    """Share ``(E, B)`` of the time from each episode's end to the horizon through which each demonstration lives on.
+
+    The horizon is that of :meth:`Pairs.masses`. At the horizon no time is left, and what counts is how the
+    demonstration ended: 0 where it terminated too, 1 where it did not.
+    """
+    horizon = episodes.lengths.clamp(min=int(experts.lengths.max()))
+    ends = torch.where(experts.terminated[:, None], experts.lengths[:, None], horizon)
+    left = (horizon - episodes.lengths).to(episodes.atoms)
+    alone = (ends - episodes.lengths).clamp(min=0) / left.clamp(min=1)
+    return torch.where(left > 0, alone, (~experts.terminated[:, None]).to(alone))

@@ -11,7 +11,9 @@ from torch import Tensor
 __all__ = ["CostBlocks", "RowCosts", "blocks_of"]
 
 CostBlocks = Callable[[slice, slice], Tensor]
-"""Given some of the problems and some of the rows, their costs ``(k, r, m)``: computed when they are asked for."""
+"""Given some of the problems and some of the rows, their costs ``(k, r, m)``: computed when they are asked for. An
+infinite cost says that a row and a column must not be matched; what is left has to have a plan. Rows without mass have
+finite costs, even so."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,9 @@ class RowCosts:
 
     @classmethod
     def of(cls, plan: Tensor, cost: Tensor) -> RowCosts:
-        """Of plans and costs ``(B, n, m)``."""
-        return cls((plan * cost).sum(dim=-1), plan.sum(dim=-1), plan[:, -1, -1].clone())
+        """Of plans and costs ``(B, n, m)``; no mass is where a cost is infinite."""
+        moved = torch.where(cost.isinf(), 0.0, plan * cost)
+        return cls(moved.sum(dim=-1), plan.sum(dim=-1), plan[:, -1, -1].clone())
 
     @classmethod
     def empty(cls, like: Tensor) -> RowCosts:

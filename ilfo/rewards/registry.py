@@ -1,11 +1,104 @@
-"""The names of the reward generators that come with the package."""
+"""Rewards by name: those that come with the package, a user's own, and sums of them."""
 
 from __future__ import annotations
 
-__all__ = ["BUILT_IN"]
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ilfo._errors import InputError
+from ilfo.plugins import option_group, resolve
+from ilfo.rewards.base import RewardGenerator
+from ilfo.rewards.combination import SumReward
+from ilfo.rewards.features import FeatureOptions, StateFeatures
+from ilfo.rewards.scaling import ScaledReward, ScalingOptions
+
+__all__ = ["BUILT_IN", "make_reward", "option_groups", "reward_class", "terms_of"]
 
 BUILT_IN: dict[str, str] = {
+    "coverage": "ilfo.rewards.coverage:OrderedCoverage",
+    "discriminator": "ilfo.rewards.discriminator:Discriminator",
     "environment": "ilfo.rewards.environment:EnvironmentReward",
+    "flow": "ilfo.rewards.flow:Flow",
+    "nearest": "ilfo.rewards.nearest:NearestStep",
+    "pwil": "ilfo.rewards.pwil:PWIL",
+    "random-expert-distillation": "ilfo.rewards.distillation:RandomExpertDistillation",
+    "segment": "ilfo.rewards.nearest:SegmentMatch",
+    "temporal-transport": "ilfo.rewards.temporal:TemporalTransport",
     "transport": "ilfo.rewards.transport:OptimalTransport",
 }
 """Name on the command line to ``module:Class``."""
+
+
+def terms_of(expression: str) -> dict[str, float]:
+    """The names in a sum of rewards, and their weights: ``transport + 0.5*flow`` is ``{transport: 1, flow: 0.5}``.
+
+    Raises:
+        InputError: It is not a sum of names, or holds one twice.
+    """
+    found: dict[str, float] = {}
+    for part in expression.split("+"):
+        weight, name = re.fullmatch(r"\s*(?:([^*]*)\*)?\s*(.*?)\s*", part, re.DOTALL).groups()  # type: ignore[union-attr]
+        try:
+            number = float(weight) if weight is not None else 1.0
+        except ValueError:
+            number = math.nan
+        if not name or re.search(r"[\s*]", name) or not math.isfinite(number) or number == 0:
+            raise InputError(
+                f"--reward is {expression!r}, of which {part.strip()!r} is no term; expected a name, or a sum of names "
+                "with weights before them, like 'transport + 0.5*flow'"
+            )
+        if name in found:
+            raise InputError(f"--reward is {expression!r}, which names {name} twice: add up its weights")
+        found[name] = number
+    return found
+
+
+def reward_class(name: str) -> type[RewardGenerator]:
+    """The class of a single reward.
+
+    Raises:
+        InputError: There is none of that name.
+    """
+    return resolve(name, BUILT_IN, "reward", RewardGenerator)
+
+
+def make_reward(
+    expression: str,
+    options: Mapping[str, Any] | None = None,
+    *,
+    features: FeatureOptions | None = None,
+    keys: Sequence[str] = (),
+    scaling: ScalingOptions | None = None,
+) -> RewardGenerator:
+    """A reward, or a sum of them, not fitted yet.
+
+    Args:
+        expression: A name, ``module:Class`` for a user's own, or a sum like ``transport + 0.5*flow``.
+        options: An instance of the class's ``Options`` for each name; the defaults for those that are not there.
+        features: What of the state they look at.
+        keys: Parts of a dict observation that they look at.
+        scaling: How each is scaled, before its weight counts.
+
+    Raises:
+        InputError: There is no such reward, or the terms do not go together.
+
+    Example:
+        >>> make_reward("transport").needs
+        'trajectory'
+    """
+    terms = terms_of(expression)
+    generators = {}
+    for name in terms:
+        made = reward_class(name)((options or {}).get(name), StateFeatures(features, keys))
+        generators[name] = made if scaling is None or scaling.method == "none" else ScaledReward(made, scaling)
+    if list(terms.values()) == [1.0]:
+        return next(iter(generators.values()))
+    return SumReward(generators, terms)
+
+
+def option_groups(expression: str) -> dict[str, type]:
+    """The option classes of the terms of a reward, by the prefix of their flags."""
+    classes = {name: reward_class(name).Options for name in terms_of(expression)}
+    return {option_group(name): options for name, options in classes.items() if options is not None}

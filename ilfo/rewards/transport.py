@@ -41,8 +41,6 @@ class TransportOptions(MatchingOptions):
     """Divide the factor by the square root of the number of features of one state, as OOPS does."""
     aggregate: Aggregate = "best"
     """Of several demonstrations: that of lowest total cost, the mean of their costs, or a random one."""
-    absorbing_cost: float | None = None
-    """Cost between the state after a termination and real ones; None: the largest between expert atoms."""
     subtract_absorbing: bool = False
     """Lower every reward by that of a step that costs absorbing_cost: the state after a termination is then worth
     about 0, which is what critics start from. A plain shift: where episodes end without absorbing states, it also
@@ -59,9 +57,6 @@ class TransportOptions(MatchingOptions):
                 raise InputError(f"{name} is {value}: it must be a finite number above 0.")
         if self.workers < 0:
             raise InputError(f"workers is {self.workers}: it must be at least 1, or 0 for all cores.")
-        apart = self.absorbing_cost
-        if apart is not None and not (math.isfinite(apart) and apart >= 0):
-            raise InputError(f"absorbing_cost is {apart}: it must be finite and at least 0, or None.")
 
 
 class OptimalTransport(Matching):
@@ -113,13 +108,11 @@ class OptimalTransport(Matching):
     """
 
     Options: ClassVar[type | None] = TransportOptions
-    needs: ClassVar[Literal["transition", "trajectory"]] = "trajectory"
     options: TransportOptions
 
     def __init__(self, options: TransportOptions | None = None, features: StateFeatures | None = None) -> None:
         super().__init__(options, features)
         self._generator = torch.Generator().manual_seed(self.options.seed)
-        self._absorbing_cost = 0.0
         self._last: tuple[Episodes, Tensor, Tensor] | None = None
 
     def fit(self, demonstrations: Demonstrations) -> OptimalTransport:
@@ -130,8 +123,6 @@ class OptimalTransport(Matching):
         """
         super().fit(demonstrations)
         self._last = None
-        given = self.options.absorbing_cost
-        self._absorbing_cost = self.largest_expert_cost() if given is None else given
         return self
 
     def score(self, episodes: Episodes) -> Tensor:
@@ -175,15 +166,11 @@ class OptimalTransport(Matching):
 
     def state_dict(self) -> dict[str, Any]:
         """Options, features, the expert's features and the random state, as tensors and plain values."""
-        return super().state_dict() | {
-            "absorbing_cost": self._absorbing_cost,
-            "generator": self._generator.get_state(),
-        }
+        return super().state_dict() | {"generator": self._generator.get_state()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores what :meth:`state_dict` returned, options included; no demonstration is needed."""
         super().load_state_dict(state)
-        self._absorbing_cost = float(state["absorbing_cost"])
         self._generator.set_state(state["generator"].cpu())
         self._last = None
 
@@ -224,7 +211,7 @@ class OptimalTransport(Matching):
         return costs[best, torch.arange(batch, device=costs.device)]
 
     def _pairs(self, episodes: Sequences) -> Pairs:
-        return Pairs.every(episodes, self.experts.like(episodes.atoms), self.cost_matrix, self._absorbing_cost)
+        return Pairs.every(episodes, self.experts_like(episodes.atoms), self.cost_matrix, self._absorbing_cost)
 
     def _match(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
         """Mean costs ``(P, T+1)`` of the rows, and the costs ``(P,)`` of the plans."""

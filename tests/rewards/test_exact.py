@@ -64,3 +64,28 @@ def test_by_default_there_is_no_worker_without_a_core():
     finally:
         torch.set_num_threads(before)
     assert 1 <= default_workers() <= before
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_infinite_costs_are_never_paid_and_the_rest_is_as_cheap_as_it_can_be(seed):
+    cost, a, b = (tensor[0] for tensor in problem(20, 30, seed=seed))
+    # The plan that fills one column after the other always fits; around it, most is forbidden.
+    corners = torch.minimum(a.cumsum(0)[:, None], b.cumsum(0)) - torch.maximum(
+        a.cumsum(0)[:, None] - a[:, None], b.cumsum(0) - b
+    )
+    forbidden = (corners <= 0) & (torch.rand(20, 30, generator=torch.Generator().manual_seed(seed)) < 0.8)
+    barred = cost.masked_fill(forbidden, torch.inf)
+    plan, dear = exact_plan(barred, a, b), exact_plan(cost + 1e4 * forbidden, a, b)
+    assert plan[forbidden].eq(0).all()
+    torch.testing.assert_close(plan.sum(1), a)
+    torch.testing.assert_close(plan.sum(0), b)
+    torch.testing.assert_close((plan * cost).sum(), (dear * cost).sum())
+    found = exact_costs(blocks_of(barred[None]), a[None], b[None])
+    torch.testing.assert_close(found.moved[0], (plan * cost).sum(1))
+
+
+def test_no_plan_without_what_is_forbidden_is_an_error():
+    cost, a, b = problem(4, 5)
+    cost[0, 2] = torch.inf
+    with pytest.raises(RuntimeError, match="of a 4 x 5 problem was not found"):
+        exact_plan(cost[0], a[0], b[0])

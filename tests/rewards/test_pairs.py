@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ilfo.rewards import cost_matrix
-from ilfo.rewards.pairs import Pairs, Sequences
+from ilfo.rewards.pairs import Pairs, Sequences, lone_shares
 
 
 def sequences(lengths, terminated, seed=0) -> Sequences:
@@ -64,3 +64,25 @@ def test_masses_sum_to_one_and_what_is_missing_to_the_horizon_is_absorbed():
     # A demonstration that ended after 2 is absorbed for the rest: of 5 steps, or of 4.
     torch.testing.assert_close(b[3], torch.tensor([0.2, 0.2, 0.0, 0.0, 0.6]))
     torch.testing.assert_close(b[4], torch.tensor([0.25, 0.25, 0.0, 0.0, 0.5]))
+
+
+def test_a_mass_is_shared_by_the_steps_that_it_lasts():
+    together = pairs()
+    assert [duration.tolist() for duration in together.durations()] == [[5, 4, 4, 5, 4, 4], [4, 4, 4, 5, 4, 4]]
+    for mass, duration in zip(together.masses(), together.durations(), strict=True):
+        torch.testing.assert_close(mass[:, 0], 1.0 / duration)
+
+
+def test_the_dead_are_alone_while_the_expert_lives():
+    episodes = sequences((2, 5, 10, 12, 2), (True, True, True, True, False))
+    experts = sequences((10, 5, 10), (False, True, True))
+    expected = [[1, 1, 1, 1, 1], [3 / 8, 0, 0, 0, 3 / 8], [1, 1, 0, 0, 1]]
+    torch.testing.assert_close(lone_shares(episodes, experts), torch.tensor(expected))
+
+
+def test_the_share_of_the_dead_that_are_alone_is_that_of_the_masses():
+    episodes, experts = sequences((2, 5, 7), (True, True, True)), sequences((10, 5), (False, True))
+    together = Pairs.every(episodes, experts, cost_matrix, 1.0)
+    dead, expert_dead = (mass[:, -1] for mass in together.masses())
+    alone = (dead - torch.minimum(dead, expert_dead)) / dead
+    torch.testing.assert_close(lone_shares(episodes, experts).flatten(), alone)

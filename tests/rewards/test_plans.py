@@ -263,3 +263,17 @@ class TestCostsWithoutPlans:
         assert [index for each in asked for index in range(60)[each]] == list(range(60))
         plan = sinkhorn_plan(cost[55:], a[55:], b[55:], regularization=0.2, tolerance=1e-3)
         torch.testing.assert_close(found.moved[55:], (plan * cost[55:]).sum(2))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_entropic_plan_has_nothing_where_costs_are_infinite(dtype):
+    cost, a, b = (tensor.to(dtype) for tensor in problem(20, 20, batch=2))
+    far = (torch.arange(20)[:, None] - torch.arange(20)).abs() > 6
+    barred = cost.masked_fill(far, torch.inf)
+    options = {"regularization": 0.1, "max_iterations": 5000, "tolerance": 1e-5}
+    plan = sinkhorn_plan(barred, a, b, **options)
+    assert plan[:, far].eq(0).all()
+    torch.testing.assert_close(plan.sum(dim=2), a, atol=1e-6, rtol=0)
+    torch.testing.assert_close(plan.sum(dim=1), b, atol=2e-5, rtol=0)
+    found = sinkhorn_costs(blocks_of(barred), a, b, **options)
+    torch.testing.assert_close(found.moved, (plan * cost).sum(dim=2), atol=1e-6, rtol=1e-4)

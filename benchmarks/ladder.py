@@ -1,0 +1,203 @@
+"""Does a reward recover the true one? How each ranks a ladder of episodes that it never saw.
+
+    python benchmarks/ladder.py record ladder.hdf5
+    python benchmarks/ladder.py rank ladder.hdf5 --rewards transport flow nearest --picture ladder.png
+
+The ladder: an agent learns HalfCheetah-v5 on the environment's reward, and episodes of its policy are kept every 2,500
+steps. An episode of the final policy is the demonstration, others of it the highest rung; of the stages on the way,
+those are rungs whose returns come closest to even steps from 0 to the expert's. A robot that stands still and a random
+policy are rungs too. Every reward is fitted on the one demonstration and scores all of them, and the demonstration with
+its time shuffled. Spearman's rank correlation between a reward's mean a step and the true return says how well the one
+stands for the other; the shuffled demonstration has no true return, and only has to be below the expert.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import tyro
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from rich.progress import track
+from scipy.stats import spearmanr
+
+from ilfo import demos
+from ilfo._atomic import atomic_path
+from ilfo.configs import parse_train
+from ilfo.demos import Demonstrations, Trajectory
+from ilfo.plan import shuffled
+from ilfo.rewards import BUILT_IN, Episodes, RewardGenerator, make_reward
+from ilfo.rollouts import Policy, random_policy, rollout
+from ilfo.training import Training
+
+EVERY = 2_500
+"""Steps of training between the stages."""
+RUNGS = 8
+"""Stages that are made rungs."""
+FLAGS = "--env HalfCheetah-v5 --reward environment --td3.layer-norm --steps 60000"
+
+
+@dataclass(frozen=True)
+class Record:
+    """Trains, and writes the episodes of every stage."""
+
+    out: Annotated[Path, tyro.conf.Positional]
+    """File to write."""
+    episodes: int = 2
+    """Of each stage."""
+    steps: int = 1000
+    """Steps kept of each episode."""
+
+
+@dataclass(frozen=True)
+class Rank:
+    """Scores a ladder with every reward, prints a table and draws it."""
+
+    ladder: Annotated[Path, tyro.conf.Positional]
+    """File that 'record' wrote."""
+    rewards: tuple[str, ...] = tuple(name for name in BUILT_IN if name not in ("environment", "discriminator"))
+    """Names of rewards; by default all that need no agent to learn from."""
+    picture: Path = Path("ladder.png")
+    """Where the picture goes."""
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Episodes of rising worth.
+
+    Attributes:
+        demonstration: What rewards are fitted on.
+        names: Of each episode, the rung that it stands on.
+        episodes: Episodes that no reward has seen.
+    """
+
+    demonstration: Demonstrations
+    names: list[str]
+    episodes: list[Trajectory]
+
+    @classmethod
+    def open(cls, path: Path) -> Ladder:
+        """Reads what :func:`record` wrote: still, random, the stages, as many episodes of each, the demonstration."""
+        read = demos.open(path)
+        *episodes, demonstration = read
+        each = int(read.provenance.source.split()[1])
+        groups = [episodes[start : start + each] for start in range(0, len(episodes), each)]
+        still, random, *stages, expert = groups
+        worth = [worth_of(stage) for stage in stages]
+        wanted = np.linspace(0.0, worth_of(expert), RUNGS + 2)[1:-1]
+        chosen = sorted({int(np.abs(np.array(worth) - height).argmin()) for height in wanted})
+        named = {"standing still": still, "random policy": random}
+        named |= {f"{EVERY * (stage + 1):,} steps": stages[stage] for stage in chosen} | {"expert": expert}
+        return cls(
+            dataclasses.replace(read, trajectories=(demonstration,)),
+            [name for name, group in named.items() for _ in group],
+            [episode for group in named.values() for episode in group],
+        )
+
+
+def worth_of(episodes: list[Trajectory]) -> float:
+    """Mean true return."""
+    return float(np.mean([episode.env_return for episode in episodes]))
+
+
+def record(options: Record) -> None:
+    """Makes the ladder."""
+    config, _ = parse_train(FLAGS.split())
+
+    def played(policy: Policy) -> list[Trajectory]:
+        episodes = rollout(policy, config.env, options.episodes, seed=1_000)
+        return [cut(episode, options.steps) for episode in episodes]
+
+    with closing(Training(config)) as training:
+        width = training.environments.action_dim
+        kept = played(lambda observations, ages: np.zeros((len(observations), width), np.float32))
+        kept += played(random_policy(width, seed=1_000))
+        for _ in track(range(config.steps), "training"):
+            training.advance()
+            if training.step % EVERY == 0:
+                kept += played(training.act)
+        kept.append(cut(rollout(training.act, config.env, 1, seed=2_000)[0], options.steps))
+    source = f"benchmarks/ladder.py: {options.episodes} episodes a stage"
+    described = dataclasses.replace(demos.open("halfcheetah").provenance, source=source)
+    demos.write(options.out, Demonstrations(tuple(kept), described))
+
+
+def cut(episode: Trajectory, steps: int) -> Trajectory:
+    """The first steps of an episode, without the actions."""
+    assert episode.env_rewards is not None
+    return Trajectory(
+        episode.observations[: steps + 1],
+        env_rewards=episode.env_rewards[:steps],
+        terminated=episode.terminated and len(episode) <= steps,
+        truncated=not episode.terminated or len(episode) > steps,
+        seed=episode.seed,
+    )
+
+
+def mean_rewards(reward: RewardGenerator, trajectories: list[Trajectory]) -> np.ndarray:
+    """Mean reward a step of each episode."""
+    episodes = Episodes.from_trajectories(trajectories)
+    with torch.no_grad():
+        return (reward.score(episodes).sum(dim=1) / episodes.lengths).cpu().numpy()
+
+
+def rank_correlation(rewards: np.ndarray, returns: np.ndarray) -> float:
+    """Spearman's, 1 where the order is the same."""
+    return float(spearmanr(rewards, returns).statistic)
+
+
+def rank(options: Rank) -> None:
+    """Scores, prints and draws."""
+    torch.set_num_threads(1)
+    ladder = Ladder.open(options.ladder)
+    expert = ladder.demonstration
+    returns = np.array([episode.env_return for episode in ladder.episodes])
+    mixed = [shuffled(trajectory) for trajectory in expert]
+    scored: dict[str, tuple[np.ndarray, float, float]] = {}
+    for name in track(options.rewards, "rewards"):
+        reward = make_reward(name).fit(expert)
+        rewards = mean_rewards(reward, ladder.episodes)
+        scored[name] = rewards, float(mean_rewards(reward, mixed).mean()), rank_correlation(rewards, returns)
+    print("| episode | true return | " + " | ".join(scored) + " |")
+    print("| --- " * (len(scored) + 2) + "|")
+    for row in np.argsort(returns):
+        numbers = " | ".join(f"{rewards[row]:.3f}" for rewards, _, _ in scored.values())
+        print(f"| {ladder.names[row]} | {returns[row]:.0f} | {numbers} |")
+    print("| demonstration, time shuffled | | " + " | ".join(f"{mix:.3f}" for _, mix, _ in scored.values()) + " |")
+    print("| **rank correlation** | | " + " | ".join(f"**{rho:.3f}**" for _, _, rho in scored.values()) + " |")
+    draw(options.picture, returns, scored)
+
+
+def draw(path: Path, returns: np.ndarray, scored: dict[str, tuple[np.ndarray, float, float]]) -> None:
+    """One panel a reward: its mean a step against the true return of every episode."""
+    columns = min(4, len(scored))
+    lines = -(-len(scored) // columns)
+    figure = Figure(figsize=(3.1 * columns, 2.7 * lines), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(lines, columns, squeeze=False)
+    for axis, (name, (rewards, mix, rho)) in zip(axes.flat, scored.items(), strict=False):
+        axis.scatter(returns, rewards, s=22, color="#2364aa", alpha=0.8)
+        axis.axhline(mix, color="#d1603d", linestyle="--", linewidth=1.2, label="demonstration, time shuffled")
+        axis.set_title(f"{name}: {rho:.2f}", fontsize=10)
+        axis.tick_params(labelsize=8)
+    for axis in axes.flat[len(scored) :]:
+        axis.set_visible(False)
+    figure.supxlabel("true return of the episode", fontsize=10)
+    figure.supylabel("mean reward a step", fontsize=10)
+    axes.flat[0].legend(fontsize=7, loc="lower right")
+    with atomic_path(path) as partial:
+        figure.savefig(partial, dpi=110, format="png")
+
+
+if __name__ == "__main__":
+    match tyro.extras.subcommand_cli_from_dict({"record": Record, "rank": Rank}):
+        case Record() as options:
+            record(options)
+        case Rank() as options:
+            rank(options)

@@ -1,0 +1,19 @@
+"""Imitation rewards for other people's learners.
+
+Each adapter is a module that is imported by its name, so that one library can be used without the others:
+
+* :mod:`ilfo.adapters.labeller`: a plain training loop, as CleanRL's;
+* :mod:`ilfo.adapters.stable_baselines3`: a replay buffer for its off-policy algorithms;
+* :mod:`ilfo.adapters.torchrl`: a transform for replay buffers, collectors and environments;
+* :mod:`ilfo.adapters.gymnasium`: an environment whose reward is the imitation reward.
+"""
+
+__all__ = ["REWARD_ADAPTERS"]
+
+REWARD_ADAPTERS: dict[str, str] = {
+    "loop": "ilfo.adapters.labeller:EpisodeLabeller",
+    "stable-baselines3": "ilfo.adapters.stable_baselines3:ImitationReplayBuffer",
+    "torchrl": "ilfo.adapters.torchrl:ImitationReward",
+    "gymnasium": "ilfo.adapters.gymnasium:ImitationRewardWrapper",
+}
+"""What takes a fitted reward to whose learner: a name to ``module:Class``."""

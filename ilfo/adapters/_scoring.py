@@ -1,0 +1,141 @@
+"""What every adapter asks of a reward: to judge an episode or some transitions, for a learner of a given discount."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ilfo._errors import InputError
+from ilfo.labelling import Labels, imitation_rewards
+from ilfo.rewards import Episodes, RewardGenerator
+
+__all__ = ["Scoring", "check_observation_space", "check_transitions_suffice", "rows_of"]
+
+
+class Scoring:
+    """A fitted reward, as a learner that takes ``terminated`` for the end has to see it.
+
+    Args:
+        reward: A fitted generator.
+        discount: The learner's.
+        absorbing: Whether terminated episodes go on in absorbing states, see
+            :func:`~ilfo.labelling.imitation_rewards`. Without them, fit the reward on demonstrations that do not say
+            ``terminated``.
+
+    Raises:
+        InputError: The reward passes on the environment's; or the discount is not between 0 and 1, or is 1 where
+            absorbing states go on for ever.
+    """
+
+    def __init__(self, reward: RewardGenerator, *, discount: float, absorbing: bool) -> None:
+        if not reward.imitates:
+            raise InputError(
+                f"{type(reward).__name__} passes on the environment's own reward, which every learner sees anyway: "
+                "give a reward that imitates, or train without ilfo"
+            )
+        if not 0 <= discount <= 1 or (absorbing and discount == 1):
+            below = " below 1, because absorbing states go on for ever; lower it, or use absorbing=False"
+            raise InputError(
+                f"discount is {discount}; expected the learner's, between 0 and 1{below if discount == 1 else ''}"
+            )
+        self.reward, self.discount, self.absorbing = reward, discount, absorbing
+        learns = type(reward).observe is not RewardGenerator.observe
+        self.sees_episodes = reward.needs == "trajectory" or learns
+        # A reward that needs whole episodes cannot score transitions again: those are stored as they were.
+        self.changes = reward.needs == "transition" and not reward.stationary
+
+    def observe(self, observations: Tensor, terminated: bool) -> dict[str, float]:
+        """Shows the reward an episode ``(T+1, D)`` that is over; returns what it has to log."""
+        return self.reward.observe(self._episode(observations, terminated))
+
+    def episode(self, observations: Tensor, terminated: bool) -> Labels:
+        """Labels ``(1, T)`` of an episode.
+
+        Args:
+            observations: ``(T+1, D)`` float32.
+            terminated: By the environment itself.
+
+        Raises:
+            InputError: The reward cannot score these observations.
+        """
+        return self._labels(self._episode(observations, terminated))
+
+    def _episode(self, observations: Tensor, terminated: bool) -> Episodes:
+        length = torch.tensor([len(observations) - 1], device=observations.device)
+        return Episodes(observations[None], length, torch.tensor([terminated and self.absorbing], device=length.device))
+
+    def transitions(self, observations: Tensor, next_observations: Tensor, terminated: Tensor) -> Labels:
+        """Labels ``(B, 1)`` of transitions.
+
+        Args:
+            observations: ``(B, D)`` float32.
+            next_observations: ``(B, D)`` float32.
+            terminated: ``(B,)`` bool.
+
+        Raises:
+            InputError: The reward needs whole episodes, or cannot score these observations.
+        """
+        check_transitions_suffice(self.reward, "scored one by one")
+        lengths = torch.ones(len(terminated), dtype=torch.int64, device=terminated.device)
+        return self._labels(Episodes(torch.stack([observations, next_observations], dim=1), lengths, terminated))
+
+    def _labels(self, episodes: Episodes) -> Labels:
+        with torch.no_grad():
+            return imitation_rewards(self.reward, episodes, discount=self.discount, absorbing=self.absorbing)
+
+
+def check_transitions_suffice(reward: RewardGenerator, purpose: str) -> None:
+    """Refuses a reward that needs whole episodes where there are only transitions.
+
+    Args:
+        reward: Fitted or not.
+        purpose: What transitions are to be, for the message.
+
+    Raises:
+        InputError: The reward needs whole episodes.
+    """
+    if reward.needs == "trajectory":
+        raise InputError(
+            f"{type(reward).__name__} needs whole episodes, so that its transitions cannot be {purpose}; use a reward "
+            "that needs transitions alone (nearest, flow), or an adapter that waits for the end of an episode: "
+            "ilfo.adapters.labeller.EpisodeLabeller in a loop of your own, "
+            "ilfo.adapters.stable_baselines3.ImitationReplayBuffer, or a TorchRL replay buffer with "
+            "ilfo.adapters.torchrl.ImitationReward"
+        )
+
+
+def check_observation_space(space: Any) -> None:
+    """Refuses a Gymnasium space whose observations are not one vector.
+
+    Raises:
+        InputError: It has parts, or another number of dimensions.
+    """
+    shape = getattr(space, "shape", None)
+    if shape is None or len(shape) != 1:
+        raise InputError(
+            f"the observation space is {space}; expected a Box of one dimension with the columns of the "
+            "demonstration: wrap the environment in gymnasium.wrappers.FlattenObservation"
+        )
+
+
+def rows_of(observations: Any, rows: int) -> np.ndarray:
+    """Observations ``(rows, D)`` as float32, copied; a single one may come without the first dimension.
+
+    Raises:
+        InputError: They are no such array.
+    """
+    if isinstance(observations, Mapping):
+        raise InputError(
+            f"observations have the parts {', '.join(map(str, observations))}; expected one vector: wrap the "
+            "environment in gymnasium.wrappers.FlattenObservation"
+        )
+    array = np.array(observations, np.float32)
+    if array.ndim == 1 and rows == 1:
+        array = array[None]
+    if array.ndim != 2 or len(array) != rows:
+        raise InputError(f"observations of shape {array.shape}; expected ({rows}, D), a row for each environment")
+    return array

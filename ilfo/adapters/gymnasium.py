@@ -1,0 +1,69 @@
+"""An environment whose reward is the imitation reward, for any learner."""
+
+from __future__ import annotations
+
+from typing import Any, SupportsFloat
+
+import gymnasium
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode
+
+from ilfo.adapters._scoring import check_observation_space, check_transitions_suffice
+from ilfo.adapters.labeller import EpisodeLabeller
+from ilfo.rewards import RewardGenerator
+
+__all__ = ["ImitationRewardWrapper"]
+
+
+class ImitationRewardWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Steps return the imitation reward, and the environment's own in ``info["env_reward"]``.
+
+    On-policy learners can be given any reward that needs no more than transitions. In the replay of an off-policy
+    learner, one that changes while it learns (``stationary = False``) grows stale: use an adapter that scores again.
+
+    Args:
+        env: Its observations are those of the demonstration.
+        reward: A fitted generator that needs no more than transitions.
+        discount: The learner's; the last reward of a terminated episode holds what the absorbing state is worth.
+        absorbing: Whether terminated episodes go on in absorbing states; else they are simply the end.
+        device: Where rewards are computed.
+
+    Raises:
+        InputError: The reward needs whole episodes or does not imitate, or the observations are not one vector.
+    """
+
+    def __init__(
+        self,
+        env: gymnasium.Env[Any, Any],
+        reward: RewardGenerator,
+        *,
+        discount: float,
+        absorbing: bool = True,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        super().__init__(env)
+        check_transitions_suffice(reward, "rewarded in the step that makes them")
+        check_observation_space(env.observation_space)
+        self._labeller = EpisodeLabeller(
+            reward, discount=discount, absorbing=absorbing, autoreset=AutoresetMode.DISABLED, device=device
+        )
+        self._observation = np.zeros(0, np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begins an episode; one that was under way is over for the reward too."""
+        self._labeller.cut()
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._observation = np.array(observation, np.float32)
+        return observation, info
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        """The environment's step with the imitation reward.
+
+        Raises:
+            InputError: The observation is not finite.
+        """
+        observation, env_reward, terminated, truncated, info = self.env.step(action)
+        labelled = self._labeller.label(self._observation, np.zeros(1), observation, terminated, truncated, {})
+        self._observation = labelled.next_observations[0]
+        return observation, float(labelled.rewards[0]), terminated, truncated, info | {"env_reward": env_reward}

@@ -1,0 +1,296 @@
+"""Imitation rewards in a plain training loop: steps of an environment in, transitions with rewards out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode
+from torch import Tensor
+
+from ilfo._errors import InputError, closest
+from ilfo.adapters._scoring import Scoring, rows_of
+from ilfo.adapters._transitions import FinishedEpisode, Transition, Transitions
+from ilfo.rewards import RewardGenerator
+
+__all__ = ["EpisodeLabeller", "FinishedEpisode", "Transition", "Transitions"]
+
+FINAL = ("final_obs", "final_observation")
+"""Where ``infos`` holds the last observations of ended episodes under SAME_STEP: Gymnasium's names since 1.0, and
+before."""
+
+
+class EpisodeLabeller:
+    """Gives the steps of a loop their imitation rewards.
+
+    The loop shows it every step, and stores what comes back: where the reward needs no more than transitions, these
+    at once; where it needs whole episodes, nothing until one ends, and then all of it. Where the environment ended an
+    episode itself, the worth of the absorbing state is part of the last reward, see
+    :func:`~ilfo.labelling.imitation_rewards`, and ``terminated`` is to be taken for the end, as ever.
+
+    How the environment goes on after an end decides which of its steps are transitions; Gymnasium's vector
+    environments say it in ``envs.metadata["autoreset_mode"]``:
+
+    * ``NextStep``, their default: the step after an end is the reset, which is left out.
+    * ``SameStep``: the observation that a last step returns is already the next episode's; the final one is in
+      ``infos["final_obs"]`` and is put in its place.
+    * ``Disabled``: the loop itself resets what has ended, as with a single environment.
+
+    Args:
+        reward: A fitted generator. One that learns from the agent sees every episode, when it is over.
+        num_envs: Environments that step together, ``N``.
+        discount: The learner's.
+        absorbing: Whether terminated episodes go on in absorbing states; else they are simply the end.
+        autoreset: How environments go on after an end.
+        device: Where rewards are computed.
+
+    Attributes:
+        reward: As given.
+        num_envs: As given.
+        device: As given; may be changed at any time.
+
+    Raises:
+        InputError: The reward does not imitate, the discount is none, or there is no such autoreset mode.
+
+    Example:
+        A single environment, which the loop resets itself::
+
+            labeller = EpisodeLabeller(reward, discount=0.99, autoreset="Disabled")
+            for step in labeller.label(obs, action, next_obs, terminated, truncated, info):
+                replay.add(*step)
+    """
+
+    def __init__(
+        self,
+        reward: RewardGenerator,
+        num_envs: int = 1,
+        *,
+        discount: float,
+        absorbing: bool = True,
+        autoreset: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        known = [mode.value for mode in AutoresetMode]
+        if autoreset not in known and not isinstance(autoreset, AutoresetMode):
+            raise InputError(f"autoreset is {autoreset!r}, which is no mode of Gymnasium: {closest(autoreset, known)}")
+        if num_envs < 1:
+            raise InputError(f"num_envs is {num_envs}; expected at least 1")
+        self._scoring = Scoring(reward, discount=discount, absorbing=absorbing)
+        self.reward, self.num_envs, self.device = reward, num_envs, torch.device(device)
+        self.autoreset = AutoresetMode(autoreset)
+        self._last: np.ndarray | None = None
+        # Rows whose next observation is the last one; rows whose next step is a reset.
+        self._expected, self._resting = np.zeros((2, num_envs), bool)
+        self._lengths, self._returns = np.zeros(num_envs, np.int64), np.zeros(num_envs)
+        self._observations: list[list[np.ndarray]] = [[] for _ in range(num_envs)]
+        self._actions: list[list[np.ndarray]] = [[] for _ in range(num_envs)]
+
+    def label(
+        self,
+        observations: Any,
+        actions: Any,
+        next_observations: Any,
+        terminated: Any,
+        truncated: Any,
+        infos: Mapping[str, Any],
+    ) -> Transitions:
+        """Takes a step of every environment, and gives back the transitions whose rewards are known by now.
+
+        Args:
+            observations: ``(N, D)`` before the step. For ``N = 1`` this and all others may lack the first dimension.
+            actions: ``(N, ...)``, given back as they are.
+            next_observations: ``(N, D)`` as the environments returned them.
+            terminated: ``(N,)`` bool.
+            truncated: ``(N,)`` bool.
+            infos: As the environments returned them.
+
+        Raises:
+            InputError: The arrays do not fit, an observation is not the one that the step before ended in, the
+                environments go on otherwise than ``autoreset`` says, or the reward cannot score an observation.
+        """
+        before, after = rows_of(observations, self.num_envs), rows_of(next_observations, self.num_envs)
+        terminated, truncated = (np.atleast_1d(np.asarray(marks, bool)) for marks in (terminated, truncated))
+        actions = np.asarray(actions)
+        if np.ndim(next_observations) == 1:
+            actions = actions[None]
+        wrong = {*(actions.shape[:1] or (0,)), *terminated.shape, *truncated.shape} - {self.num_envs}
+        if wrong or before.shape != after.shape or terminated.shape != truncated.shape:
+            raise InputError(
+                f"observations {before.shape} and {after.shape}, actions {actions.shape}, terminated "
+                f"{terminated.shape} and truncated {truncated.shape} do not make a step of {self.num_envs} environments"
+            )
+        self._check_continuity(before)
+        ended = terminated | truncated
+        self._put_final(after, ended, infos)
+        taken = np.flatnonzero(~self._resting)
+        self._last = after
+        next_step = self.autoreset is AutoresetMode.NEXT_STEP
+        self._expected = np.ones_like(ended) if next_step else ~ended
+        self._resting = ended & next_step
+        return self._take(taken, before, actions, after, terminated, ended)
+
+    def _check_continuity(self, observations: np.ndarray) -> None:
+        gaps = np.flatnonzero(self.gaps(observations))
+        if len(gaps):
+            row = int(gaps[0])
+            raise InputError(
+                f"environment {row}, step {self._lengths[row]} of its episode: the observation is not the one that its "
+                f"step before ended in. After an end, autoreset={self.autoreset.value!r} is expected; of vector "
+                "environments give envs.metadata['autoreset_mode'], and 'Disabled' where the loop resets. Where it "
+                "resets in the middle of an episode, call cut() first"
+            )
+
+    def _put_final(self, after: np.ndarray, ended: np.ndarray, infos: Mapping[str, Any]) -> None:
+        """Puts the final observations of ended episodes where their resets' are."""
+        name = next((name for name in FINAL if name in infos), None)
+        if self.autoreset is not AutoresetMode.SAME_STEP:
+            if name is not None:
+                raise InputError(
+                    f"infos holds {name}: these environments reset in the step that ends an episode, and autoreset is "
+                    f"{self.autoreset.value!r}; give autoreset=envs.metadata['autoreset_mode']"
+                )
+            return
+        for row in np.flatnonzero(ended):
+            if name is None or infos[name][row] is None:
+                raise InputError(
+                    f"environment {row} ended an episode, and infos holds no {FINAL[0]} for it; expected the final "
+                    "observation, as environments with autoreset='SameStep' give it: pass their infos on unchanged"
+                )
+            after[row] = infos[name][row]
+
+    def _take(
+        self,
+        taken: np.ndarray,
+        before: np.ndarray,
+        actions: np.ndarray,
+        after: np.ndarray,
+        terminated: np.ndarray,
+        ended: np.ndarray,
+    ) -> Transitions:
+        """Adds a step to the episodes of some rows; gives back what can be rewarded, and ends what has ended."""
+        if self._scoring.sees_episodes:
+            for row in taken:
+                self._observations[row] = self._observations[row] or [before[row]]
+                self._observations[row].append(after[row])
+                self._actions[row].append(actions[row].copy())
+        self._lengths[taken] += 1
+        if self.reward.needs == "trajectory":
+            nothing = Transitions.none(before, actions)
+            return Transitions.join([nothing, *(self._end(row, bool(terminated[row])) for row in taken if ended[row])])
+        marks = torch.from_numpy(terminated[taken]).to(self.device)
+        labels = self._scoring.transitions(self._moved(before[taken]), self._moved(after[taken]), marks)
+        self._returns[taken] += labels.scores[:, 0].double().cpu().numpy()
+        rewards = labels.rewards[:, 0].cpu().numpy()
+        over = [self._end(row, bool(terminated[row])).episodes[0] for row in taken if ended[row]]
+        return Transitions(
+            before[taken], after[taken], actions[taken], rewards, terminated[taken], ended[taken], tuple(over)
+        )
+
+    def _end(self, row: int, terminated: bool) -> Transitions:
+        """Ends the episode under way in a row, and gives back what the reward has held back of it."""
+        length, imitation_return = int(self._lengths[row]), float(self._returns[row])
+        assert self._last is not None
+        states = np.array(self._observations[row], np.float32).reshape(-1, self._last.shape[1])
+        actions = np.array(self._actions[row])
+        held, metrics = Transitions.none(states, actions), {}
+        if self._scoring.sees_episodes:
+            observations = self._moved(states)
+            metrics = self._scoring.observe(observations, terminated)
+            if self.reward.needs == "trajectory":
+                labels, last = self._scoring.episode(observations, terminated), np.arange(length) == length - 1
+                rewards, imitation_return = labels.rewards[0].cpu().numpy(), float(labels.scores.sum())
+                held = Transitions(states[:-1], states[1:], actions, rewards, last & terminated, last)
+        self._lengths[row], self._returns[row] = 0, 0.0
+        self._observations[row], self._actions[row] = [], []
+        return replace(held, episodes=(FinishedEpisode(int(row), length, imitation_return, terminated, metrics),))
+
+    def gaps(self, observations: Any) -> np.ndarray:
+        """Where an observation is not the one that the step before ended in, ``(N,)`` bool.
+
+        Somebody has reset these environments: :meth:`cut` ends the episodes that were under way.
+
+        Args:
+            observations: ``(N, D)`` before the next step.
+        """
+        rows = rows_of(observations, self.num_envs)
+        if self._last is None or rows.shape != self._last.shape:
+            return np.zeros(self.num_envs, bool)
+        same = (rows == self._last) | (np.isnan(rows) & np.isnan(self._last))
+        return self._expected & ~same.all(axis=1)
+
+    def cut(self, rows: Sequence[int] | np.ndarray | None = None) -> Transitions:
+        """Ends the episodes under way, as a time limit would: before environments are reset, or when the loop stops.
+
+        Args:
+            rows: Indices of the environments; all by default.
+
+        Returns:
+            Their transitions, where the reward has waited for the end.
+        """
+        chosen = range(self.num_envs) if rows is None else [int(row) for row in rows]
+        found = [self._end(row, False) for row in chosen if self._lengths[row]]
+        self._expected[chosen] = self._resting[chosen] = False
+        width = 0 if self._last is None else self._last.shape[1]
+        return Transitions.join(found or [Transitions.none(np.zeros((0, width), np.float32), np.zeros((0, 0)))])
+
+    def rescore(self, observations: Tensor, next_observations: Tensor, terminated: Tensor) -> Tensor:
+        """Today's rewards of transitions that were stored a while ago.
+
+        Only a reward with ``stationary = False`` and ``needs = "transition"`` changes them.
+
+        Args:
+            observations: ``(B, D)``.
+            next_observations: ``(B, D)``.
+            terminated: ``(B,)`` or ``(B, 1)``, bool or 0 and 1.
+
+        Returns:
+            Rewards of the shape and on the device of ``terminated``, float32.
+
+        Raises:
+            InputError: The reward needs whole episodes, or cannot score these observations.
+        """
+        before, after = (part.to(self.device, torch.float32) for part in (observations, next_observations))
+        labels = self._scoring.transitions(before, after, terminated.reshape(-1).to(self.device) > 0)
+        return labels.rewards.reshape(terminated.shape).to(terminated.device)
+
+    @property
+    def changes(self) -> bool:
+        """Whether stored transitions have to be scored again when they are sampled, by :meth:`rescore`."""
+        return self._scoring.changes
+
+    def _moved(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(self.device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The reward and the episodes under way, as tensors and plain values."""
+        return {
+            "reward": self.reward.state_dict(),
+            "last": None if self._last is None else torch.from_numpy(self._last.copy()),
+            "expected": self._expected.tolist(),
+            "resting": self._resting.tolist(),
+            "lengths": self._lengths.tolist(),
+            "returns": self._returns.tolist(),
+            "observations": [torch.from_numpy(np.array(rows, np.float32)) for rows in self._observations],
+            "actions": [torch.from_numpy(np.array(rows)) for rows in self._actions],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what :meth:`state_dict` returned.
+
+        Raises:
+            InputError: It is the state of another number of environments.
+        """
+        if len(state["lengths"]) != self.num_envs:
+            raise InputError(
+                f"the saved labeller has the episodes of {len(state['lengths'])} environments, and this one of "
+                f"{self.num_envs}: make as many"
+            )
+        self.reward.load_state_dict(state["reward"])
+        self._last = None if state["last"] is None else state["last"].numpy().copy()
+        self._expected, self._resting = np.array(state["expected"]), np.array(state["resting"])
+        self._lengths, self._returns = np.array(state["lengths"], np.int64), np.array(state["returns"], np.float64)
+        self._observations = [list(rows.numpy().copy()) for rows in state["observations"]]
+        self._actions = [list(rows.numpy().copy()) for rows in state["actions"]]

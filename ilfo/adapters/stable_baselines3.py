@@ -1,0 +1,203 @@
+"""A replay buffer that gives Stable-Baselines3's off-policy algorithms imitation rewards."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode
+
+from ilfo._errors import InputError
+from ilfo.adapters._scoring import check_observation_space
+from ilfo.adapters._transitions import Transitions
+from ilfo.adapters.labeller import EpisodeLabeller
+from ilfo.rewards import RewardGenerator
+
+try:
+    from stable_baselines3.common.buffers import ReplayBuffer
+    from stable_baselines3.common.type_aliases import ReplayBufferSamples
+    from stable_baselines3.common.vec_env import VecNormalize
+except ModuleNotFoundError as error:
+    raise InputError("Stable-Baselines3 is not installed: pip install 'ilfo[sb3]'") from error
+
+__all__ = ["ImitationReplayBuffer"]
+
+
+class ImitationReplayBuffer(ReplayBuffer):
+    """Stores transitions with imitation rewards; what the environment says of rewards is never read.
+
+    Any off-policy algorithm takes it::
+
+        SAC("MlpPolicy", env, learning_starts=1000, replay_buffer_class=ImitationReplayBuffer,
+            replay_buffer_kwargs={"reward": reward, "discount": 0.99})
+
+    A reward that needs whole episodes holds transitions back until theirs ends; ``learning_starts`` has to leave time
+    for that. One that changes while the agent learns is asked again for every batch.
+
+    ``model.save_replay_buffer`` saves the reward and the episodes under way too. An episode that the environments do
+    not go on with, because somebody reset them or the buffer was loaded by a later process, counts as truncated.
+
+    Args:
+        buffer_size: Most transitions held.
+        observation_space: A box of one dimension.
+        action_space: Any that the algorithm takes.
+        device: Where batches go and rewards are computed.
+        n_envs: Environments that step together.
+        optimize_memory_usage: Not possible here.
+        handle_timeout_termination: Whether a time limit is not to be learned as an end.
+        reward: A fitted generator.
+        discount: The algorithm's ``gamma``.
+        absorbing: Whether terminated episodes go on in absorbing states; else they are simply the end.
+
+    Raises:
+        InputError: The reward does not imitate, observations are not one vector, the discount does not fit, or
+            ``optimize_memory_usage`` is on.
+
+    Notes:
+        :class:`VecNormalize` scales observations as ever; its scale of the environment's rewards is not applied to
+        these. Columns of the storage are transitions one after another whatever ``n_envs`` is, because episodes end
+        at different times.
+    """
+
+    def __init__(
+        self,
+        buffer_size: int,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        device: torch.device | str = "auto",
+        n_envs: int = 1,
+        optimize_memory_usage: bool = False,
+        handle_timeout_termination: bool = True,
+        *,
+        reward: RewardGenerator,
+        discount: float,
+        absorbing: bool = True,
+    ) -> None:
+        if optimize_memory_usage:
+            raise InputError(
+                "optimize_memory_usage=True stores each observation once, in the order of the steps, and imitation "
+                "rewards bring episodes in the order of their ends: leave it False"
+            )
+        check_observation_space(observation_space)
+        super().__init__(
+            buffer_size,
+            observation_space,
+            action_space,
+            device,
+            n_envs=1,
+            handle_timeout_termination=handle_timeout_termination,
+        )
+        self._labeller = EpisodeLabeller(
+            reward, n_envs, discount=discount, absorbing=absorbing, autoreset=AutoresetMode.DISABLED
+        )
+        self._terminated = np.zeros(self.buffer_size, bool)
+        self._steps = 0
+
+    @property
+    def labeller(self) -> EpisodeLabeller:
+        """What labels the steps; it computes where the batches go, which a loaded model may change."""
+        self._labeller.device = self.device
+        return self._labeller
+
+    @property
+    def reward(self) -> RewardGenerator:
+        """The generator; of a loaded buffer its own copy."""
+        return self._labeller.reward
+
+    def add(
+        self,
+        obs: np.ndarray,
+        next_obs: np.ndarray,
+        action: np.ndarray,
+        reward: np.ndarray,
+        done: np.ndarray,
+        infos: list[dict[str, Any]],
+    ) -> None:
+        """Takes a step of every environment, and stores the transitions whose rewards are known by now.
+
+        Args:
+            obs: ``(n_envs, D)``.
+            next_obs: ``(n_envs, D)``; of an ended episode the final one.
+            action: ``(n_envs, A)``.
+            reward: The environment's, not read.
+            done: ``(n_envs,)``.
+            infos: Of each environment; ``TimeLimit.truncated`` says that a time limit ended the episode.
+
+        Raises:
+            InputError: The reward cannot score an observation.
+        """
+        labeller = self.labeller
+        rows = np.asarray(action).reshape(labeller.num_envs, self.action_dim)
+        truncated = np.array([bool(info.get("TimeLimit.truncated", False)) for info in infos])
+        abandoned = np.flatnonzero(labeller.gaps(obs))
+        if len(abandoned):
+            self._store(labeller.cut(abandoned))
+        ended = np.asarray(done, bool)
+        self._store(labeller.label(obs, rows, next_obs, ended & ~truncated, ended & truncated, {}))
+        self._steps += labeller.num_envs
+
+    def _store(self, transitions: Transitions) -> None:
+        """Writes transitions over the oldest; of more than there is room for, the last."""
+        dropped = max(len(transitions) - self.buffer_size, 0)
+        kept = slice(dropped, None)
+        count = len(transitions) - dropped
+        rows = (self.pos + dropped + np.arange(count)) % self.buffer_size
+        ended, terminated = transitions.ended[kept], transitions.terminated[kept]
+        self.observations[rows, 0] = transitions.observations[kept]
+        self.next_observations[rows, 0] = transitions.next_observations[kept]
+        self.actions[rows, 0] = transitions.actions[kept]
+        self.rewards[rows, 0] = transitions.rewards[kept]
+        self.dones[rows, 0] = ended
+        self.timeouts[rows, 0] = ended & ~terminated & self.handle_timeout_termination
+        self._terminated[rows] = terminated
+        self.full = self.full or self.pos + len(transitions) >= self.buffer_size
+        self.pos = (self.pos + len(transitions)) % self.buffer_size
+
+    def sample(self, batch_size: int, env: VecNormalize | None = None) -> ReplayBufferSamples:
+        """A batch, drawn uniformly.
+
+        Raises:
+            InputError: No episode has ended yet.
+        """
+        if not self.size():
+            raise InputError(
+                f"the replay buffer is empty after {self._steps} steps: {type(self.reward).__name__} rewards an "
+                f"episode when it ends, and none of {self._labeller.num_envs} has ended yet; set learning_starts to at "
+                "least one episode of each environment, and let the environment have a time limit"
+            )
+        return super().sample(batch_size, env)
+
+    def _get_samples(self, batch_inds: np.ndarray, env: VecNormalize | None = None) -> ReplayBufferSamples:
+        if self._labeller.changes:
+            before, after, terminated = (
+                torch.from_numpy(column[batch_inds])
+                for column in (self.observations[:, 0], self.next_observations[:, 0], self._terminated)
+            )
+            rewards = self.labeller.rescore(before, after, terminated)
+            self.rewards[batch_inds, 0] = rewards.numpy()
+        return super()._get_samples(batch_inds, env)
+
+    @staticmethod
+    def _normalize_reward(reward: np.ndarray, env: VecNormalize | None = None) -> np.ndarray:
+        """As it is: what ``env`` knows is the scale of the environment's rewards."""
+        return reward
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything, with a copy of the reward that keeps nothing on a device and calls nobody back."""
+        labeller = copy.deepcopy(self._labeller)
+        labeller.reward.on_progress = None
+        labeller.load_state_dict(_on_cpu(labeller.state_dict()))
+        labeller.device = torch.device("cpu")
+        return self.__dict__ | {"_labeller": labeller}
+
+
+def _on_cpu(state: Any) -> Any:
+    """A state with all its tensors in the memory of the host."""
+    if isinstance(state, torch.Tensor):
+        return state.cpu()
+    if isinstance(state, dict):
+        return {key: _on_cpu(value) for key, value in state.items()}
+    return type(state)(map(_on_cpu, state)) if isinstance(state, (list, tuple)) else state

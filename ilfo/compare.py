@@ -1,0 +1,217 @@
+"""``ilfo compare``: every reward with every agent, as a table and a picture."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ilfo import _comparison_figure
+from ilfo._atomic import atomic_path
+from ilfo._errors import InputError
+from ilfo._progress import Progress
+from ilfo.configs import TrainConfig, parse_train
+from ilfo.run_group import seed_runs
+from ilfo.runs import read_metrics, read_summary
+from ilfo.train import train
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["Cell", "CompareOptions", "compare", "main", "table"]
+
+DESCRIPTION = (
+    "Train every reward with every agent, from one demonstration, and say how far each came. What follows '--' are "
+    "flags of 'ilfo train' for every cell."
+)
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """Train every reward with every agent, from one demonstration, and say how far each came."""
+
+    env: str
+    """Gymnasium id of the environment."""
+    demo: str
+    """Expert states, as for 'ilfo train'."""
+    rewards: tuple[str, ...] = ("transport",)
+    """Rewards: the rows of the table. Sums are quoted: 'transport + 0.5*flow'."""
+    agents: tuple[str, ...] = ("td3",)
+    """Agents: the columns."""
+    only: tuple[str, ...] = ()
+    """Cells to train, by their rewards and agents, like transport/td7; by default all. The others stay empty, unless
+    they were trained before."""
+    seeds: str = "0-2"
+    """Seeds of every cell."""
+    steps: int = 50_000
+    """Environment steps of every seed."""
+    out: Path = Path("runs/compare")
+    """Folder of the runs, of table.md and of picture.png. The same command goes on where it stopped."""
+    show: bool = False
+    """Train nothing: write table and picture of what is finished."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One reward with one agent.
+
+    Attributes:
+        reward: Its name.
+        agent: Its name.
+        folder: Where its seeds train.
+        summary: What they reached, or None.
+    """
+
+    reward: str
+    agent: str
+    folder: Path
+    summary: dict[str, Any] | None
+
+    @property
+    def name(self) -> str:
+        """``reward/agent``."""
+        return f"{self.reward}/{self.agent}"
+
+    @property
+    def text(self) -> str:
+        """The interquartile mean of the scores with its interval; a dash where there is none."""
+        if self.summary is None or self.summary["score_iqm"] is None:
+            return "–"
+        low, high = self.summary["score_interval"]
+        return f"{self.summary['score_iqm']:.2f} ({low:.2f} to {high:.2f})"
+
+    def curves(self) -> list[dict[int, float]]:
+        """Of each seed, the score at the steps of its evaluations."""
+        if self.summary is None:
+            return []
+        found = []
+        for each, run in zip(self.summary["each"], seed_runs(self.folder).values(), strict=True):
+            low, high = each["random_return"], each["expert_return"]
+            rows = [row for row in read_metrics(run) if row.get("eval_return") is not None]
+            found.append({row["step"]: (row["eval_return"] - low) / (high - low) for row in rows})
+        return found
+
+
+def compare(options: CompareOptions, flags: Sequence[str] = (), console: Console | None = None) -> list[Cell]:
+    """Trains the cells that are missing, and writes table and picture after each.
+
+    Args:
+        options: What is compared, and where it is kept.
+        flags: Of ``ilfo train``, for every cell.
+        console: Where progress is shown; None: nowhere.
+
+    Returns:
+        All cells, reward by reward.
+
+    Raises:
+        InputError: A name that is unknown or given twice, a cell that is not in the table, or what ``ilfo train``
+            refuses.
+    """
+    _check(options)
+    # All configurations are read before the first is trained: a wrong flag is not found an hour later.
+    configs = {name: _config(options, flags, *name) for name in _pairs(options)}
+    wanted = [cell for cell in _cells(options) if not cell.summary and cell.name in (options.only or [cell.name])]
+    for number, cell in enumerate([] if options.show else wanted, start=1):
+        config = configs[cell.reward, cell.agent]
+        if console is None:
+            train(config)
+        else:
+            console.print(f"\n{cell.name} ({number} of {len(wanted)})", style="bold", highlight=False)
+            with Progress(config, console) as progress:
+                train(config, progress)
+        _write(options, _cells(options))
+    cells = _cells(options)
+    _write(options, cells)
+    return cells
+
+
+def _check(options: CompareOptions) -> None:
+    for kind, names in (("rewards", options.rewards), ("agents", options.agents)):
+        if len(set(names)) < len(names) or not names:
+            raise InputError(f"--{kind} is {' '.join(names) or 'empty'}: give each once, and at least one")
+    if not options.seeds:
+        raise InputError("--seeds is empty; expected numbers and ranges, like 0-2")
+    known = [f"{reward}/{agent}" for reward, agent in _pairs(options)]
+    for name in options.only:
+        if name not in known:
+            raise InputError(f"--only names {name!r}, which is no cell; expected some of {', '.join(known)}")
+
+
+def _pairs(options: CompareOptions) -> Iterator[tuple[str, str]]:
+    return ((reward, agent) for reward in options.rewards for agent in options.agents)
+
+
+def _folder(options: CompareOptions, reward: str, agent: str) -> Path:
+    return options.out / "--".join(re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-") for name in (reward, agent))
+
+
+def _config(options: CompareOptions, flags: Sequence[str], reward: str, agent: str) -> TrainConfig:
+    given = {"env": options.env, "demo": options.demo, "reward": reward, "agent": agent, "seeds": options.seeds}
+    given |= {"steps": str(options.steps), "out": str(_folder(options, reward, agent))}
+    config, _ = parse_train([*(part for name, value in given.items() for part in (f"--{name}", value)), *flags])
+    return config
+
+
+def _cells(options: CompareOptions) -> list[Cell]:
+    return [
+        Cell(reward, agent, folder := _folder(options, reward, agent), read_summary(folder))
+        for reward, agent in _pairs(options)
+    ]
+
+
+def table(options: CompareOptions, cells: Sequence[Cell]) -> str:
+    """The cells as a Markdown table, with what it takes to repeat it."""
+    known = {(cell.reward, cell.agent): cell for cell in cells}
+    lines = [
+        f"| reward | {' | '.join(options.agents)} |",
+        "| --- " * (1 + len(options.agents)) + "|",
+        *(
+            f"| {reward} | {' | '.join(known[reward, agent].text for agent in options.agents)} |"
+            for reward in options.rewards
+        ),
+    ]
+    finished = [cell.summary for cell in cells if cell.summary]
+    protocols = sorted({summary["protocol"] for summary in finished})
+    says = (
+        f"{options.env}, {options.steps:,} steps, seeds {options.seeds}, protocol {' and '.join(protocols) or '–'}: "
+        "interquartile mean of the score over seeds with its 95 % bootstrap interval; the score is 0 for a random "
+        "policy and 1 for the demonstration."
+    )
+    return "\n".join([says, "", *lines, ""])
+
+
+def _write(options: CompareOptions, cells: Sequence[Cell]) -> None:
+    options.out.mkdir(parents=True, exist_ok=True)
+    with atomic_path(options.out / "table.md") as partial:
+        partial.write_text(table(options, cells))
+    scores = np.array([cell.summary["score_iqm"] if cell.summary else None for cell in cells], float)
+    curves = {(cell.reward, cell.agent): cell.curves() for cell in cells}
+    picture = _comparison_figure.comparison(
+        options.rewards,
+        options.agents,
+        scores.reshape(len(options.rewards), -1),
+        curves,
+        f"{options.env}, {options.steps:,} steps, seeds {options.seeds}",
+    )
+    with atomic_path(options.out / "picture.png") as partial:
+        partial.write_bytes(picture)
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command line of ``ilfo compare``."""
+    import tyro
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    given = list(argv)
+    end = given.index("--") if "--" in given else len(given)
+    options = tyro.cli(CompareOptions, args=given[:end], prog="ilfo compare", description=DESCRIPTION)
+    console = Console()
+    cells = compare(options, given[end + 1 :], console)
+    console.print(Markdown(table(options, cells)))
+    console.print(f"written to {options.out}: table.md, picture.png", highlight=False, soft_wrap=True)
+    return 0

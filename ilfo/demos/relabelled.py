@@ -1,0 +1,181 @@
+"""A copy of a logged dataset with other rewards: whole or not at all, and everything else as it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ilfo._atomic import atomic_folder, atomic_path
+from ilfo._errors import InputError
+from ilfo._target import file_to_write
+from ilfo.demos.hdf5 import restate_sha256
+from ilfo.demos.logged import CHUNK_CACHE, ENV_REWARDS, LABEL, Logged, Slot
+from ilfo.demos.minari import METADATA, minari_file, minari_metadata, minari_name
+
+__all__ = ["NewRewards", "check_target", "relabelled"]
+
+
+class NewRewards:
+    """The rewards of a copy, written episode by episode; the old ones stay beside them as ``env_rewards``.
+
+    Args:
+        file: The copy, open for writing.
+        slots: Of all its episodes.
+        source: What was copied, for the sentences of errors.
+    """
+
+    def __init__(self, file: h5py.File, slots: Collection[Slot], source: Path) -> None:
+        self._file, self._source = file, source
+        self._labelled = LABEL in file.attrs
+        self._rows = {slot.group: slot.stop for slot in slots}
+        # HDF5 packs a chunk when it closes the dataset: the one that is being filled is kept open.
+        self._open: tuple[str, h5py.Dataset] | None = None
+
+    def write(self, slot: Slot, rewards: np.ndarray) -> None:
+        """Writes the rewards ``(len(slot),)`` of one episode.
+
+        Raises:
+            InputError: ``env_rewards`` is there already, and not by a labelling.
+        """
+        if self._open is None or self._open[0] != slot.group:
+            self._open = slot.group, self._dataset(slot.group)
+        dataset = self._open[1]
+        dataset[slot.start : slot.stop] = rewards.reshape(-1, *dataset.shape[1:])
+
+    def _dataset(self, group_name: str) -> h5py.Dataset:
+        """The rewards of a group, which were not written yet or are being written."""
+        group = self._file[group_name]
+        if self._labelled or group_name not in self._rows:
+            return group["rewards"]
+        rows = self._rows.pop(group_name)
+        if "rewards" not in group:
+            return group.create_dataset("rewards", (rows,), np.float32, chunks=True, compression="gzip", shuffle=True)
+        if ENV_REWARDS in group:
+            raise InputError(
+                f"{self._source}, group {group_name!r}: has a dataset {ENV_REWARDS!r} already, where the rewards "
+                "that are replaced would be kept. Rename it."
+            )
+        group.move("rewards", ENV_REWARDS)
+        return _empty_like(group[ENV_REWARDS], group, "rewards")
+
+
+def check_target(source: Path, out: Path, *, overwrite: bool) -> None:
+    """Refuses an output before any work is done.
+
+    Args:
+        source: The file of the dataset that is read.
+        out: What is to be written: a folder for a Minari dataset, else a file.
+        overwrite: Whether something may be there already.
+
+    Raises:
+        InputError: The output is the dataset itself, or lies in it; it exists and is not to be overwritten; its folder
+            does not; or it is a folder that is no Minari dataset, or none where one is needed.
+    """
+    folder = _dataset_folder(source)
+    read = (folder or source).resolve()
+    if out.resolve() == read or read in out.resolve().parents or (out.exists() and out.samefile(read)):
+        raise InputError(f"{out}: is the dataset that is read. Name another output, and remove the old one afterwards.")
+    if out.resolve() in read.parents:
+        raise InputError(f"{out}: holds the dataset that is read. Name another output.")
+    if out.exists() and not overwrite:
+        raise InputError(f"{out}: is there already. Choose another name, or give --overwrite.")
+    if folder is None:
+        file_to_write(out)
+        return
+    minari_name(out)
+    if not out.parent.is_dir():
+        raise InputError(f"{out}: the folder {out.parent} does not exist. Make it first.")
+    if out.exists() and not (out.is_dir() and minari_file(out)):
+        raise InputError(f"{out}: is not a Minari dataset, and only such a folder is overwritten by one. Remove it.")
+
+
+@contextmanager
+def relabelled(logged: Logged, out: Path, facts: Mapping[str, Any]) -> Iterator[NewRewards]:
+    """Yields the rewards of a copy, which is in its place once they are written.
+
+    The copy is one of bytes: what is not a reward stays as it is, down to how it is packed. Only what would be untrue
+    is put right: the SHA-256 that a file of ilfo's layout states, and the name that Minari knows a dataset by.
+
+    Args:
+        logged: The dataset.
+        out: Checked by :func:`check_target`; what is there is replaced.
+        facts: Where the new rewards come from, for the attribute ``ilfo_label`` of the file.
+
+    Raises:
+        InputError: See :meth:`NewRewards.write`.
+    """
+    folder = _dataset_folder(logged.path)
+    if folder is None:
+        with atomic_path(out) as copy:
+            shutil.copyfile(logged.path, copy)
+            yield from _rewritten(copy, logged, facts)
+        return
+    with _replacing_folder(out) as copy:
+        for each in sorted(folder.rglob("*")):
+            target = copy / each.relative_to(folder)
+            if each.is_dir():
+                target.mkdir()
+            else:
+                shutil.copyfile(each, target)
+        inside = copy / logged.path.relative_to(folder)
+        yield from _rewritten(inside, logged, facts)
+        metadata = minari_metadata(logged.path) | {"dataset_id": minari_name(out)}
+        inside.with_name(METADATA).write_text(json.dumps(metadata), encoding="utf-8")
+
+
+def _rewritten(copy: Path, logged: Logged, facts: Mapping[str, Any]) -> Iterator[NewRewards]:
+    with h5py.File(copy, "r+", **CHUNK_CACHE) as file:
+        yield NewRewards(file, logged.slots, logged.path)
+        file.attrs[LABEL] = json.dumps(facts, default=str)
+        if logged.layout == "ilfo":
+            restate_sha256(file)
+
+
+def _dataset_folder(file: Path) -> Path | None:
+    """The folder of the Minari dataset whose episodes a file has; None for a file on its own."""
+    if not minari_metadata(file):
+        return None
+    return file.parent.parent if file.parent.name == "data" else file.parent
+
+
+def _empty_like(old: h5py.Dataset, group: h5py.Group, name: str) -> h5py.Dataset:
+    """A dataset of the same shape, packed in the same way, for real numbers."""
+    is_real = old.dtype.kind == "f" and old.dtype.itemsize >= 4
+    return group.create_dataset(
+        name,
+        old.shape,
+        old.dtype if is_real else np.float32,
+        maxshape=old.maxshape if old.chunks else None,
+        chunks=old.chunks,
+        compression=old.compression,
+        compression_opts=old.compression_opts,
+        shuffle=old.shuffle,
+        fletcher32=old.fletcher32,
+    )
+
+
+@contextmanager
+def _replacing_folder(target: Path) -> Iterator[Path]:
+    """Yields a temporary folder that is renamed once it is whole; what was there is kept until then."""
+    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    old = aside / target.name
+    try:
+        with atomic_folder(target) as folder:
+            yield folder
+            if target.exists():
+                os.rename(target, old)
+    except BaseException:
+        if old.exists() and not target.exists():
+            os.rename(old, target)
+        raise
+    finally:
+        shutil.rmtree(aside)

@@ -1,0 +1,128 @@
+"""A weighted sum of rewards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ilfo._errors import InputError
+from ilfo.demos import Demonstrations, Trajectory
+from ilfo.rewards.base import Episodes, Explanation, RewardGenerator
+from ilfo.rewards.scaling import ScaledReward
+
+__all__ = ["SumReward"]
+
+
+class SumReward(RewardGenerator):
+    """Adds the rewards of several generators, each times a weight.
+
+    It needs whole episodes if one of its terms does, and is as stationary as the least stationary of them.
+
+    Args:
+        generators: Name to generator, not fitted yet.
+        weights: Name to weight; any sign.
+
+    Attributes:
+        generators: As given.
+        weights: As given.
+
+    Raises:
+        InputError: A term is the environment's own reward; or one changes while the agent learns, so that transitions
+            have to be scored again, and another needs whole episodes.
+    """
+
+    def __init__(self, generators: Mapping[str, RewardGenerator], weights: Mapping[str, float]) -> None:
+        super().__init__()
+        self.generators, self.weights = dict(generators), dict(weights)
+        self.needs = "transition"
+        for name, generator in self.generators.items():
+            if not generator.imitates:
+                raise InputError(
+                    f"the reward {name!r} does not imitate, and an imitating agent never sees the environment's "
+                    "reward: leave it out of the sum"
+                )
+            if generator.needs == "trajectory":
+                self.needs = "trajectory"
+        self.stationary = all(generator.stationary for generator in self.generators.values())
+        moving = [name for name, generator in self.generators.items() if not _unscaled(generator).stationary]
+        if moving and self.needs == "trajectory":
+            whole = [name for name, generator in self.generators.items() if generator.needs == "trajectory"]
+            raise InputError(
+                f"{moving[0]} changes while the agent learns, so that transitions are scored again when they are "
+                f"sampled, and {whole[0]} needs whole episodes: they cannot be added"
+            )
+
+    def fit(self, demonstrations: Demonstrations) -> SumReward:
+        """Fits one generator after the other; returns itself."""
+        for number, generator in enumerate(self.generators.values()):
+            if self.on_progress is not None:
+                generator.on_progress = self._part_of_progress(number)
+            generator.fit(demonstrations)
+            generator.on_progress = None
+        return self
+
+    def _part_of_progress(self, number: int) -> Any:
+        whole, count = self.on_progress, len(self.generators)
+        assert whole is not None
+        return lambda share, text: whole((number + share) / count, text)
+
+    def score(self, episodes: Episodes) -> Tensor:
+        """The weighted sum ``(B, T)`` float32."""
+        return torch.stack(list(self.terms(episodes).values())).sum(dim=0)
+
+    def absorbing_reward(self, episodes: Episodes) -> Tensor:
+        """The weighted sum ``(B,)`` of what each says of the state that follows a termination.
+
+        A term of negative weight turns around what its generator takes care of: that dying is no better than the
+        worst step. The sum is therefore also at most the worst step of the whole, and at most 0.
+        """
+        found = [self.weights[name] * each.absorbing_reward(episodes) for name, each in self.generators.items()]
+        total = torch.stack(found).sum(dim=0)
+        if any(weight < 0 for weight in self.weights.values()):
+            total = torch.minimum(total, super().absorbing_reward(episodes))
+        return total
+
+    def observe(self, episodes: Episodes) -> dict[str, float]:
+        """Lets every generator learn from the episodes; their numbers are logged under the names of the terms."""
+        return {
+            f"{name}/{key}": value
+            for name, generator in self.generators.items()
+            for key, value in generator.observe(episodes).items()
+        }
+
+    def terms(self, episodes: Episodes) -> dict[str, Tensor]:
+        """Name to weighted rewards ``(B, T)``."""
+        return {name: self.weights[name] * generator.score(episodes) for name, generator in self.generators.items()}
+
+    def explain(self, trajectory: Trajectory) -> Explanation | None:
+        """That of the first generator that has one."""
+        found = (generator.explain(trajectory) for generator in self.generators.values())
+        return next((explanation for explanation in found if explanation is not None), None)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The weights, and the state of every generator by its name."""
+        states = {name: generator.state_dict() for name, generator in self.generators.items()}
+        return {"weights": dict(self.weights), "generators": states}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what :meth:`state_dict` returned.
+
+        Raises:
+            InputError: It is the state of a sum of other terms.
+        """
+        if list(state["generators"]) != list(self.generators):
+            raise InputError(
+                f"the saved reward is the sum of {', '.join(state['generators'])} and this one of "
+                f"{', '.join(self.generators)}: give the same --reward"
+            )
+        self.weights = dict(state["weights"])
+        for name, generator in self.generators.items():
+            generator.load_state_dict(state["generators"][name])
+
+
+def _unscaled(generator: RewardGenerator) -> RewardGenerator:
+    """A moving scale alone does not keep whole episodes from being stored, each in the scale of its day."""
+    return generator.generator if isinstance(generator, ScaledReward) else generator

@@ -1,0 +1,215 @@
+"""A reward from the density of the expert's transitions, by a normalizing flow."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from ilfo._errors import InputError
+from ilfo.demos import Demonstrations
+from ilfo.rewards._flow_model import FlowModelOptions, held_out_slices, make_flow, train_flow
+from ilfo.rewards.base import Episodes, Needs, RewardGenerator, check_episodes
+from ilfo.rewards.features import StateFeatures
+from ilfo.rewards.matching import check_choices
+
+if TYPE_CHECKING:
+    from nflows.flows import Flow as NormalizingFlow
+
+__all__ = ["Flow", "FlowOptions"]
+
+Squash = Literal["rational", "exponential", "clip"]
+
+BOUND = 10.0
+"""Standard deviations to which all that the flow is shown is cut off: it is unknown what networks say further out."""
+LEAST_SPREAD = 0.1
+"""Smallest distance from the median to the low quantile, in nats a feature: those of a handful may coincide."""
+ROWS = 8192
+"""Transitions that are scored at once; the bins of a spline take some kB for each."""
+
+
+@dataclass(frozen=True)
+class FlowOptions(FlowModelOptions):
+    """What kind of flow, how it is fitted, and how its density becomes a reward."""
+
+    difference_floor: float = 0.02
+    """Smallest standard deviation of the difference s' - s of a feature, in those of the feature itself."""
+    quantile: float = 0.1
+    """Low quantile of the log-densities of held-out transitions. There a step's shortfall x is 1, and 0 at their
+    median."""
+    squash: Squash = "rational"
+    """Rational: scale / (1 + x), which tells transitions apart however far they are. Exponential: scale * exp(-x).
+    Clip: scale * (1 - x), cut off at 0."""
+    scale: float = 2.0
+    """Reward of a step whose density is the expert's median or above."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choices(self, {"squash": Squash})
+        for name in ("difference_floor", "scale"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise InputError(f"{name} is {value}: it must be a finite number above 0.")
+        if not 0 < self.quantile < 0.5:
+            raise InputError(f"quantile is {self.quantile}: it must lie above 0 and below 0.5, which is the median.")
+
+
+class Flow(RewardGenerator):
+    """Rewards a step by the density ``p(s' | s)`` that a conditional normalizing flow has learned from the expert.
+
+    The flow is fitted before training and then frozen (IL-flOw, arXiv 2205.09251). With features ``z``, it models the
+    difference ``z(s') - z(s)``, in its own mean and standard deviation over the demonstrations, given ``z(s)``. A step
+    with log-density ``l``, in nats and divided by the number of features, falls short of the expert by
+    ``x = max(m - l, 0) / (m - q)``, where ``m`` and ``q`` are the median and the low quantile of transitions of the
+    expert that were held out of the fit. The reward is ``scale / (1 + x)``, between 0 and ``scale``: ``scale`` to as
+    dense as the expert's median, half of it at the low quantile.
+
+    **Termination.** Rewards are never negative, so that the state after a termination has reward 0 and dying never
+    pays. It follows that an expert's own early end is nothing to imitate here; ``transport`` does so.
+
+    Args:
+        options: The flow, its fit and the scale.
+        features: What of the state is modelled; fitted by :meth:`fit`. All dimensions by default.
+
+    Notes:
+        The abstract of IL-flOw says what is rewarded; family, noise, scale and clipping are ours, chosen by
+        measurement on one demonstration each of HalfCheetah and Hopper and on episodes of half-trained, disturbed and
+        random policies:
+
+        * Modelling ``z(s')`` in place of the difference changes the log-density by a constant only. But noise of a
+          tenth of a standard deviation is then large beside a small step: on Hopper, a transition of the expert was
+          less likely than standing still in 17 % of comparisons, and in under 0.1 % where the difference was modelled.
+        * A plain clip at the low quantile gives all of a random policy's transitions the same reward, 0. The
+          exponential ranks episodes a little more like the true return than the rational squash (rank correlation 0.97
+          beside 0.95 on HalfCheetah, 0.98 beside 0.99 on Hopper). But a random policy on HalfCheetah gets a hundredth
+          of the expert's reward from it, where the rational gives a seventh, and far away there is nothing to learn
+          from; so ``rational`` is the default.
+
+    Example:
+        >>> import numpy as np, torch
+        >>> from ilfo.demos import Demonstrations, Trajectory
+        >>> expert = Trajectory(np.sin(np.linspace([0.0, 1.6], [12.0, 13.6], 100)).astype(np.float32))
+        >>> idle = Trajectory(np.zeros((100, 2), np.float32))
+        >>> reward = Flow(FlowOptions(updates=100)).fit(Demonstrations((expert,)))
+        >>> alike, still = reward.score(Episodes.from_trajectories([expert, idle])).mean(dim=1)
+        >>> bool(alike > 1.5), bool(still < 0.5)
+        (True, True)
+    """
+
+    Options: ClassVar[type | None] = FlowOptions
+    needs: Needs = "transition"
+    options: FlowOptions
+
+    def __init__(self, options: FlowOptions | None = None, features: StateFeatures | None = None) -> None:
+        super().__init__(options, features)
+        self._flow: NormalizingFlow | None = None
+        self._mean = torch.zeros(0)
+        self._scale = torch.ones(0)
+        self._median, self._low = 0.0, 0.0
+        self._moved: dict[torch.device, tuple[NormalizingFlow, Tensor, Tensor]] = {}
+
+    def fit(self, demonstrations: Demonstrations) -> Flow:
+        """Fits the features and the flow, and measures the held-out densities; returns itself.
+
+        Raises:
+            InputError: The features cannot be fitted on these demonstrations, they have fewer than two transitions, or
+                the fit diverged; or nflows is not installed.
+        """
+        self.features.fit(demonstrations)
+        states = [self.features(torch.as_tensor(one.observations, dtype=torch.float32)) for one in demonstrations]
+        contexts = torch.cat([z[:-1] for z in states])
+        differences = torch.cat([z.diff(dim=0) for z in states])
+        if len(contexts) < 2:
+            raise InputError(
+                f"{demonstrations.path or 'The demonstrations'}: there is 1 transition; a density takes 2, one to fit "
+                "and one to hold out. Use a longer demonstration."
+            )
+        self._mean = differences.mean(dim=0)
+        self._scale = differences.std(dim=0).clamp(min=self.options.difference_floor)
+        held_out = held_out_slices(len(contexts), self.options.held_out)
+        self._flow = make_flow(self.features.width, self.options)
+        self._moved.clear()
+        targets = (differences - self._mean) / self._scale
+        train_flow(self._flow, targets, contexts, held_out, self.options, self.on_progress)
+        held = self._log_density(contexts[held_out], differences[held_out])
+        self._median = float(held.median())
+        self._low = min(float(held.quantile(self.options.quantile)), self._median - LEAST_SPREAD)
+        return self
+
+    def score(self, episodes: Episodes) -> Tensor:
+        """Rewards ``(B, T)`` float32 on the device of the episodes; 0 beyond an episode's length.
+
+        Raises:
+            InputError: An episode is not finite, has no steps, or is not as wide as the demonstrations.
+        """
+        return torch.where(episodes.mask, self.reward_of(self.log_density(episodes)), 0.0)
+
+    def log_density(self, episodes: Episodes) -> Tensor:
+        """Log-density ``(B, T)`` float32 of each step, in nats a feature; 0 beyond an episode's length.
+
+        Of the standardised difference: that of ``s'`` is this plus a constant.
+
+        Raises:
+            InputError: As :meth:`score`.
+        """
+        check_episodes(episodes, self.features)
+        z, mask = self.features(episodes.observations).float(), episodes.mask
+        density = torch.zeros(mask.shape, device=z.device)
+        density[mask] = self._log_density(z[:, :-1][mask], (z[:, 1:] - z[:, :-1])[mask])
+        return density
+
+    def reward_of(self, log_density: Tensor) -> Tensor:
+        """The reward of steps with such log-densities, of any shape, in nats a feature."""
+        shortfall = (self._median - log_density).clamp(min=0.0) / (self._median - self._low)
+        if self.options.squash == "clip":
+            return self.options.scale * (1.0 - shortfall).clamp(min=0.0)
+        if self.options.squash == "exponential":
+            return self.options.scale * torch.exp(-shortfall)
+        return self.options.scale / (1.0 + shortfall)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Options, features, the flow and what its densities are measured by, as tensors and plain values."""
+        return {
+            "options": asdict(self.options),
+            "features": self.features.state_dict(),
+            "flow": {} if self._flow is None else dict(self._flow.state_dict()),
+            "mean": self._mean,
+            "scale": self._scale,
+            "median": self._median,
+            "low": self._low,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what :meth:`state_dict` returned, options included; no demonstration is needed."""
+        self.options = FlowOptions(**state["options"])
+        self.features.load_state_dict(state["features"])
+        self._flow = None
+        if state["flow"]:
+            self._flow = make_flow(self.features.width, self.options)
+            self._flow.load_state_dict(state["flow"])
+        self._mean, self._scale = state["mean"].cpu(), state["scale"].cpu()
+        self._median, self._low = float(state["median"]), float(state["low"])
+        self._moved.clear()
+
+    @torch.no_grad()
+    def _log_density(self, contexts: Tensor, differences: Tensor) -> Tensor:
+        """Log-density ``(N,)`` in nats a feature of differences ``(N, F)``, given contexts ``(N, F)``."""
+        flow, mean, scale = self._on(contexts.device)
+        targets = ((differences - mean) / scale).clamp(-BOUND, BOUND)
+        parts = zip(targets.split(ROWS), contexts.clamp(-BOUND, BOUND).split(ROWS), strict=True)
+        density = torch.cat([flow.log_prob(*part) for part in parts]) / targets.shape[1]
+        # Far out, products of many factors may overflow; no true density is infinite.
+        lowest = -1e30
+        return density.nan_to_num(nan=lowest, posinf=lowest, neginf=lowest)
+
+    def _on(self, device: torch.device) -> tuple[NormalizingFlow, Tensor, Tensor]:
+        """The flow and the statistics of differences on a device; copies are kept."""
+        if device not in self._moved:
+            assert self._flow is not None
+            flow = copy.deepcopy(self._flow).to(device).eval()
+            self._moved[device] = flow, self._mean.to(device), self._scale.to(device)
+        return self._moved[device]

@@ -1,0 +1,191 @@
+"""Rewards by the nearest of the expert's steps: of all of them, or of those at about the same time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ilfo._errors import InputError
+from ilfo.demos import Trajectory
+from ilfo.rewards.base import Episodes, Explanation, Needs
+from ilfo.rewards.features import StateFeatures
+from ilfo.rewards.matching import MatchingOptions
+from ilfo.rewards.pairs import Sequences, lone_shares
+from ilfo.rewards.stepwise import Match, StepMatching
+
+__all__ = ["NearestStep", "SegmentMatch", "SegmentOptions"]
+
+BLOCK = 2**24
+"""Costs that are held at a time, 64 MiB in float32."""
+
+
+class _Closest(StepMatching):
+    """What both have in common: the nearest expert step of a segment."""
+
+    @property
+    def _segments(self) -> int:
+        """Into how many segments a demonstration is divided."""
+        return 1
+
+    def _closest(self, episodes: Sequences) -> tuple[Tensor, Tensor]:
+        """The nearest step of each demonstration's segment, and the costs, ``(E, B, T)`` each; 0 in the padding."""
+        experts = self.experts_like(episodes.atoms)
+        count, most = experts.atoms.shape[:2]
+        own, theirs = self._segment_of(episodes, experts)
+        nearest, lowest = [], []
+        atoms, segments = episodes.atoms.flatten(0, 1), own.flatten(1).T
+        step = max(1, BLOCK // (count * most))
+        for some, segment in zip(atoms.split(step), segments.split(step), strict=True):
+            costs = self.cost_matrix(some, experts.atoms.flatten(0, 1)).unflatten(1, (count, most))
+            found = costs.masked_fill_(segment[:, :, None] != theirs, torch.inf).min(dim=2)
+            nearest.append(found.indices)
+            lowest.append(found.values)
+        shape = (count, *episodes.atoms.shape[:2])
+        steps, costs = torch.cat(nearest).T.reshape(shape), torch.cat(lowest).T.reshape(shape)
+        happened = torch.arange(shape[2], device=costs.device) < episodes.lengths[:, None]
+        return steps, torch.where(happened, costs, 0.0)
+
+    def _segment_of(self, episodes: Sequences, experts: Sequences) -> tuple[Tensor, Tensor]:
+        """The segment of each step, ``(E, B, T)`` and ``(E, M)``; -1 in the padding of the demonstrations."""
+        lengths = experts.lengths[:, None]
+        segments = lengths.clamp(max=self._segments)
+        place = torch.arange(experts.atoms.shape[1], device=lengths.device)
+        theirs = torch.where(place < lengths, place * segments // lengths, -1)
+        time = torch.arange(episodes.atoms.shape[1], device=lengths.device)
+        horizon = torch.maximum(episodes.lengths, lengths)
+        return time * segments[:, :, None] // horizon[:, :, None], theirs
+
+    def _cheapest(self, costs: Tensor, alone: Tensor, episodes: Sequences) -> Tensor:
+        """The demonstration ``(B,)`` of lowest total cost, the state after a termination included."""
+        left = episodes.lengths.clamp(min=int(self.experts.lengths.max())) - episodes.lengths
+        apart = costs.amax(dim=2).clamp(min=self._absorbing_cost)
+        dead = torch.where(episodes.terminated, left * alone * apart, 0.0)
+        return (costs.double().sum(dim=2) + dead).argmin(dim=0)
+
+    def explain(self, trajectory: Trajectory) -> Explanation:
+        """The match with the demonstration of lowest total cost."""
+        episodes = self.episode_atoms(Episodes.from_trajectories([trajectory]))
+        steps, costs = self._closest(episodes)
+        best = int(self._cheapest(costs, lone_shares(episodes, self.experts), episodes))
+        return Explanation(best, steps[best, 0].numpy(), costs[best, 0].numpy())
+
+
+class NearestStep(_Closest):
+    """Rewards a step by its distance to the nearest step of any demonstration.
+
+    Step ``t`` costs ``c_t = min_j d(x_t, y_j)`` over the atoms ``y_j`` of all demonstrations, and is rewarded by
+    ``scale * exp(-c_t / temperature)`` or ``-scale * c_t``. A transition is enough to tell, so that rewards come at
+    every step.
+
+    Nothing says that an expert step may be matched but once, nor when. With ``atoms="states"`` it pays to stay in any
+    state of the expert's, and the order of time does not count. With transitions, a pause is the pair ``(s, s)``, which
+    is as far from the expert's as the expert moves in a step: it costs a little, where :class:`OptimalTransport` counts
+    the whole of the demonstration that was left out.
+
+    **Termination.** Where no demonstration terminated, the state that follows one is worth what the worst step would
+    be: ``-scale * absorbing_cost``, or that of the episode's own worst step if that is less, and 0 with
+    ``squash="exponential"``. Where some did, it is worth what a step is that costs the distance between the last
+    transition and the last of the nearest of those: to end is as good as it is like the expert's end.
+
+    Args:
+        options: The comparison and the scale.
+        features: What of the state is compared; fitted by :meth:`fit`. All dimensions by default.
+
+    Notes:
+        Min-Dist of arXiv 2506.06793, whose reward is ``-c_t`` on states: ``atoms="states"``, ``squash="none"``,
+        ``scale=1``. What then differs: distances are between standardised features and divided by the square root of
+        their number, and absorbing states follow a termination.
+
+    Example:
+        >>> import numpy as np, torch
+        >>> from ilfo.demos import Demonstrations, Trajectory
+        >>> expert = Trajectory(np.linspace([0.0], [1.0], 6, dtype=np.float32))
+        >>> idle = Trajectory(np.zeros((6, 1), np.float32))
+        >>> reward = NearestStep().fit(Demonstrations((expert,)))
+        >>> reward.score(Episodes.from_trajectories([expert, idle])).mean(dim=1)
+        tensor([2.0000, 1.3705])
+    """
+
+    needs: Needs = "transition"
+    options: MatchingOptions
+
+    def match(self, episodes: Sequences) -> Match:
+        """The costs of the nearest steps."""
+        costs = self._closest(episodes)[1].amin(dim=0)
+        return Match(costs, torch.ones_like(costs[:, 0]))
+
+    def absorbing_reward(self, episodes: Episodes) -> Tensor:
+        """Reward per step, ``(B,)``, of the state that follows a termination; 0 for other episodes."""
+        if not any(self._expert_terminated):
+            return super().absorbing_reward(episodes)
+        atoms = self.episode_atoms(episodes)
+        experts = self.experts_like(atoms.atoms)
+        apart = self.cost_matrix(atoms.last(), experts.last())
+        costs = apart.masked_fill(~experts.terminated, torch.inf).amin(dim=1)
+        return torch.where(episodes.terminated, self.reward_of(costs), 0.0).float()
+
+
+@dataclass(frozen=True)
+class SegmentOptions(MatchingOptions):
+    """How an episode is divided, how a step is compared with the expert's, and how the cost becomes a reward."""
+
+    segments: int = 10
+    """Parts of equal length that a demonstration is divided into; one part is the nearest step of a demonstration."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.segments < 1:
+            raise InputError(f"segments is {self.segments}: it must be at least 1.")
+
+
+class SegmentMatch(_Closest):
+    """Rewards a step by its distance to the nearest step of the demonstration's at about the same time.
+
+    A demonstration of ``M`` steps and an episode of ``L`` are divided into ``segments`` parts each, the episode by its
+    position in the horizon, which is the longer of the two: an episode that ends early is compared with the beginning
+    of the demonstration, and not with the whole of it played fast. Step ``t`` costs the least distance to the expert's
+    steps in the part of the same number, and is rewarded as by :class:`NearestStep`. Of several demonstrations, it is
+    that of lowest total cost.
+
+    Within a part, an expert step may be matched any number of times.
+
+    **Termination.** The state that follows a termination costs ``absorbing_cost``, or as much as the worst step of
+    the episode, for the share of the time until the horizon of the longest demonstration in which the expert lived on;
+    else nothing. See :class:`~ilfo.rewards.stepwise.StepMatching`.
+
+    Args:
+        options: The comparison and the scale.
+        features: What of the state is compared; fitted by :meth:`fit`. All dimensions by default.
+
+    Notes:
+        Seg-Match of arXiv 2506.06793: steps are compared with the segment of the demonstration that matches their
+        relative position. The number of segments, the horizon that positions are relative to, the choice among
+        demonstrations and the absorbing states are ours.
+
+    Example:
+        >>> import numpy as np, torch
+        >>> from ilfo.demos import Demonstrations, Trajectory
+        >>> expert = Trajectory(np.linspace([0.0], [1.0], 6, dtype=np.float32))
+        >>> idle = Trajectory(np.zeros((6, 1), np.float32))
+        >>> reward = SegmentMatch(SegmentOptions(segments=3)).fit(Demonstrations((expert,)))
+        >>> reward.score(Episodes.from_trajectories([expert, idle])).mean(dim=1)
+        tensor([2.0000, 0.7885])
+    """
+
+    Options: ClassVar[type | None] = SegmentOptions
+    options: SegmentOptions
+
+    def __init__(self, options: SegmentOptions | None = None, features: StateFeatures | None = None) -> None:
+        super().__init__(options, features)
+
+    @property
+    def _segments(self) -> int:
+        return self.options.segments
+
+    def match(self, episodes: Sequences) -> Match:
+        """The costs of the nearest steps of the same segments."""
+        costs, alone = self._closest(episodes)[1], lone_shares(episodes, self.experts_like(episodes.atoms))
+        return Match.with_one(self._cheapest(costs, alone, episodes), costs, alone)

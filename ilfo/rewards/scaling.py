@@ -1,0 +1,202 @@
+"""The size of a reward: what a generator says, brought to a scale that a learner is made for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ilfo._errors import InputError
+from ilfo.demos import Demonstrations, Trajectory
+from ilfo.rewards.base import Episodes, Explanation, RewardGenerator
+from ilfo.rewards.matching import check_choices
+
+__all__ = ["ScaledReward", "Scaling", "ScalingOptions"]
+
+Method = Literal["none", "fixed", "expert-range", "first-episode", "running"]
+
+
+@dataclass(frozen=True)
+class ScalingOptions:
+    """How rewards are scaled before an agent learns from them."""
+
+    method: Method = "none"
+    """None: as the generator gives them. Fixed: times the factor. Expert-range: the factor is what the expert gets a
+    step, and 0 what it gets with its time shuffled. First-episode: the first episode's rewards sum to the factor in
+    size (as ROT, arXiv 2206.15469, with 10). Running: over the standard deviation of discounted returns so far, times
+    the factor."""
+    factor: float = 1.0
+    """Size of the scaled reward, in the sense of the method."""
+    discount: float = 0.99
+    """By which 'running' discounts."""
+
+    def __post_init__(self) -> None:
+        check_choices(self, {"method": Method})
+        if not (math.isfinite(self.factor) and self.factor > 0):
+            raise InputError(f"factor is {self.factor}: it must be a finite number above 0.")
+        if not 0 <= self.discount <= 1:
+            raise InputError(f"discount is {self.discount}: it must lie between 0 and 1.")
+
+
+class Scaling:
+    """A map ``reward -> multiplier * (reward - offset)`` that is measured, and kept in checkpoints.
+
+    Args:
+        options: Which method, and how large.
+
+    Attributes:
+        multiplier: Present factor on the difference.
+        offset: What is taken away first; 0 but for ``expert-range``.
+        moves: Whether the map may still change while the agent learns.
+
+    Notes:
+        An offset lowers every step alike, those in absorbing states too, so that no policy gains on another where
+        absorbing states follow a termination. Where episodes simply end, it changes what living is worth.
+    """
+
+    def __init__(self, options: ScalingOptions) -> None:
+        self.options = options
+        self.multiplier = options.factor if options.method == "fixed" else 1.0
+        self.offset = 0.0
+        self.moves = options.method in ("first-episode", "running")
+        # Welford's algorithm on the discounted returns: how many, their mean, the sum of squares about it.
+        self._count, self._mean, self._squares = 0, 0.0, 0.0
+
+    def fit(self, expert: Tensor, shuffled: Tensor) -> None:
+        """Takes note of the rewards, ``(N,)`` each, of the expert's steps and of those in a random order of time.
+
+        Raises:
+            InputError: The method is ``expert-range``, and the two do not differ.
+        """
+        if self.options.method != "expert-range":
+            return
+        high, low = float(expert.double().mean()), float(shuffled.double().mean())
+        if not high - low > 1e-6 * max(1.0, abs(high)):
+            raise InputError(
+                f"the expert gets {high:.6g} a step, and {low:.6g} with its time shuffled: there is no range between "
+                "them to scale by; use another --scaling.method, or a reward that looks at transitions"
+            )
+        self.offset, self.multiplier = low, self.options.factor / (high - low)
+
+    def observe(self, scores: Tensor, lengths: Tensor) -> None:
+        """Takes note of what the generator says of episodes of the agent, ``(B, T)`` of ``(B,)`` steps."""
+        for row, length in zip(scores.double().cpu().numpy(), lengths.tolist(), strict=True):
+            if self.options.method == "first-episode" and not self._count:
+                total = abs(float(row[:length].sum()))
+                self._count, self.multiplier = 1, self.options.factor / total if total > 0 else 1.0
+            elif self.options.method == "running":
+                self._add_returns(row[:length])
+
+    def _add_returns(self, rewards: np.ndarray) -> None:
+        discounted = 0.0
+        for reward in rewards.tolist():
+            discounted = self.options.discount * discounted + reward
+            self._count += 1
+            apart = discounted - self._mean
+            self._mean += apart / self._count
+            self._squares += apart * (discounted - self._mean)
+        spread = math.sqrt(self._squares / self._count)
+        self.multiplier = self.options.factor / max(spread, 1e-8)
+
+    def __call__(self, rewards: Tensor, share: float = 1.0) -> Tensor:
+        """Scaled rewards, of any shape; of a part of a reward, its share of the offset is taken away."""
+        return self.multiplier * (rewards - share * self.offset)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Options, map and what it was measured by."""
+        return {
+            "options": asdict(self.options),
+            "multiplier": self.multiplier,
+            "offset": self.offset,
+            "measured": [self._count, self._mean, self._squares],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what :meth:`state_dict` returned, options included."""
+        self.options = ScalingOptions(**state["options"])
+        self.moves = self.options.method in ("first-episode", "running")
+        self.multiplier, self.offset = state["multiplier"], state["offset"]
+        self._count, self._mean, self._squares = state["measured"]
+
+
+class ScaledReward(RewardGenerator):
+    """A generator whose rewards are scaled.
+
+    Where the scale moves and the generator needs no more than transitions, these are scored again whenever they are
+    sampled. A reward that needs whole episodes is stored in the scale of its day.
+
+    Args:
+        generator: What is scaled; not fitted yet.
+        options: How.
+
+    Attributes:
+        generator: As given.
+        scaling: The map from its rewards to the scaled ones.
+    """
+
+    def __init__(self, generator: RewardGenerator, options: ScalingOptions) -> None:
+        super().__init__(options, generator.features)
+        self.generator, self.scaling = generator, Scaling(options)
+        self.needs, self.imitates = generator.needs, generator.imitates
+        self.stationary = generator.stationary and not (self.scaling.moves and generator.needs == "transition")
+
+    def fit(self, demonstrations: Demonstrations) -> ScaledReward:
+        """Fits the generator, and then the scale; returns itself.
+
+        Raises:
+            InputError: See the generator's own, and :meth:`Scaling.fit`.
+        """
+        self.generator.on_progress = self.on_progress
+        self.generator.fit(demonstrations)
+        self.generator.on_progress = None
+        if self.options.method == "expert-range":
+            experts = list(demonstrations)
+            self.scaling.fit(self._steps_of(experts), self._steps_of([_shuffled(expert) for expert in experts]))
+        return self
+
+    def _steps_of(self, trajectories: list[Trajectory]) -> Tensor:
+        episodes = Episodes.from_trajectories(trajectories)
+        return self.generator.score(episodes)[episodes.mask]
+
+    def score(self, episodes: Episodes) -> Tensor:
+        """Scaled rewards ``(B, T)`` float32; 0 beyond an episode's length."""
+        return torch.where(episodes.mask, self.scaling(self.generator.score(episodes)), 0.0)
+
+    def absorbing_reward(self, episodes: Episodes) -> Tensor:
+        """The generator's, scaled, ``(B,)``."""
+        return self.scaling(self.generator.absorbing_reward(episodes))
+
+    def observe(self, episodes: Episodes) -> dict[str, float]:
+        """Lets the generator learn from the episodes, and measures them; returns numbers to log."""
+        found = self.generator.observe(episodes)
+        if not self.scaling.moves:
+            return found
+        self.scaling.observe(self.generator.score(episodes), episodes.lengths)
+        return found | {"reward_multiplier": self.scaling.multiplier}
+
+    def terms(self, episodes: Episodes) -> dict[str, Tensor]:
+        """The generator's, scaled; each bears an equal part of the offset, so that they sum to the score."""
+        found = self.generator.terms(episodes)
+        return {name: self.scaling(term, 1 / len(found)) * episodes.mask for name, term in found.items()}
+
+    def explain(self, trajectory: Trajectory) -> Explanation | None:
+        """The generator's own."""
+        return self.generator.explain(trajectory)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The generator's state and the scale's."""
+        return {"generator": self.generator.state_dict(), "scaling": self.scaling.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what :meth:`state_dict` returned."""
+        self.generator.load_state_dict(state["generator"])
+        self.scaling.load_state_dict(state["scaling"])
+
+
+def _shuffled(trajectory: Trajectory) -> Trajectory:
+    order = np.random.default_rng(0).permutation(len(trajectory.observations))
+    return replace(trajectory, observations=trajectory.observations[order], terminated=False)

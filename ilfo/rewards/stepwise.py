@@ -1,0 +1,75 @@
+"""From the costs of single steps to their rewards, and to that of the state after a termination."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ilfo.rewards.base import Episodes
+from ilfo.rewards.matching import Matching
+from ilfo.rewards.pairs import Sequences
+
+__all__ = ["Match", "StepMatching"]
+
+
+@dataclass(frozen=True)
+class Match:
+    """What the steps of episodes cost.
+
+    Attributes:
+        costs: ``(B, T)``, of any value in the padding; inf where nothing was left to match a step to.
+        alone: ``(B,)`` share of the time after a termination in which the expert lived on, between 0 and 1.
+    """
+
+    costs: Tensor
+    alone: Tensor
+
+    @classmethod
+    def with_one(cls, best: Tensor, costs: Tensor, alone: Tensor) -> Match:
+        """With the demonstrations ``(B,)`` of each episode's choice, out of ``(E, B, T)`` and ``(E, B)``."""
+        rows = torch.arange(len(best), device=best.device)
+        return cls(costs[best, rows], alone[best, rows])
+
+
+class StepMatching(Matching):
+    """Rewards each step by the cost of what it was matched to, which a subclass finds in :meth:`match`.
+
+    A step without a match costs ``absorbing_cost``, or as much as the worst step of the episode, if that is more. Its
+    reward is ``-scale`` times that with ``squash="none"``, and with ``squash="exponential"`` it is 0, below which no
+    step falls. The same goes for the state after a termination, for the share of its time in which the expert lived on;
+    for the rest it is where the expert is too, and gets what a perfect match does. So dying early does not pay, unless
+    the expert did so.
+    """
+
+    @abstractmethod
+    def match(self, episodes: Sequences) -> Match:
+        """The costs of the steps of some episodes, given by their atoms."""
+
+    def score(self, episodes: Episodes) -> Tensor:
+        """Rewards ``(B, T)`` float32 on the device of the episodes; 0 beyond an episode's length.
+
+        Raises:
+            InputError: An episode is not finite, has no steps, or is not as wide as the demonstrations.
+        """
+        costs = self.match(self.episode_atoms(episodes)).costs
+        unmatched = self._unmatched_reward(costs, episodes.mask)[:, None]
+        rewards = torch.where(costs.isinf(), unmatched, self.reward_of(costs))
+        return torch.where(episodes.mask, rewards, 0.0).float()
+
+    def absorbing_reward(self, episodes: Episodes) -> Tensor:
+        """Reward per step, ``(B,)``, of the state that follows a termination; 0 for other episodes."""
+        found = self.match(self.episode_atoms(episodes))
+        alone = found.alone * self._unmatched_reward(found.costs, episodes.mask)
+        together = (1.0 - found.alone) * self.reward_of(torch.zeros_like(found.alone))
+        return torch.where(episodes.terminated, alone + together, 0.0).float()
+
+    def _unmatched_reward(self, costs: Tensor, mask: Tensor) -> Tensor:
+        """Reward ``(B,)`` of a step without a match."""
+        return self.reward_of(self._unmatched_cost(costs, mask)).clamp(max=0.0)
+
+    def _unmatched_cost(self, costs: Tensor, mask: Tensor) -> Tensor:
+        """Cost ``(B,)`` of a step without a match: ``absorbing_cost``, or as much as the episode's worst step."""
+        return torch.where(mask & costs.isfinite(), costs, 0.0).amax(dim=1).clamp(min=self._absorbing_cost)

@@ -1,0 +1,148 @@
+"""The rewards of a run: of every seed its generator, and what it says of steps, of episodes and of batches."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ilfo.agents import Batch
+from ilfo.demos import Demonstrations, Trajectory
+from ilfo.labelling import Labels, imitation_rewards
+from ilfo.rewards import Episodes, RewardGenerator
+
+__all__ = ["Scorer"]
+
+
+class Scorer:
+    """Fits a generator once, and lets it judge, and learn, for each seed on its own.
+
+    Args:
+        reward: The generator, not fitted yet.
+        members: Number of seeds ``S``.
+        discount: The agent's.
+        absorbing: Whether terminated episodes go on in absorbing states. A reward that does not imitate has none.
+        horizon: Time limit of an episode in steps.
+        time_aware: The time limit is the end, and the last column of a batch's observations the share that is left.
+        device: Where rewards are computed.
+
+    Attributes:
+        reward: The generator of the first seed.
+    """
+
+    def __init__(
+        self,
+        reward: RewardGenerator,
+        members: int,
+        *,
+        discount: float,
+        absorbing: bool,
+        horizon: int,
+        time_aware: bool,
+        device: torch.device,
+    ) -> None:
+        self.reward, self._members = reward, members
+        self._rewards = [reward]
+        self._discount, self._absorbing = discount, absorbing and reward.imitates
+        self._horizon, self._time_aware, self._device = horizon, time_aware, device
+
+    def fit(self, demonstrations: Demonstrations, on_progress: Callable[[float, str], None] | None = None) -> None:
+        """Learns from the expert; without absorbing states an end of the expert's is a step like any other.
+
+        Raises:
+            InputError: The generator cannot be fitted on these demonstrations.
+        """
+        if not self._absorbing:
+            endless = (replace(one, terminated=False, truncated=True) for one in demonstrations)
+            demonstrations = replace(demonstrations, trajectories=tuple(endless))
+        self.reward.on_progress = on_progress
+        self.reward.fit(demonstrations)
+        self.reward.on_progress = None
+        self._share()
+
+    def _share(self) -> None:
+        """Fitted once; a reward that draws or learns while it scores does so for each seed on its own."""
+        self._rewards = [self.reward, *(copy.deepcopy(self.reward) for _ in range(self._members - 1))]
+
+    def observe(self, trajectory: Trajectory, member: int) -> dict[str, float]:
+        """Lets a seed's generator learn from an episode of its agent; returns numbers to log."""
+        episodes = self._episodes([trajectory])
+        if not self._absorbing:
+            episodes = replace(episodes, terminated=torch.zeros_like(episodes.terminated))
+        return self._rewards[member].observe(episodes)
+
+    def of_episodes(self, trajectories: Sequence[Trajectory], member: int = 0) -> Labels:
+        """What a seed's generator says of whole episodes."""
+        episodes = self._episodes(trajectories)
+        return self._labels(episodes, self._horizon - episodes.lengths, member)
+
+    def terms_of(self, trajectory: Trajectory, member: int) -> dict[str, float]:
+        """Of a reward that is a sum, what an episode gets from each term, by the name to log it under."""
+        terms = self._rewards[member].terms(self._episodes([trajectory]))
+        return {f"imitation_return/{name}": float(rewards.sum()) for name, rewards in terms.items()}
+
+    def of_steps(self, steps: Episodes, remaining: Tensor) -> Tensor:
+        """What is learned from single steps, ``(S*N,)``, the rows of the first seed first.
+
+        Args:
+            steps: ``S * N`` episodes of one step.
+            remaining: ``(S*N,)`` steps from there to the time limit.
+        """
+        copies = len(remaining) // self._members
+        parts = [slice(member * copies, (member + 1) * copies) for member in range(self._members)]
+        found = [
+            self._labels(steps.rows(own.start, own.stop), remaining[own], member) for member, own in enumerate(parts)
+        ]
+        return torch.cat([labels.rewards[:, 0] for labels in found])
+
+    def of_batch(self, batch: Batch, member: int | None = None) -> Batch:
+        """A batch with the rewards of today: as it is where they never change, or where that takes whole episodes.
+
+        Args:
+            batch: ``(B, D)`` and so on of one seed, or ``(S, B, D)`` of all.
+            member: The one seed that it belongs to, if there are several.
+        """
+        if self.reward.stationary or self.reward.needs == "trajectory":
+            return batch
+        if batch.rewards.dim() == 1:
+            return replace(batch, rewards=self._of_transitions(batch, member or 0))
+        found = [self._of_transitions(batch.of_seed(each), each) for each in range(self._members)]
+        return replace(batch, rewards=torch.stack(found))
+
+    def _of_transitions(self, batch: Batch, member: int) -> Tensor:
+        states, left = [batch.observations, batch.next_observations], torch.zeros_like(batch.rewards)
+        if self._time_aware:
+            left = self._horizon * batch.next_observations[:, -1]
+            states = [state[:, :-1] for state in states]
+        once = torch.ones(len(left), dtype=torch.int64, device=left.device)
+        steps = Episodes(torch.stack(states, dim=1), once, batch.terminated > 0)
+        return self._labels(steps, left, member).rewards[:, 0]
+
+    def _labels(self, episodes: Episodes, remaining: Tensor, member: int) -> Labels:
+        if self.reward.imitates:
+            episodes = replace(episodes, env_rewards=None)
+        return imitation_rewards(
+            self._rewards[member],
+            episodes,
+            discount=self._discount,
+            absorbing=self._absorbing,
+            remaining=remaining,
+            finite=self._time_aware,
+        )
+
+    def _episodes(self, trajectories: Sequence[Trajectory]) -> Episodes:
+        return Episodes.from_trajectories(trajectories, self._device)
+
+    def state_dicts(self) -> list[dict[str, Any]]:
+        """Of each seed, its generator's state."""
+        return [reward.state_dict() for reward in self._rewards]
+
+    def load_state_dicts(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Restores what :meth:`state_dicts` returned; nothing need be fitted before."""
+        self._share()
+        for reward, state in zip(self._rewards, states, strict=True):
+            reward.load_state_dict(dict(state))

@@ -1,0 +1,80 @@
+"""Does a reward generator keep the contract of :mod:`ilfo.rewards.base`?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ilfo.demos import Demonstrations
+from ilfo.rewards import RewardGenerator, StateFeatures
+from ilfo.testing._contract import examine
+from ilfo.testing._options import undocumented
+from ilfo.testing._probes import small_demonstrations
+from ilfo.testing._reward_clauses import CLAUSES
+from ilfo.testing._reward_trial import RewardTrial
+
+__all__ = ["RewardSummary", "check_reward"]
+
+
+@dataclass(frozen=True)
+class RewardSummary:
+    """What a reward that keeps the contract says of episodes like and unlike the expert's, on average per step.
+
+    Attributes:
+        expert: Of the first demonstration.
+        shuffled: Of its states in a random order.
+        still: Of standing in its first state.
+        random_walk: Of random steps as large as its own.
+        remarks: What keeps the contract, and yet is worth a look.
+    """
+
+    expert: float
+    shuffled: float
+    still: float
+    random_walk: float
+    remarks: tuple[str, ...]
+
+
+def check_reward(
+    reward: Callable[[Any, StateFeatures], RewardGenerator],
+    demonstrations: Demonstrations | None = None,
+    *,
+    options: Any = None,
+    device: torch.device | str = "cpu",
+) -> RewardSummary:
+    """Tries a reward generator on demonstrations, and on episodes like and unlike them.
+
+    It is fitted twice, so that it takes twice as long as that and a little more. A generator that draws at random when
+    it scores cannot be told from one that is wrong: check it under options with which it does not.
+
+    Args:
+        reward: The class, or what makes one from options and features:
+            ``lambda options, features: make_reward("transport + 0.5*flow")``.
+        demonstrations: Yours; by default two short ones of a small smooth system.
+        options: An instance of its ``Options``; None for the defaults.
+        device: Where episodes are scored.
+
+    Returns:
+        What it says of the expert and of others. No contract says that the expert gets more; the remarks do if not.
+
+    Raises:
+        ContractError: It breaks the contract: each clause, what was found and what to do.
+
+    Example:
+        >>> from ilfo.rewards import OptimalTransport
+        >>> summary = check_reward(OptimalTransport)
+        >>> summary.expert > summary.shuffled, summary.remarks
+        (True, ())
+    """
+    trial = RewardTrial(reward, demonstrations or small_demonstrations(), options, device)
+    examine(trial, CLAUSES, getattr(reward, "__qualname__", repr(reward)), "a reward (ilfo.rewards.RewardGenerator)")
+    found = {name: float(trial.score(episodes).mean()) for name, episodes in trial.ladder().items()}
+    remarks = [
+        f"{name} gets {found[name]:.4g} a step, expert {found['expert']:.4g}: what an agent learns may not be the task."
+        for name in ("shuffled", "random_walk")
+        if trial.reward.imitates and not found["expert"] > found[name]
+    ]
+    return RewardSummary(**found, remarks=(*remarks, *undocumented(type(trial.reward).Options)))

@@ -1,0 +1,338 @@
+"""A plain loop gets the rewards that whole episodes have, whatever its environments do at an end."""
+
+import copy
+import importlib
+import io
+import sys
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.vector import AutoresetMode
+from ledge_rewards import VELOCITIES, Learning, Nearness, episodes_of
+from small_envs import LEDGE, expert
+
+from ilfo._errors import InputError
+from ilfo.adapters import REWARD_ADAPTERS
+from ilfo.adapters.labeller import EpisodeLabeller, Transitions
+from ilfo.labelling import imitation_rewards
+from ilfo.rewards import EnvironmentReward, Episodes, OptimalTransport, TransportOptions
+
+DISCOUNT = 0.95
+COLUMNS = ("observations", "next_observations", "actions", "rewards", "terminated", "ended")
+ACTIONS = np.array(VELOCITIES, np.float32)[:, None]
+
+
+@pytest.fixture(scope="module", params=[OptimalTransport, Nearness])
+def reward(request):
+    return request.param().fit(expert())
+
+
+def make_envs(mode):
+    return gymnasium.make_vec(
+        LEDGE, num_envs=3, vectorization_mode="sync", vector_kwargs={"autoreset_mode": AutoresetMode(mode)}
+    )
+
+
+def play(labeller, mode, steps, seed=0):
+    """What the labeller gives back of a loop over three environments, in turn."""
+    envs = make_envs(mode)
+    observations, _ = envs.reset(seed=seed)
+    for _ in range(steps):
+        following, _, terminated, truncated, infos = envs.step(ACTIONS)
+        yield labeller.label(observations, ACTIONS, following, terminated, truncated, infos)
+        observations = following
+        ended = terminated | truncated
+        if mode == "Disabled" and ended.any():
+            observations, _ = envs.reset(options={"reset_mask": ended})
+
+
+def labels_of(reward, observations, terminated, absorbing=True):
+    episodes = Episodes(
+        torch.from_numpy(observations)[None], torch.tensor([len(observations) - 1]), torch.tensor([terminated])
+    )
+    return imitation_rewards(reward, episodes, discount=DISCOUNT, absorbing=absorbing)
+
+
+def expected(reward, done, absorbing=True):
+    """Transitions of episodes, and their rewards, computed without any adapter."""
+    rows = []
+    for observations, actions, terminated in done:
+        if reward.needs == "trajectory":
+            rewards = labels_of(reward, observations, terminated, absorbing).rewards[0]
+        else:
+            pairs = np.stack([observations[:-1], observations[1:]], axis=1)
+            ends = [terminated and step == len(actions) - 1 for step in range(len(actions))]
+            rewards = torch.cat(
+                [labels_of(reward, pair, end, absorbing).rewards[0] for pair, end in zip(pairs, ends, strict=True)]
+            )
+        marks = np.arange(len(actions)) == len(actions) - 1
+        rows.append(
+            Transitions(observations[:-1], observations[1:], actions, rewards.numpy(), marks & terminated, marks)
+        )
+    return Transitions.join(rows)
+
+
+def assert_same(found, wanted):
+    for name in COLUMNS[:3] + COLUMNS[4:]:
+        np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name), err_msg=name)
+    np.testing.assert_allclose(found.rewards, wanted.rewards, rtol=1e-5, atol=1e-6)
+
+
+def of_env(transitions, row):
+    """The transitions that one environment made, told by its action."""
+    mine = transitions.actions[:, 0] == ACTIONS[row, 0]
+    return Transitions(*(getattr(transitions, name)[mine] for name in COLUMNS))
+
+
+@pytest.mark.parametrize("mode", ["NextStep", "SameStep", "Disabled"])
+@pytest.mark.parametrize("absorbing", [True, False])
+def test_every_way_of_going_on_after_an_end_gives_the_transitions_of_the_episodes(reward, mode, absorbing):
+    labeller = EpisodeLabeller(reward, 3, discount=DISCOUNT, absorbing=absorbing, autoreset=mode)
+    found = Transitions.join(list(play(labeller, mode, 90)))
+    for row in range(3):
+        mine, wanted = of_env(found, row), expected(reward, episodes_of(row, 90), absorbing)
+        whole = min(len(wanted), len(mine))  # An open episode is on neither side, or on one.
+        assert whole > 60
+        assert_same(*(Transitions(*(getattr(part, name)[:whole] for name in COLUMNS)) for part in (mine, wanted)))
+
+
+def test_rewards_of_a_trajectory_come_when_it_ends_and_those_of_transitions_at_once():
+    waiting = EpisodeLabeller(OptimalTransport().fit(expert()), 3, discount=DISCOUNT)
+    at_once = EpisodeLabeller(Nearness().fit(expert()), 3, discount=DISCOUNT)
+    lengths = [len(part) for part in play(waiting, "NextStep", 41)]
+    assert lengths[0] == 0
+    assert lengths[39] == 80, "both that do not fall meet their time limit"
+    assert lengths[40] == 0, "the reset is no transition"
+    counts = [len(part) for part in play(at_once, "NextStep", 41)]
+    assert counts[0] == 3
+    assert counts[40] in (0, 1), "a reset of two, and the one that fell may be at its own"
+
+
+def test_finished_episodes_say_what_there_is_to_log():
+    reward = Learning().fit(expert())
+    labeller = EpisodeLabeller(reward, 3, discount=DISCOUNT)
+    episodes = [episode for part in play(labeller, "NextStep", 45) for episode in part.episodes]
+    assert [episode.length for episode in episodes if episode.env > 0] == [40, 40]
+    falls = [episode for episode in episodes if episode.env == 0]
+    assert len(falls) > 5
+    assert all(episode.terminated and episode.length < 5 for episode in falls)
+    assert not any(episode.terminated for episode in episodes if episode.env > 0)
+    assert reward.ends == [(episode.length, episode.terminated) for episode in episodes], "each was shown once"
+    assert episodes[-1].metrics == {"steps_seen": float(sum(episode.length for episode in episodes))}
+    fresh = Nearness().fit(expert())
+    first = next(iter(EpisodeLabeller(fresh, 3, discount=DISCOUNT).cut().episodes), None)
+    assert first is None, "nothing to cut before the first step"
+    logged = [e for part in play(EpisodeLabeller(fresh, 3, discount=0.5), "NextStep", 40) for e in part.episodes]
+    observations, _, _ = episodes_of(1, 40)[0]
+    score = float(labels_of(fresh, observations, False).scores.sum())
+    assert [e.imitation_return for e in logged if e.env == 1] == [pytest.approx(score, rel=1e-5)]
+
+
+def test_without_absorbing_states_a_reward_is_shown_no_termination():
+    reward = Learning().fit(expert())
+    list(play(EpisodeLabeller(reward, 3, discount=1.0, absorbing=False), "NextStep", 10))
+    assert reward.ends
+    assert not any(terminated for _, terminated in reward.ends)
+
+
+def test_the_worth_of_the_absorbing_state_is_in_the_last_reward():
+    """Where every reward is negative, dying pays unless the end costs as much for ever."""
+    reward = OptimalTransport(TransportOptions(squash="none")).fit(expert())
+    found = {}
+    for absorbing in (True, False):
+        labeller = EpisodeLabeller(reward, 3, discount=DISCOUNT, absorbing=absorbing)
+        found[absorbing] = of_env(Transitions.join(list(play(labeller, "NextStep", 20))), 0)
+    observations, _, _ = episodes_of(0, 20)[0]
+    labels = labels_of(reward, observations, True)
+    length = len(observations) - 1
+    assert found[True].rewards[length - 1] == pytest.approx(float(labels.rewards[0, -1]), rel=1e-5)
+    assert labels.rewards[0, -1] < 5 * labels.scores[0, -1] < 0
+    cut = labels_of(reward, observations, False)
+    np.testing.assert_allclose(found[False].rewards[:length], cut.scores[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
+def test_saved_in_the_middle_of_episodes_it_goes_on_bit_for_bit(reward, mode):
+    labeller = EpisodeLabeller(copy.deepcopy(reward), 3, discount=DISCOUNT, autoreset=mode)
+    envs = make_envs(mode)
+    observations, _ = envs.reset(seed=3)
+    twin = EpisodeLabeller(type(reward)(), 3, discount=DISCOUNT, autoreset=mode)
+    pairs = []
+    for step in range(60):
+        following, _, terminated, truncated, infos = envs.step(ACTIONS)
+        arguments = observations, ACTIONS, following, terminated, truncated, infos
+        found = labeller.label(*arguments)
+        if step > 27:
+            pairs.append((found, twin.label(*arguments)))
+        if step == 27:
+            file = io.BytesIO()
+            torch.save(labeller.state_dict(), file)
+            file.seek(0)
+            twin.load_state_dict(torch.load(file, weights_only=True))
+        observations = following
+    pairs.append((labeller.cut(), twin.cut()))
+    assert sum(len(found) for found, _ in pairs) > 80
+    for found, twins in pairs:
+        assert found.episodes == twins.episodes
+        for name in COLUMNS:
+            assert getattr(found, name).tobytes() == getattr(twins, name).tobytes()
+
+
+def test_a_single_environment_needs_no_first_dimension():
+    reward = Nearness().fit(expert())
+    labeller = EpisodeLabeller(reward, discount=DISCOUNT, autoreset="Disabled")
+    done = episodes_of(0, 8)
+    steps = []
+    for observations, actions, terminated in done:
+        for step, action in enumerate(actions):
+            ends = bool(terminated and step == len(actions) - 1)
+            steps += labeller.label(observations[step], action, observations[step + 1], ends, False, {})
+    wanted = expected(reward, done)
+    assert len(steps) == len(wanted) > 4
+    for step, other in zip(steps, wanted, strict=True):
+        assert step.observation.shape == (2,)
+        assert step.action.shape == (1,)
+        for mine, theirs in zip(step, other, strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-5)
+
+
+def test_what_it_gives_back_does_not_change_with_the_buffers_that_it_was_given():
+    labeller = EpisodeLabeller(OptimalTransport().fit(expert()), discount=DISCOUNT, autoreset="Disabled")
+    buffer, action = np.zeros((1, 2), np.float32), np.zeros((1, 1), np.float32)
+    for step in range(5):
+        before = buffer.copy()
+        buffer[:], action[:] = step + 1, step
+        labelled = labeller.label(before, action, buffer, [False], [step == 4], {})
+    buffer[:], action[:] = 99, 99
+    assert labelled.next_observations[:, 0].tolist() == [1, 2, 3, 4, 5]
+    assert labelled.actions[:, 0].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_stored_transitions_get_todays_rewards():
+    reward = Learning().fit(expert())
+    labeller = EpisodeLabeller(reward, 3, discount=DISCOUNT)
+    assert labeller.changes
+    first, *_, last = play(labeller, "NextStep", 30)
+    assert reward.steps > 0
+    tensors = [torch.from_numpy(part) for part in (first.observations, first.next_observations, first.terminated)]
+    todays = labeller.rescore(*tensors)
+    torch.testing.assert_close(todays, (1 + reward.steps) * torch.from_numpy(first.rewards))
+    assert (todays > torch.from_numpy(first.rewards)).all()
+    wide = labeller.rescore(tensors[0].double(), tensors[1].double(), tensors[2][:, None].float())
+    assert wide.shape == (3, 1)
+    torch.testing.assert_close(wide[:, 0], todays)
+    assert len(last) == 3
+
+
+def test_a_termination_is_scored_again_with_its_absorbing_state():
+    class Falling(Nearness):
+        def absorbing_reward(self, episodes):
+            return torch.full((len(episodes.lengths),), -1.0)
+
+    labeller = EpisodeLabeller(Falling().fit(expert()), discount=DISCOUNT)
+    states = torch.zeros(2, 2)
+    rewards = labeller.rescore(states, states, torch.tensor([False, True]))
+    assert float(rewards[0] - rewards[1]) == pytest.approx(DISCOUNT / (1 - DISCOUNT), rel=1e-5)
+
+
+def test_a_reward_of_whole_episodes_cannot_score_transitions_again():
+    labeller = EpisodeLabeller(OptimalTransport().fit(expert()), discount=DISCOUNT)
+    assert not labeller.changes
+    with pytest.raises(InputError, match=r"OptimalTransport needs whole episodes.*EpisodeLabeller"):
+        labeller.rescore(torch.zeros(2, 2), torch.zeros(2, 2), torch.zeros(2))
+
+
+def test_cut_ends_the_episodes_that_somebody_resets():
+    reward = OptimalTransport().fit(expert())
+    labeller = EpisodeLabeller(reward, 3, discount=DISCOUNT)
+    assert not any(len(of_env(part, 1)) for part in play(labeller, "NextStep", 10))
+    cut = labeller.cut([1])
+    assert len(cut) == cut.episodes[0].length == 10
+    assert cut.ended.tolist() == [False] * 9 + [True]
+    assert not cut.terminated.any()
+    observations = np.concatenate([cut.observations, cut.next_observations[-1:]])
+    np.testing.assert_allclose(cut.rewards, labels_of(reward, observations, False).rewards[0], rtol=1e-5)
+    rest = labeller.cut()
+    assert {episode.env for episode in rest.episodes} >= {2}
+    assert sum(len(part) for part in play(labeller, "NextStep", 40, seed=9)) > 80, "a fresh start"
+
+
+def test_the_wrong_mode_is_told_apart():
+    reward = Nearness().fit(expert())
+    with pytest.raises(InputError, match=r"infos holds final_obs.*'NextStep'.*autoreset_mode"):
+        list(play(EpisodeLabeller(reward, 3, discount=DISCOUNT), "SameStep", 10))
+    with pytest.raises(InputError, match=r"infos holds no final_obs"):
+        list(play(EpisodeLabeller(reward, 3, discount=DISCOUNT, autoreset="SameStep"), "NextStep", 10))
+    with pytest.raises(InputError, match=r"environment 0, step 0 of its episode.*'Disabled' where the loop resets"):
+        list(play(EpisodeLabeller(reward, 3, discount=DISCOUNT), "Disabled", 10))
+    with pytest.raises(InputError, match=r"autoreset is 'same-step'.*SameStep"):
+        EpisodeLabeller(reward, discount=DISCOUNT, autoreset="same-step")
+
+
+def test_an_observation_that_does_not_follow_is_refused():
+    labeller = EpisodeLabeller(Nearness().fit(expert()), 3, discount=DISCOUNT)
+    list(play(labeller, "NextStep", 3))
+    states = np.full((3, 2), 0.25)
+    with pytest.raises(InputError, match=r"environment 0, step \d of its episode: .*cut\(\)"):
+        labeller.label(states, ACTIONS, states, [False] * 3, [False] * 3, {})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"observations": {"position": [0.0]}}, "parts position.*FlattenObservation"),
+        ({"observations": np.zeros((2, 2))}, r"shape \(2, 2\); expected \(3, D\)"),
+        ({"next_observations": np.zeros((3, 4))}, "do not make a step of 3"),
+        ({"terminated": np.zeros(2, bool)}, "do not make a step of 3"),
+        ({"actions": np.zeros((2, 1))}, "do not make a step of 3"),
+        ({"next_observations": np.full((3, 2), np.nan)}, "step 1: dimension 0 of the observation is nan"),
+    ],
+)
+def test_a_step_that_is_none_is_refused(change, message):
+    labeller = EpisodeLabeller(Nearness().fit(expert()), 3, discount=DISCOUNT)
+    step = {
+        "observations": np.zeros((3, 2)),
+        "actions": ACTIONS,
+        "next_observations": np.zeros((3, 2)),
+        "terminated": np.zeros(3, bool),
+        "truncated": np.zeros(3, bool),
+        "infos": {},
+    }
+    with pytest.raises(InputError, match=message):
+        labeller.label(**(step | change))
+
+
+def test_what_cannot_be_learned_with_is_refused_before_the_first_step():
+    reward = Nearness().fit(expert())
+    with pytest.raises(InputError, match="passes on the environment's own reward"):
+        EpisodeLabeller(EnvironmentReward(), discount=DISCOUNT)
+    with pytest.raises(InputError, match=r"discount is 1; .*below 1, because absorbing states"):
+        EpisodeLabeller(reward, discount=1)
+    with pytest.raises(InputError, match=r"discount is 1.5; expected the learner's, between 0 and 1$"):
+        EpisodeLabeller(reward, discount=1.5)
+    with pytest.raises(InputError, match="num_envs is 0"):
+        EpisodeLabeller(reward, 0, discount=DISCOUNT)
+    labeller = EpisodeLabeller(reward, 2, discount=DISCOUNT)
+    with pytest.raises(InputError, match="the episodes of 1 environments, and this one of 2"):
+        labeller.load_state_dict(EpisodeLabeller(reward, discount=DISCOUNT).state_dict())
+
+
+@pytest.mark.parametrize("name", REWARD_ADAPTERS)
+def test_every_adapter_is_where_the_list_says(name):
+    if name in ("stable-baselines3", "torchrl"):
+        pytest.importorskip(name.replace("-", "_"))
+    module, _, found = REWARD_ADAPTERS[name].partition(":")
+    assert getattr(importlib.import_module(module), found).__module__ == module
+
+
+@pytest.mark.parametrize(
+    ("module", "library", "extra"),
+    [("stable_baselines3", "stable_baselines3.common.buffers", "sb3"), ("torchrl", "torchrl.data", "torchrl")],
+)
+def test_a_missing_library_is_told_with_its_extra(module, library, extra, monkeypatch):
+    monkeypatch.delitem(sys.modules, f"ilfo.adapters.{module}", raising=False)
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(InputError, match=f"pip install 'ilfo.{extra}.'"):
+        importlib.import_module(f"ilfo.adapters.{module}")

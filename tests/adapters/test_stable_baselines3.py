@@ -1,0 +1,277 @@
+"""Stable-Baselines3's own algorithms learn from imitation rewards alone."""
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from ledge_rewards import Learning, Nearness
+from small_envs import LEDGE, expert
+
+from ilfo._errors import InputError
+from ilfo.labelling import imitation_rewards
+from ilfo.rewards import Episodes, OptimalTransport
+
+sb3 = pytest.importorskip("stable_baselines3")
+
+from stable_baselines3.common.noise import NormalActionNoise  # noqa: E402
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize  # noqa: E402
+
+from ilfo.adapters.stable_baselines3 import ImitationReplayBuffer  # noqa: E402
+
+DISCOUNT = 0.95
+
+
+@pytest.fixture
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+class Lying(gymnasium.Wrapper):
+    """The same environment, that pays what it likes."""
+
+    def __init__(self, env, payments):
+        super().__init__(env)
+        self.payments = payments
+
+    def step(self, action):
+        observation, _, *rest = self.env.step(action)
+        return observation, self.payments(), *rest
+
+
+def make_env(payments=lambda: 0.0):
+    return Lying(gymnasium.make(LEDGE), payments)
+
+
+def make_model(kind=None, env=None, reward=None, discount=DISCOUNT, buffer=None, **settings):
+    noise = {} if kind in (None, sb3.SAC) else {"action_noise": NormalActionNoise(np.zeros(1), np.full(1, 0.3))}
+    settings = {"learning_starts": 200, "batch_size": 64, "learning_rate": 2e-3, "seed": 0} | noise | settings
+    return (kind or sb3.SAC)(
+        "MlpPolicy",
+        make_env() if env is None else env,
+        gamma=DISCOUNT,
+        policy_kwargs={"net_arch": [32, 32]},
+        device="cpu",
+        replay_buffer_class=ImitationReplayBuffer,
+        replay_buffer_kwargs={
+            "reward": OptimalTransport().fit(expert()) if reward is None else reward,
+            "discount": discount,
+            **(buffer or {}),
+        },
+        **settings,
+    )
+
+
+def imitation_return(policy, episodes=5):
+    """Mean return of a policy by the reward that it was trained on, without absorbing states."""
+    reward, env, returns = OptimalTransport().fit(expert()), gymnasium.make(LEDGE), []
+    for seed in range(episodes):
+        observation, _ = env.reset(seed=100 + seed)
+        states, over = [observation], False
+        while not over:
+            observation, _, terminated, truncated, _ = env.step(policy(observation))
+            states.append(observation)
+            over = terminated or truncated
+        states = torch.from_numpy(np.array(states, np.float32))
+        played = Episodes(states[None], torch.tensor([len(states) - 1]), torch.tensor([terminated]))
+        returns.append(float(reward.score(played).sum()))
+    return np.mean(returns)
+
+
+@pytest.mark.parametrize(("name", "steps"), [("SAC", 1000), ("TD3", 800), ("DDPG", 800)])
+def test_it_learns(name, steps, one_thread):
+    rng = np.random.default_rng(0)
+    of_random = imitation_return(lambda _: rng.uniform(-0.2, 0.2, 1).astype(np.float32))
+    model = make_model(getattr(sb3, name)).learn(steps)
+    learned = imitation_return(lambda observation: model.predict(observation, deterministic=True)[0])
+    assert of_random < 10
+    assert learned > 30, "the expert gets 80"
+
+
+@pytest.mark.parametrize("kind", [OptimalTransport, Nearness])
+def test_what_the_environment_pays_has_no_influence(kind, one_thread):
+    rng = np.random.default_rng()
+    weights = []
+    for payments in (lambda: 0.0, lambda: float("nan"), rng.normal):
+        model = make_model(env=make_env(payments), reward=kind().fit(expert()), learning_starts=60).learn(110)
+        weights.append(torch.cat([weight.flatten() for weight in model.policy.parameters()]))
+        assert torch.isfinite(weights[-1]).all()
+    assert torch.equal(weights[0], weights[1])
+    assert torch.equal(weights[0], weights[2])
+
+
+def test_normalised_environments_do_not_scale_imitation_rewards(one_thread):
+    """Were the environment's scale applied, what it pays would have a say."""
+    rng = np.random.default_rng(0)
+    env = VecNormalize(DummyVecEnv([lambda: make_env(lambda: 1000 * rng.normal())]), norm_obs=True, norm_reward=True)
+    model = make_model(env=env, reward=Nearness().fit(expert()), learning_starts=60).learn(80)
+    buffer = model.replay_buffer
+    batch = buffer.sample(500, env=env)
+    assert set(batch.rewards[:, 0].tolist()) <= set(buffer.rewards[: buffer.pos, 0].tolist())
+    assert float(batch.observations.abs().max()) > float(np.abs(buffer.observations).max()), "observations are"
+    assert np.abs(buffer.observations[0, 0, 0]) <= 0.1, "stored raw"
+
+
+def steps_of(buffer):
+    """What is stored, oldest first: observations, next ones, actions, rewards, ends as the learner sees them."""
+    order = np.roll(np.arange(buffer.buffer_size), -buffer.pos) if buffer.full else np.arange(buffer.pos)
+    ends = buffer.dones * (1 - buffer.timeouts)
+    columns = buffer.observations, buffer.next_observations, buffer.actions, buffer.rewards, ends
+    return [column[order, 0] for column in columns]
+
+
+def drive(buffer, velocities, steps, seed=0):
+    """Walks at constant speeds in vector environments, as an algorithm would store them."""
+    env = DummyVecEnv([make_env for _ in velocities])
+    env.seed(seed)
+    observations = env.reset()
+    actions = np.array(velocities, np.float32)[:, None]
+    for _ in range(steps):
+        following, rewards, dones, infos = env.step(actions)
+        stored = following.copy()
+        for row in np.flatnonzero(dones):
+            stored[row] = infos[row]["terminal_observation"]
+        buffer.add(observations, stored, actions, rewards, dones, infos)
+        observations = following
+
+
+def make_buffer(reward=None, size=1000, n_envs=1, **settings):
+    spaces = gymnasium.make(LEDGE)
+    return ImitationReplayBuffer(
+        size,
+        spaces.observation_space,
+        spaces.action_space,
+        device="cpu",
+        n_envs=n_envs,
+        reward=OptimalTransport().fit(expert()) if reward is None else reward,
+        discount=DISCOUNT,
+        **settings,
+    )
+
+
+def test_episodes_of_several_environments_enter_whole_when_they_end():
+    buffer = make_buffer(n_envs=2)
+    drive(buffer, (-0.2, 0.1), 39)
+    falls = buffer.size()
+    assert (buffer.actions[:falls] < 0).all(), "the walk is held back"
+    drive_on = make_buffer(n_envs=2)
+    drive(drive_on, (-0.2, 0.1), 40)
+    observations, following, actions, rewards, ends = steps_of(drive_on)
+    walk = actions[:, 0] > 0
+    assert walk.sum() == 40
+    np.testing.assert_array_equal(observations[walk][1:], following[walk][:-1])
+    assert not ends[walk].any(), "a time limit is no end"
+    labels = imitation_rewards(
+        drive_on.reward,
+        Episodes(
+            torch.from_numpy(np.concatenate([observations[walk], following[walk][-1:]])).float()[None],
+            torch.tensor([40]),
+            torch.tensor([False]),
+        ),
+        discount=DISCOUNT,
+        absorbing=True,
+    )
+    np.testing.assert_allclose(rewards[walk], labels.rewards[0], rtol=1e-5)
+    fallen = following[~walk, 0] < -0.5
+    np.testing.assert_array_equal(ends[~walk] > 0, fallen)
+    assert fallen.sum() > 8
+
+
+def test_without_timeout_handling_a_time_limit_is_learned_as_an_end():
+    buffer = make_buffer(handle_timeout_termination=False)
+    drive(buffer, (0.1,), 40)
+    *_, rewards, ends = steps_of(buffer)
+    assert ends.tolist() == [0.0] * 39 + [1.0]
+    assert rewards[-1] > 0, "yet nothing absorbs"
+
+
+@pytest.mark.parametrize("size", [25, 60])
+def test_the_oldest_give_way(size):
+    small, large = make_buffer(size=size), make_buffer()
+    for buffer in (small, large):
+        drive(buffer, (0.1,), 130)
+    assert small.full
+    assert small.size() == size
+    for mine, theirs in zip(steps_of(small), steps_of(large), strict=True):
+        np.testing.assert_array_equal(mine, theirs[-size:])
+
+
+def test_an_episode_that_somebody_reset_counts_as_truncated():
+    buffer = make_buffer()
+    drive(buffer, (0.1,), 10)
+    assert buffer.size() == 0
+    drive(buffer, (0.1,), 40, seed=1)
+    assert buffer.size() == 50
+    observations, following, _, _, ends = steps_of(buffer)
+    joins = np.flatnonzero((observations[1:] != following[:-1]).any(axis=1))
+    assert joins.tolist() == [9], "each in itself a walk"
+    assert not ends.any()
+
+
+@pytest.mark.parametrize("kind", [OptimalTransport, Learning])
+def test_saved_and_loaded_by_its_own_calls_it_goes_on_the_same(kind, tmp_path, one_thread):
+    model = make_model(reward=kind().fit(expert()), learning_starts=60).learn(110)
+    model.save(tmp_path / "model")
+    model.save_replay_buffer(tmp_path / "replay")
+    loaded = sb3.SAC.load(tmp_path / "model", env=make_env(), device="cpu")
+    loaded.load_replay_buffer(tmp_path / "replay")
+    mine, theirs = model.replay_buffer, loaded.replay_buffer
+    assert theirs.reward is not mine.reward
+    assert mine.size() == theirs.size() > 0
+    assert theirs.labeller.state_dict()["lengths"] == mine.labeller.state_dict()["lengths"]
+    for buffer in (mine, theirs):
+        drive(buffer, (0.1,), 45)
+    for one, other in zip(steps_of(mine), steps_of(theirs), strict=True):
+        assert one.tobytes() == other.tobytes()
+    loaded.learn(60, reset_num_timesteps=False)
+    assert theirs.size() > mine.size(), "the episode that was under way is there too"
+    assert loaded.num_timesteps == 170
+
+
+def test_what_is_saved_holds_nobody_to_call_back(tmp_path):
+    buffer = make_buffer()
+    buffer.reward.on_progress = lambda share, text: None
+    model = make_model()
+    model.replay_buffer = buffer
+    model.save_replay_buffer(tmp_path / "replay")
+    model.load_replay_buffer(tmp_path / "replay")
+    assert model.replay_buffer.reward.on_progress is None
+    assert buffer.reward.on_progress is not None
+
+
+def test_a_reward_that_changes_is_asked_again_for_every_batch():
+    reward = Learning().fit(expert())
+    buffer = make_buffer(reward)
+    drive(buffer, (0.1,), 45)
+    assert reward.steps == 40
+    np.random.seed(0)  # noqa: NPY002 Stable-Baselines3 draws from NumPy's global state.
+    first = buffer.sample(100)
+    reward.steps = 81
+    np.random.seed(0)  # noqa: NPY002
+    second = buffer.sample(100)
+    torch.testing.assert_close(second.observations, first.observations, rtol=0, atol=0)
+    torch.testing.assert_close(second.rewards, 2 * first.rewards)
+    model = make_model(reward=Learning().fit(expert()), learning_starts=50).learn(90)
+    assert model.replay_buffer.reward.steps > 0
+
+
+def test_nothing_to_sample_is_told_with_what_to_do(one_thread):
+    with pytest.raises(InputError, match=r"empty after 2\d steps: OptimalTransport .* set learning_starts to at least"):
+        make_model(env=gymnasium.make("Endless-v0"), learning_starts=20).learn(60)
+
+
+def test_what_cannot_be_stored_is_refused_at_once():
+    with pytest.raises(InputError, match="optimize_memory_usage=True"):
+        make_model(optimize_memory_usage=True, buffer={"handle_timeout_termination": False})
+    with pytest.raises(InputError, match=r"observation space is Dict.*FlattenObservation"):
+        ImitationReplayBuffer(
+            10,
+            gymnasium.make("small_envs:DictLedge-v0").observation_space,
+            gymnasium.make(LEDGE).action_space,
+            reward=OptimalTransport().fit(expert()),
+            discount=DISCOUNT,
+        )
+    with pytest.raises(InputError, match="discount is 1"):
+        make_model(discount=1.0)

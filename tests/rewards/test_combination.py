@@ -1,0 +1,172 @@
+"""Weighted sums of rewards."""
+
+import copy
+import io
+
+import pytest
+import torch
+from pendulum_system import cut, demonstrations, flail, rollout
+
+from ilfo._errors import InputError
+from ilfo.rewards import (
+    Episodes,
+    OptimalTransport,
+    RewardGenerator,
+    ScaledReward,
+    ScalingOptions,
+    SumReward,
+    TransportOptions,
+    make_reward,
+)
+from ilfo.rewards.registry import option_groups, terms_of
+
+
+class Height(RewardGenerator):
+    """A step is worth the first coordinate of where it leads."""
+
+    needs = "transition"
+
+    def fit(self, demonstrations):
+        self.features.fit(demonstrations)
+        if self.on_progress is not None:
+            self.on_progress(0.5, "half")
+        return self
+
+    def score(self, episodes):
+        return episodes.observations[:, 1:, 0] * episodes.mask
+
+    def observe(self, episodes):
+        return {"seen": float(episodes.lengths.sum())}
+
+
+class Moving(Height):
+    """One that learns from the agent."""
+
+    stationary = False
+
+
+def together(**weights: float) -> SumReward:
+    generators = {"transport": OptimalTransport(TransportOptions(squash="none")), "height": Height()}
+    return SumReward({name: generators[name] for name in weights}, weights).fit(demonstrations())
+
+
+def episodes() -> Episodes:
+    return Episodes.from_trajectories([rollout(flail, steps=40), cut(rollout(), 30, terminated=True)])
+
+
+def test_the_score_is_the_weighted_sum_of_the_terms():
+    reward = together(transport=1.0, height=-0.5)
+    transport = OptimalTransport(TransportOptions(squash="none")).fit(demonstrations())
+    expected = {"transport": transport.score(episodes()), "height": -0.5 * Height().score(episodes())}
+    found = reward.terms(episodes())
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(reward.score(episodes()), sum(expected.values()))
+
+
+def test_the_absorbing_state_is_the_weighted_sum_too():
+    reward = together(transport=2.0, height=0.5)
+    parts = [each.absorbing_reward(episodes()) for each in reward.generators.values()]
+    torch.testing.assert_close(reward.absorbing_reward(episodes()), 2.0 * parts[0] + 0.5 * parts[1])
+
+
+def test_a_negative_weight_does_not_make_dying_pay():
+    reward = together(height=-1.0)
+    worst = reward.score(episodes()).amin(dim=1)
+    assert (reward.absorbing_reward(episodes()) <= worst).all()
+
+
+def test_one_term_that_needs_whole_episodes_is_enough():
+    assert together(height=1.0).needs == "transition"
+    assert together(height=1.0, transport=1.0).needs == "trajectory"
+
+
+def test_it_moves_if_a_term_moves():
+    assert not SumReward({"moving": Moving(), "height": Height()}, {"moving": 1.0, "height": 1.0}).stationary
+    with pytest.raises(InputError, match=r"moving changes while the agent learns.*transport needs whole episodes"):
+        SumReward({"moving": Moving(), "transport": OptimalTransport()}, {"moving": 1.0, "transport": 1.0})
+
+
+def test_a_scale_that_moves_goes_with_whole_episodes():
+    moving_scale = ScaledReward(Height(), ScalingOptions("running"))
+    assert SumReward({"height": moving_scale, "transport": OptimalTransport()}, {"height": 1.0, "transport": 1.0})
+
+
+def test_the_environments_reward_is_no_term():
+    with pytest.raises(InputError, match="'environment' does not imitate"):
+        make_reward("environment + transport")
+
+
+def test_numbers_and_progress_carry_the_names_of_the_terms():
+    reward = SumReward({"low": Height(), "high": Height()}, {"low": 1.0, "high": 2.0})
+    told = []
+    reward.on_progress = lambda share, text: told.append((share, text))
+    reward.fit(demonstrations())
+    assert told == [(0.25, "half"), (0.75, "half")]
+    assert reward.observe(episodes()) == {"low/seen": 70.0, "high/seen": 70.0}
+
+
+def test_the_state_of_every_term_is_kept():
+    reward = together(transport=2.0, height=-0.5)
+    stored = io.BytesIO()
+    torch.save(reward.state_dict(), stored)
+    stored.seek(0)
+    fresh = SumReward({"transport": OptimalTransport(), "height": Height()}, {"transport": 1.0, "height": 1.0})
+    fresh.load_state_dict(torch.load(stored, weights_only=True))
+    assert torch.equal(fresh.score(episodes()), reward.score(episodes()))
+    assert torch.equal(copy.deepcopy(reward).score(episodes()), reward.score(episodes()))
+    with pytest.raises(InputError, match="saved reward is the sum of transport, height and this one of height"):
+        together(height=1.0).load_state_dict(reward.state_dict())
+
+
+def test_the_match_is_that_of_the_first_term_that_has_one():
+    explained = together(height=1.0, transport=1.0).explain(rollout())
+    assert explained.expert_steps.tolist() == list(range(120))
+    assert together(height=1.0).explain(rollout()) is None
+
+
+@pytest.mark.parametrize(
+    ("expression", "terms"),
+    [
+        ("transport", {"transport": 1.0}),
+        ("transport + 0.5*flow", {"transport": 1.0, "flow": 0.5}),
+        (" 2 * transport+-1e-3*my_file:MyReward ", {"transport": 2.0, "my_file:MyReward": -0.001}),
+        ("temporal-transport + .5 * pwil", {"temporal-transport": 1.0, "pwil": 0.5}),
+    ],
+)
+def test_sums_are_read(expression, terms):
+    assert terms_of(expression) == terms
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("", "'' is no term"),
+        ("transport +", "'' is no term"),
+        ("transport flow", "'transport flow' is no term; expected a name, or a sum of names"),
+        ("x*transport", "'x\\*transport' is no term"),
+        ("0*transport", "'0\\*transport' is no term"),
+        ("inf*transport", "is no term"),
+        ("2*3*transport", "is no term"),
+        ("transport + 2*transport", "names transport twice"),
+    ],
+)
+def test_what_is_no_sum_is_refused(expression, message):
+    with pytest.raises(InputError, match=message):
+        terms_of(expression)
+
+
+def test_rewards_are_made_by_name():
+    assert isinstance(make_reward("transport"), OptimalTransport)
+    sharp = TransportOptions(temperature=0.5)
+    weighted = make_reward("2*transport", {"transport": sharp}, scaling=ScalingOptions("expert-range"))
+    assert isinstance(weighted, SumReward)
+    term = weighted.generators["transport"]
+    assert isinstance(term, ScaledReward)
+    assert term.generator.options is sharp
+    with pytest.raises(InputError, match=r"no reward is called 'transpot'.*transport"):
+        make_reward("transpot")
+
+
+def test_the_flags_of_all_terms_are_there():
+    assert option_groups("2*transport") == {"transport": TransportOptions}
+    assert option_groups("environment") == {}

@@ -1,0 +1,143 @@
+"""The size of rewards, whatever a generator gives."""
+
+import copy
+import io
+
+import pytest
+import torch
+from pendulum_system import cut, demonstrations, flail, rollout
+
+from ilfo._errors import InputError
+from ilfo.plan import shuffled
+from ilfo.rewards import Episodes, OptimalTransport, RewardGenerator, ScaledReward, ScalingOptions, TransportOptions
+
+
+class Height(RewardGenerator):
+    """A step is worth the first coordinate of where it leads; it can be told to reward nothing."""
+
+    needs = "transition"
+    worth = 1.0
+
+    def fit(self, demonstrations):
+        self.features.fit(demonstrations)
+        return self
+
+    def score(self, episodes):
+        return self.worth * episodes.observations[:, 1:, 0] * episodes.mask
+
+    def observe(self, episodes):
+        return {"seen": float(episodes.lengths.sum())}
+
+
+def scaled(generator: RewardGenerator, method: str, **options) -> ScaledReward:
+    return ScaledReward(generator, ScalingOptions(method, **options)).fit(demonstrations())
+
+
+def episodes(*trajectories) -> Episodes:
+    return Episodes.from_trajectories(trajectories or (rollout(flail, steps=40), cut(rollout(), 30, terminated=True)))
+
+
+def plain() -> OptimalTransport:
+    return OptimalTransport(TransportOptions(squash="none")).fit(demonstrations())
+
+
+@pytest.mark.parametrize(("method", "factor", "expected"), [("none", 1.0, 1.0), ("fixed", 3.0, 3.0)])
+def test_without_a_measurement_it_is_a_factor(method, factor, expected):
+    reward = scaled(OptimalTransport(TransportOptions(squash="none")), method, factor=factor)
+    torch.testing.assert_close(reward.score(episodes()), expected * plain().score(episodes()))
+    torch.testing.assert_close(reward.absorbing_reward(episodes()), expected * plain().absorbing_reward(episodes()))
+    assert reward.stationary
+
+
+def test_expert_range_puts_the_expert_at_the_factor_and_its_shuffled_self_at_zero():
+    reward = scaled(OptimalTransport(TransportOptions(squash="none")), "expert-range", factor=2.0)
+    expert, mixed = rollout(), shuffled(rollout())
+    assert float(reward.score(episodes(expert)).mean()) == pytest.approx(2.0, abs=1e-5)
+    assert float(reward.score(episodes(mixed)).mean()) == pytest.approx(0.0, abs=1e-5)
+
+
+def test_expert_range_leaves_the_padding_at_zero():
+    reward = scaled(OptimalTransport(TransportOptions(squash="none")), "expert-range")
+    assert reward.score(episodes())[1, 30:].eq(0.0).all()
+    assert reward.score(episodes())[1, :30].ne(0.0).any()
+
+
+def test_a_reward_that_does_not_see_time_has_no_expert_range():
+    blind = Height()
+    blind.worth = 0.0
+    with pytest.raises(InputError, match="with its time shuffled: there is no range"):
+        scaled(blind, "expert-range")
+
+
+def test_the_first_episode_sums_to_the_factor_and_fixes_the_scale():
+    reward = scaled(Height(), "first-episode", factor=10.0)
+    first, second = rollout(flail, steps=40), rollout(flail, steps=60, seed=3)
+    before = reward.score(episodes(second))
+    assert reward.observe(episodes(first)) == {"seen": 40.0, "reward_multiplier": reward.scaling.multiplier}
+    assert abs(float(reward.score(episodes(first)).sum())) == pytest.approx(10.0, rel=1e-5)
+    after = reward.score(episodes(second))
+    assert not torch.equal(before, after)
+    reward.observe(episodes(second))
+    torch.testing.assert_close(reward.score(episodes(second)), after)
+
+
+def test_a_first_episode_without_rewards_leaves_them_as_they_are():
+    generator = Height()
+    reward = scaled(generator, "first-episode", factor=10.0)
+    generator.worth = 0.0
+    reward.observe(episodes())
+    assert reward.scaling.multiplier == 1.0
+
+
+def test_running_divides_by_the_spread_of_discounted_returns():
+    reward = scaled(Height(), "running", factor=2.0, discount=0.9)
+    seen = [rollout(flail, steps=40, seed=seed) for seed in range(3)]
+    returns = []
+    for trajectory in seen:
+        reward.observe(episodes(trajectory))
+        discounted = 0.0
+        for value in trajectory.observations[1:, 0]:
+            discounted = 0.9 * discounted + float(value)
+            returns.append(discounted)
+    assert reward.scaling.multiplier == pytest.approx(2.0 / float(torch.tensor(returns).std(correction=0)), rel=1e-5)
+
+
+@pytest.mark.parametrize(("method", "moves"), [("fixed", False), ("expert-range", False), ("running", True)])
+def test_transitions_are_scored_again_where_the_scale_moves(method, moves):
+    assert ScaledReward(Height(), ScalingOptions(method)).stationary is not moves
+    assert ScaledReward(OptimalTransport(), ScalingOptions(method)).stationary
+
+
+@pytest.mark.parametrize("method", ["none", "fixed", "expert-range", "first-episode", "running"])
+def test_the_scale_is_in_the_checkpoint(method):
+    reward = scaled(OptimalTransport(), method, factor=3.0)
+    reward.observe(episodes())
+    stored = io.BytesIO()
+    torch.save(reward.state_dict(), stored)
+    stored.seek(0)
+    fresh = ScaledReward(OptimalTransport(), ScalingOptions())
+    fresh.load_state_dict(torch.load(stored, weights_only=True))
+    for each in (reward, fresh):
+        each.observe(episodes(rollout(flail, steps=50, seed=9)))
+    assert torch.equal(fresh.score(episodes()), reward.score(episodes()))
+
+
+def test_copies_measure_on_their_own():
+    reward = scaled(Height(), "running")
+    other = copy.deepcopy(reward)
+    other.observe(episodes())
+    assert reward.scaling.multiplier == 1.0 != other.scaling.multiplier
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "runing"}, "running"),
+        ({"factor": 0.0}, "factor is 0.0: it must be a finite number above 0"),
+        ({"factor": float("nan")}, "factor is nan"),
+        ({"discount": 1.5}, "discount is 1.5: it must lie between 0 and 1"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        ScalingOptions(**options)

@@ -1,0 +1,86 @@
+"""Rewards by agents: what is trained, what is found again, what is written."""
+
+import pytest
+from small_envs import LEDGE
+
+from ilfo._errors import InputError
+from ilfo.cli import main
+from ilfo.compare import CompareOptions, compare, table
+from ilfo.runs import read_config
+
+FLAGS = ("--random-steps", "100", "--eval-every", "100", "--eval-episodes", "1", "--td3.hidden-dim", "8")
+
+
+def options(demo, out, **changed) -> CompareOptions:
+    given = {"rewards": ("transport", "own_plugins:Height"), "seeds": "0-1", "steps": 200} | changed
+    return CompareOptions(env=LEDGE, demo=str(demo), out=out, **given)
+
+
+@pytest.fixture(scope="module")
+def compared(demo, tmp_path_factory):
+    asked = options(demo, tmp_path_factory.mktemp("compared"))
+    return asked, compare(asked, FLAGS)
+
+
+def test_every_reward_trains_with_every_agent(compared):
+    _, cells = compared
+    assert [cell.name for cell in cells] == ["transport/td3", "own_plugins:Height/td3"]
+    for cell in cells:
+        config = read_config(cell.folder)["config"]
+        assert (config["reward"], config["agent"], config["td3"]["hidden_dim"]) == (cell.reward, cell.agent, 8)
+        assert cell.summary["seeds"] == [0, 1]
+        assert [list(curve) for curve in cell.curves()] == [[100, 200], [100, 200]]
+
+
+def test_the_table_and_the_picture_are_written(compared):
+    asked, cells = compared
+    written = (asked.out / "table.md").read_text()
+    assert written == table(asked, cells)
+    low, high = cells[0].summary["score_interval"]
+    assert f"| transport | {cells[0].summary['score_iqm']:.2f} ({low:.2f} to {high:.2f}) |" in written
+    assert f"{LEDGE}, 200 steps, seeds 0-1, protocol standard" in written
+    assert (asked.out / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_is_trained_is_not_trained_again_and_the_rest_stays_visibly_empty(compared, demo):
+    asked, cells = compared
+    before = {cell.name: (cell.folder / "summary.json").stat().st_mtime_ns for cell in cells}
+    more = options(demo, asked.out, rewards=(*asked.rewards, "2*transport"), agents=("td3", "td7"), show=True)
+    shown = compare(more, FLAGS[:-2])
+    assert [cell.name for cell in shown if cell.summary] == list(before)
+    assert {
+        name: (cell.folder / "summary.json").stat().st_mtime_ns for name, cell in zip(before, cells, strict=True)
+    } == before
+    assert "| 2*transport | – | – |" in (asked.out / "table.md").read_text()
+
+
+def test_one_cell_alone(demo, tmp_path):
+    asked = options(demo, tmp_path, only=("transport/td3",), seeds="3")
+    found = compare(asked, FLAGS)
+    assert [bool(cell.summary) for cell in found] == [True, False]
+    assert not (tmp_path / "own-plugins-Height--td3").exists()
+
+
+def test_the_command_line_shows_the_table(compared, demo, capsys):
+    asked, cells = compared
+    arguments = ["compare", "--env", LEDGE, "--demo", str(demo), "--rewards", "transport", "--seeds", "0-1"]
+    assert main([*arguments, "--steps", "200", "--out", str(asked.out), "--", *FLAGS]) == 0
+    printed = capsys.readouterr().out
+    assert f"{cells[0].summary['score_iqm']:.2f}" in printed
+    assert "table.md, picture.png" in printed
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"rewards": ("transport", "transport")}, "--rewards is transport transport: give each once"),
+        ({"agents": ()}, "--agents is empty"),
+        ({"seeds": ""}, "--seeds is empty"),
+        ({"only": ("transport/td9",)}, "'transport/td9', which is no cell; expected some of transport/td3"),
+        ({"rewards": ("transport", "transpot")}, "no reward is called 'transpot'"),
+    ],
+)
+def test_a_comparison_that_cannot_be_made_is_refused_before_anything_is_trained(demo, tmp_path, changed, message):
+    with pytest.raises(InputError, match=message):
+        compare(options(demo, tmp_path / "out", **changed), FLAGS)
+    assert not (tmp_path / "out").exists()
