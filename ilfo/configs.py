@@ -39,11 +39,12 @@ class TrainConfig:
     out: str = "runs/latest"
     """Folder of the run. The same command on the same folder goes on where it stopped."""
     reward: str = "transport"
-    """Reward generator: transport, environment, 'module:Class' for your own, or a sum like 'transport + 0.5*flow'.
-    The flags of each are listed below."""
+    """Reward generator: coverage, discriminator, environment, flow, nearest, pwil, random-expert-distillation, segment,
+    temporal-transport, transport, or 'module:Class' for your own, or a sum like 'transport + 0.5*flow'. The flags of
+    each are listed below."""
     agent: str = "td3"
-    """Learner: td3, td7, sac, sb3-sac or sb3-td3 (Stable-Baselines3's), or 'module:Class' for your own. Its flags are
-    listed below: --agent td7 --help."""
+    """Learner: sac, sb3-sac, sb3-td3, td3, td7, or 'module:Class' for your own. Its flags are listed below: --agent td7
+    --help. 'sb3-' are Stable-Baselines3's networks and updates."""
     steps: int = 100_000
     """Environment steps in all, over all copies."""
     seed: int = 0

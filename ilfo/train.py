@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -91,7 +92,12 @@ def train(config: TrainConfig, progress: Any = None) -> dict[str, Any]:
         InputError: See :class:`~ilfo.training.Training` and :class:`~ilfo.runs.Run`.
         KeyboardInterrupt: After Ctrl-C, once everything is saved.
     """
+    # A run that goes on gets what was learned from the demonstrations from its checkpoint. Another one learns it before
+    # its folder is made: what cannot be learned from leaves nothing behind.
+    begun = (Path(config.out) / "config.json").exists()
     training = Training(config, fit=False)
+    if not begun:
+        training.fit(progress and progress.fitting)
     plain = {name: value for name, value in dataclasses.asdict(config).items() if name not in NOT_OF_THE_RUN}
     seeds = training.seeds if config.seeds else ()
     with closing(training), closing(RunGroup(config.out, plain, seeds, training.demo_sha256)) as group:
@@ -106,10 +112,10 @@ def train(config: TrainConfig, progress: Any = None) -> dict[str, Any]:
 def _run(training: Training, group: RunGroup, progress: Any) -> dict[str, Any]:
     config = training.config
     states = group.restore()
-    if states is None:
-        training.fit(progress and progress.fitting)
-    else:
+    if states is not None:
         training.load_state_dicts(states)
+    elif not training.fitted:
+        training.fit(progress and progress.fitting)
     clock = _Clock(states[0]["seconds"] if states else 0.0)
     rows: list[dict[str, Any]] = [state["row"] for state in states] if states else [{} for _ in training.seeds]
     shown = mean_row(rows)

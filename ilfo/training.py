@@ -44,6 +44,7 @@ class Training:
         demo_sha256: SHA-256 of the demonstrations' data.
         seeds: The ``S`` seeds that train side by side, usually one.
         step: Environment steps that each seed has taken.
+        fitted: Whether the reward and the policy's inputs have learned from the demonstrations.
 
     Raises:
         InputError: The demonstrations cannot be read or do not fit the environment, or a part cannot be made.
@@ -83,6 +84,7 @@ class Training:
             time_aware=config.time_aware,
             device=self.device,
         )
+        self.fitted = False
         if fitted is not None:
             self._restore_fitted([fitted])
         elif fit:
@@ -130,6 +132,7 @@ class Training:
         Raises:
             InputError: One of them cannot be fitted on these demonstrations.
         """
+        self.fitted = True
         if self.demonstrations is None:
             return
         if self.inputs.normalization == "expert":
@@ -137,6 +140,7 @@ class Training:
         self.scorer.fit(self.demonstrations, on_progress)
 
     def _restore_fitted(self, states: Sequence[Mapping[str, Any]]) -> None:
+        self.fitted = True
         self.expert_return = states[0]["expert_return"]
         self.scorer.load_state_dicts([state["reward"] for state in states])
         self.inputs.load_state_dicts([state["policy_inputs"] for state in states])
