@@ -26,7 +26,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from ilfo import demos
-from ilfo.rewards import StateFeatures
+from ilfo.rewards import FlowOptions, StateFeatures
 from ilfo.rewards._flow_model import FlowModelOptions, held_out_slices, make_flow, train_flow
 
 STEP_CALLS = 200
@@ -77,7 +77,8 @@ def transitions() -> tuple[Tensor, Tensor]:
     demonstrations = demos.open("halfcheetah")
     z = StateFeatures().fit(demonstrations)(torch.from_numpy(demonstrations[0].observations))
     differences = z.diff(dim=0)
-    return (differences - differences.mean(dim=0)) / differences.std(dim=0), z[:-1]
+    spread = differences.std(dim=0).clamp(min=FlowOptions().difference_floor)
+    return (differences - differences.mean(dim=0)) / spread, z[:-1]
 
 
 def clock(work: Callable[[], object], calls: int) -> float:

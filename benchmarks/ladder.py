@@ -31,6 +31,7 @@ from ilfo import demos
 from ilfo._atomic import atomic_path
 from ilfo.configs import parse_train
 from ilfo.demos import Demonstrations, Trajectory
+from ilfo.envs import describe
 from ilfo.plan import shuffled
 from ilfo.rewards import BUILT_IN, Episodes, RewardGenerator, make_reward
 from ilfo.rollouts import Policy, random_policy, rollout
@@ -124,7 +125,7 @@ def record(options: Record) -> None:
                 kept += played(training.act)
         kept.append(cut(rollout(training.act, config.env, 1, seed=2_000)[0], options.steps))
     source = f"benchmarks/ladder.py: {options.episodes} episodes a stage"
-    described = dataclasses.replace(demos.open("halfcheetah").provenance, source=source)
+    described = dataclasses.replace(describe(config.env)[0], source=source)
     demos.write(options.out, Demonstrations(tuple(kept), described))
 
 

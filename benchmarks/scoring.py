@@ -97,7 +97,7 @@ def main(options: Options) -> None:
     print("| reward | fitting (s) | scoring 1000 steps (ms) |\n| --- | --- | --- |")
     for name, each in times.items():
         print(f"| {name} | {f'{fitting[name]:.1f}' if name in fitting else ''} | {spread(each, '.1f')} |")
-    print(f"\n{machine(load)}; {options.threads} threads; {versions('torch', 'pot', 'scikit-learn')}")
+    print(f"\n{machine(load)}; {options.threads} threads; {versions('ilfo', 'torch', 'pot', 'scikit-learn')}")
 
 
 if __name__ == "__main__":

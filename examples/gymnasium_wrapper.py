@@ -6,11 +6,11 @@ The wrapper takes rewards that need no more than transitions; PPO takes pip inst
 import argparse
 
 import gymnasium
-from own_reward import NearestReward
 from stable_baselines3 import PPO
 
 from ilfo import demos
 from ilfo.adapters.gymnasium import ImitationRewardWrapper
+from ilfo.rewards import NearestStep
 
 ENV, DISCOUNT = "HalfCheetah-v5", 0.99
 
@@ -20,7 +20,7 @@ parser.add_argument("--seed", type=int, default=0)
 args = parser.parse_args()
 
 expert = demos.open("halfcheetah")  # or a file of your own
-reward = NearestReward().fit(expert)
+reward = NearestStep().fit(expert)
 env = ImitationRewardWrapper(gymnasium.make(ENV), reward, discount=DISCOUNT)
 model = PPO("MlpPolicy", env, gamma=DISCOUNT, n_steps=1000, batch_size=100, device="cpu", seed=args.seed)
 model.learn(args.steps)

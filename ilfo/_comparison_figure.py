@@ -46,7 +46,7 @@ def comparison(
     image = cells.imshow(np.ma.masked_invalid(scores), cmap=colours, vmin=0.0, vmax=1.0, aspect="auto")
     for (row, column), score in np.ndenumerate(scores):
         known = bool(np.isfinite(score))
-        text, colour = (f"{score:.2f}", "white" if score < 0.6 else "black") if known else ("not run", "#8a8a8a")
+        text, colour = (f"{score:.2f}", "white" if score < 0.6 else "black") if known else ("–", "#8a8a8a")
         cells.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
     cells.set_xticks(range(columns), agents)
     cells.set_yticks(range(rows), rewards)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ilfo._errors import InputError
 from ilfo.demos import Trajectory
-from ilfo.envs import Protocol, make_env, success_of
+from ilfo.envs import Protocol, goal_of, make_env, success_of
 
 __all__ = ["Copies", "Here", "Moves"]
 
@@ -57,11 +57,13 @@ class _Copy:
         self.number = number
         sequence = np.random.SeedSequence(self.seed, spawn_key=(self.index, number))
         self.episode_seed = int(sequence.generate_state(1)[0])
-        observation, _ = self.env.reset(seed=self.episode_seed)
+        observation, info = self.env.reset(seed=self.episode_seed)
+        self.goal = goal_of(info)
         self.observations = [np.array(observation, np.float32)]
         self.actions: list[np.ndarray] = []
         self.env_rewards: list[float] = []
         self.success: bool | None = None
+        self.success_step: int | None = None
 
     def step(self, action: np.ndarray) -> tuple[float, bool, bool]:
         observation, env_reward, terminated, truncated, info = self.env.step(action)
@@ -72,6 +74,8 @@ class _Copy:
         success = success_of(info)
         if success is not None:
             self.success = success or bool(self.success)
+            if success and self.success_step is None:
+                self.success_step = len(self.actions)
         return self.env_rewards[-1], bool(terminated), bool(truncated)
 
     def episode(self, terminated: bool) -> Trajectory:
@@ -83,6 +87,8 @@ class _Copy:
             truncated=not terminated,
             success=self.success,
             seed=self.episode_seed,
+            goal=self.goal,
+            success_step=self.success_step,
         )
 
 

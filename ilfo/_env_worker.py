@@ -33,8 +33,9 @@ _DONE, _REFUSED, _FAILED = b"d", b"r", b"f"
 
 _ENDED = struct.Struct("<I")
 """How many episodes a step ended."""
-_EPISODE = struct.Struct("<IIQ?b")
-"""Row, steps, seed, terminated, and success: 1, 0, or -1 where the task has none."""
+_EPISODE = struct.Struct("<IIQ?bii")
+"""Row, steps, seed, terminated; success: 1, 0, or -1 where the task has none; step of the first success, and width of
+the goal, each -1 where there is none."""
 
 _START = "import sys; sys.path[:] = sys.argv[2:]; from ilfo._env_worker import serve; serve(int(sys.argv[1]))"
 _PATIENCE = 5.0
@@ -170,11 +171,14 @@ def _pack(moves: Moves) -> bytes:
         success = -1 if episode.success is None else int(episode.success)
         assert episode.actions is not None
         assert episode.env_rewards is not None
+        step = -1 if episode.success_step is None else episode.success_step
+        width = -1 if episode.goal is None else len(episode.goal)
         parts += [
-            _EPISODE.pack(row, len(episode), episode.seed, episode.terminated, success),
+            _EPISODE.pack(row, len(episode), episode.seed, episode.terminated, success, step, width),
             episode.observations.tobytes(),
             episode.actions.tobytes(),
             episode.env_rewards.tobytes(),
+            b"" if episode.goal is None else episode.goal.tobytes(),
         ]
     return b"".join([*parts, moves.observations.tobytes()] if moves.finished else parts)
 
@@ -193,7 +197,7 @@ def _unpack(content: bytes, count: int, seen: int, done: int) -> Moves:
     after, env_rewards, terminated = read(count, seen), read(count), read(count, dtype=np.bool_)
     finished = []
     for _ in range(ended):
-        row, steps, seed, fell, success = _EPISODE.unpack_from(content, position)
+        row, steps, seed, fell, success, step, width = _EPISODE.unpack_from(content, position)
         position += _EPISODE.size
         episode = Trajectory(
             observations=read(steps + 1, seen),
@@ -203,6 +207,8 @@ def _unpack(content: bytes, count: int, seen: int, done: int) -> Moves:
             truncated=not fell,
             success=None if success < 0 else bool(success),
             seed=seed,
+            goal=None if width < 0 else read(width),
+            success_step=None if step < 0 else step,
         )
         finished.append((row, episode))
     now = read(count, seen) if ended else after.copy()

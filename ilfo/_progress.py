@@ -71,6 +71,7 @@ class Progress:
         )
         self._fitting_task = self._fitting.add_task("fit", total=1.0, numbers="")
         self._fitted: str | None = None
+        self._begun = False
 
     def __enter__(self) -> Progress:
         return self
@@ -89,6 +90,7 @@ class Progress:
 
     def begin(self, training: Training) -> None:
         """Prints what the run is about to do, and shows the bar."""
+        self._begun = True
         if self._fitted is not None:
             self._fitting.stop()
             if not self._console.is_terminal:
@@ -148,9 +150,12 @@ class Progress:
         self._console.print(f"The run in {self._config.out} is finished; nothing is left to train.", soft_wrap=True)
 
     def interrupted(self) -> None:
-        """Says how to go on after Ctrl-C."""
+        """Says after Ctrl-C how to go on, if there is anything to go on from."""
         self._fitting.stop()
         self._bar.stop()
+        if not self._begun:
+            self._console.print("Stopped before any step was taken: nothing was saved.", soft_wrap=True)
+            return
         self._console.print(
             f"Stopped and saved in {self._config.out}. The same command goes on from here.", soft_wrap=True
         )

@@ -11,7 +11,7 @@ import numpy as np
 from ilfo._drawing import drawable_env, first_frame, frame
 from ilfo._errors import InputError
 from ilfo.demos import Trajectory
-from ilfo.envs import Protocol, make_env, success_of
+from ilfo.envs import Protocol, goal_of, make_env, success_of
 from ilfo.rollouts import Policy
 
 __all__ = ["Recorder"]
@@ -75,12 +75,13 @@ class Recorder:
         """
         seed = int(np.random.SeedSequence(seed, spawn_key=(0, 0)).generate_state(1)[0])
         observation, info = self._env.reset(seed=seed)
-        goal = _goal(info.get("goal"))
+        goal = goal_of(info)
         observations = [np.array(observation, np.float32)]
         actions: list[np.ndarray] = []
         env_rewards: list[float] = []
         frames = [] if self._frame_size is None else [frame(first_frame(self._env), self._frame_size)]
         success: bool | None = None
+        success_step: int | None = None
         steps_left = -1
         terminated = truncated = False
         while not (terminated or truncated):
@@ -99,6 +100,7 @@ class Recorder:
             now = success_of(info)
             if now is not None:
                 success = now or bool(success)
+                success_step = len(actions) if now and success_step is None else success_step
             elif self._stop_after_success is not None:
                 raise InputError(
                     f"--stop-after-success: {self._env_id} does not say whether an episode succeeded; leave it out"
@@ -113,6 +115,7 @@ class Recorder:
             terminated=bool(terminated),
             truncated=not terminated,
             success=success,
+            success_step=success_step,
             seed=seed,
             frames=np.array(frames) if frames else None,
             goal=goal,
@@ -146,9 +149,3 @@ class Recorder:
     def close(self) -> None:
         """Frees the simulator."""
         self._env.close()
-
-
-def _goal(value: Any) -> np.ndarray | None:
-    """A goal ``(G,)`` float32 of its own; None where it is words, or there is none."""
-    goal = np.array(value)
-    return goal.astype(np.float32).ravel() if goal.dtype.kind in "fiub" else None

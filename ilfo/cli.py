@@ -18,7 +18,7 @@ __all__ = ["main"]
 _VERBS = {
     "train": ("ilfo.train", "learn a policy from one file of expert states"),
     "compare": ("ilfo.compare", "train every reward with every agent: one table, one picture"),
-    "evaluate": ("ilfo.evaluate", "play a trained policy: return, success, ratio to the expert, video"),
+    "evaluate": ("ilfo.evaluate", "play a trained policy, or train and evaluate a suite of tasks"),
     "report": ("ilfo.report", "one HTML page on a run: curves, rewards, matches, video"),
     "label": ("ilfo.label", "replace the rewards of a logged dataset by an imitation reward's"),
     "record": ("ilfo.record", "write demonstrations of a run, of a scripted expert or of any callable"),

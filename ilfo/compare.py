@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,11 @@ import numpy as np
 from ilfo import _comparison_figure
 from ilfo._atomic import atomic_path
 from ilfo._errors import InputError
-from ilfo._progress import Progress
-from ilfo.configs import TrainConfig, parse_train
+from ilfo._fleet import failures_in_words, run_jobs
+from ilfo._jobs import Job, check_apart, job_folder
 from ilfo.run_group import seed_runs
 from ilfo.runs import read_metrics, read_summary
-from ilfo.train import train
+from ilfo.statistics import normalized_score
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,11 +45,13 @@ class CompareOptions:
     """Cells to train, by their rewards and agents, like transport/td7; by default all. The others stay empty, unless
     they were trained before."""
     seeds: str = "0-2"
-    """Seeds of every cell."""
+    """Seeds of every cell, like 0-9 or 0,3,7."""
     steps: int = 50_000
-    """Environment steps of every seed."""
+    """Environment steps of every seed of a cell."""
     out: Path = Path("runs/compare")
     """Folder of the runs, of table.md and of picture.png. The same command goes on where it stopped."""
+    jobs: int = 1
+    """Cells to train at a time, each a process of its own with --threads cores; 1: one after the other in this one."""
     show: bool = False
     """Train nothing: write table and picture of what is finished."""
 
@@ -85,14 +86,17 @@ class Cell:
         return f"{self.summary['score_iqm']:.2f} ({low:.2f} to {high:.2f})"
 
     def curves(self) -> list[dict[int, float]]:
-        """Of each seed, the score at the steps of its evaluations."""
-        if self.summary is None:
+        """Of each seed, the score at the steps of its evaluations; nothing where there are no scores."""
+        if self.summary is None or self.summary["score_iqm"] is None:
             return []
         found = []
         for each, run in zip(self.summary["each"], seed_runs(self.folder).values(), strict=True):
-            low, high = each["random_return"], each["expert_return"]
             rows = [row for row in read_metrics(run) if row.get("eval_return") is not None]
-            found.append({row["step"]: (row["eval_return"] - low) / (high - low) for row in rows})
+            scores = {
+                row["step"]: normalized_score(row["eval_return"], each["random_return"], each["expert_return"])
+                for row in rows
+            }
+            found.append({step: score for step, score in scores.items() if score is not None})
         return found
 
 
@@ -108,24 +112,27 @@ def compare(options: CompareOptions, flags: Sequence[str] = (), console: Console
         All cells, reward by reward.
 
     Raises:
-        InputError: A name that is unknown or given twice, a cell that is not in the table, or what ``ilfo train``
-            refuses.
+        InputError: A name that is unknown or given twice, a cell that is not in the table, a finished cell of another
+            environment, demonstration, number of steps or seeds, what ``ilfo train`` refuses, or, once the others
+            are trained, a cell that failed.
     """
     _check(options)
-    # All configurations are read before the first is trained: a wrong flag is not found an hour later.
-    configs = {name: _config(options, flags, *name) for name in _pairs(options)}
+    # All flags are read before the first cell is trained: a wrong one is not found an hour later.
+    jobs = {name: _job(options, flags, *name) for name in _pairs(options)}
+    check_apart(jobs.values())
+    for job in jobs.values():
+        job.check_finished()
     wanted = [cell for cell in _cells(options) if not cell.summary and cell.name in (options.only or [cell.name])]
-    for number, cell in enumerate([] if options.show else wanted, start=1):
-        config = configs[cell.reward, cell.agent]
-        if console is None:
-            train(config)
-        else:
-            console.print(f"\n{cell.name} ({number} of {len(wanted)})", style="bold", highlight=False)
-            with Progress(config, console) as progress:
-                train(config, progress)
-        _write(options, _cells(options))
+    failures = run_jobs(
+        [] if options.show else [jobs[cell.reward, cell.agent] for cell in wanted],
+        options.jobs,
+        console,
+        ended=lambda job: _write(options, _cells(options)),
+    )
     cells = _cells(options)
     _write(options, cells)
+    if failures:
+        raise InputError(failures_in_words(failures))
     return cells
 
 
@@ -145,20 +152,16 @@ def _pairs(options: CompareOptions) -> Iterator[tuple[str, str]]:
     return ((reward, agent) for reward in options.rewards for agent in options.agents)
 
 
-def _folder(options: CompareOptions, reward: str, agent: str) -> Path:
-    return options.out / "--".join(re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-") for name in (reward, agent))
-
-
-def _config(options: CompareOptions, flags: Sequence[str], reward: str, agent: str) -> TrainConfig:
+def _job(options: CompareOptions, flags: Sequence[str], reward: str, agent: str) -> Job:
     given = {"env": options.env, "demo": options.demo, "reward": reward, "agent": agent, "seeds": options.seeds}
-    given |= {"steps": str(options.steps), "out": str(_folder(options, reward, agent))}
-    config, _ = parse_train([*(part for name, value in given.items() for part in (f"--{name}", value)), *flags])
-    return config
+    given |= {"steps": str(options.steps), "out": str(job_folder(options.out, reward, agent))}
+    words = [part for name, value in given.items() for part in (f"--{name}", value)]
+    return Job.read(f"{reward}/{agent}", [*words, *flags])
 
 
 def _cells(options: CompareOptions) -> list[Cell]:
     return [
-        Cell(reward, agent, folder := _folder(options, reward, agent), read_summary(folder))
+        Cell(reward, agent, folder := job_folder(options.out, reward, agent), read_summary(folder))
         for reward, agent in _pairs(options)
     ]
 

@@ -161,12 +161,24 @@ def parse_train(argv: Sequence[str]) -> tuple[TrainConfig, bool]:
 
 
 def config_type(reward: str, agent: str) -> type[TrainConfig]:
-    """``TrainConfig`` with a field for the options of each term of this reward and one for those of this agent."""
-    groups = option_groups(reward)
+    """``TrainConfig`` with a field for the options of each term of this reward and one for those of this agent.
+
+    Raises:
+        InputError: There is no such reward or agent, or its flags would have the prefix of others.
+    """
+    groups = list(option_groups(reward).items())
     learner = resolve(agent, AGENTS, "agent", Agent).Options
     if learner is not None:
-        groups[option_group(agent)] = learner
-    extra = [(name, options, field(default_factory=options)) for name, options in groups.items()]
+        groups.append((option_group(agent), learner))
+    taken = {each.name for each in dataclasses.fields(TrainConfig)}
+    for name, _ in groups:
+        if name in taken:
+            raise InputError(
+                f"--reward {reward} with --agent {agent}: there are other flags called or beginning with --{name}; "
+                "call the class otherwise"
+            )
+        taken.add(name)
+    extra = [(name, options, field(default_factory=options)) for name, options in groups]
     made = dataclasses.make_dataclass("TrainConfig", extra, bases=(TrainConfig,), frozen=True)
     made.__doc__ = TrainConfig.__doc__
     return made

@@ -15,8 +15,9 @@ import numpy as np
 
 from ilfo._errors import InputError
 from ilfo.demos import Provenance
+from ilfo.variants import split_id, vary
 
-__all__ = ["FixedHorizon", "Protocol", "describe", "make_env", "success_of"]
+__all__ = ["FixedHorizon", "Protocol", "describe", "goal_of", "make_env", "success_of"]
 
 Protocol = Literal["standard", "fixed-horizon"]
 """``standard``: episodes end as the environment's authors wrote it. ``fixed-horizon``: they never end early."""
@@ -67,7 +68,8 @@ def make_env(env_id: str, protocol: Protocol = "standard", render: bool = False)
     """Makes an environment with flat float observations and actions in [-1, 1].
 
     Args:
-        env_id: Gymnasium id; ``module:Id`` imports a module that registers it.
+        env_id: Gymnasium id; ``module:Id`` imports a module that registers it, ``Id@colours-unseen-3`` is a variant
+            (:mod:`ilfo.variants`).
         protocol: How episodes end, see :data:`Protocol`.
         render: Whether frames are wanted.
 
@@ -95,11 +97,14 @@ def make_env(env_id: str, protocol: Protocol = "standard", render: bool = False)
 
 def _make_as_registered(env_id: str, render: bool = False) -> gymnasium.Env[Any, Any]:
     _log_mujoco_warnings_once()
+    plain_id, variant = split_id(env_id)
     wanted: dict[str, Any] = {"render_mode": "rgb_array"} if render else {}
     try:
-        env = gymnasium.make(env_id, disable_env_checker=True, **wanted)
+        env = gymnasium.make(plain_id, disable_env_checker=True, **wanted)
     except (gymnasium.error.Error, ModuleNotFoundError) as error:
         raise InputError(f"environment {env_id!r} cannot be made: {error}") from error
+    if variant is not None:
+        vary(env, variant)
     if render:
         _follow(env)
     return env
@@ -119,6 +124,16 @@ def success_of(info: Mapping[str, Any]) -> bool | None:
     """
     success = info.get("success", info.get("is_success"))
     return None if success is None else bool(success)
+
+
+def goal_of(info: Mapping[str, Any]) -> np.ndarray | None:
+    """What an episode is to reach, ``(G,)`` float32, by what ``reset`` returned beside the observation.
+
+    Returns:
+        A copy of ``info["goal"]``; None where it is words, or there is none.
+    """
+    goal = np.array(info.get("goal"))
+    return goal.astype(np.float32).ravel() if goal.dtype.kind in "fiub" else None
 
 
 def describe(env_id: str) -> tuple[Provenance, np.ndarray, np.ndarray]:
@@ -147,9 +162,12 @@ def describe(env_id: str) -> tuple[Provenance, np.ndarray, np.ndarray]:
 
 
 def _versions(kind: type) -> dict[str, str]:
-    """Versions of the simulator, and of the library that brings the environment, where it is an installed one."""
+    """Versions of the simulator, and of the library that brings the environment, where it is an installed one.
+
+    An environment of ours that stands for another library's names that as ``library``.
+    """
     versions = {name: importlib.metadata.version(name) for name in ("gymnasium", "mujoco", "numpy")}
-    library = kind.__module__.partition(".")[0]
+    library = getattr(kind, "library", kind.__module__.partition(".")[0])
     with suppress(importlib.metadata.PackageNotFoundError):
         versions[library] = importlib.metadata.version(library)
     return versions

@@ -2,142 +2,45 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ilfo._atomic import atomic_path
 from ilfo._errors import InputError
+from ilfo._evaluations import Evaluation, SeedsEvaluation, interval_text
 from ilfo._video import check_video_path, write_video
 from ilfo._words import counted
-from ilfo.demos import Trajectory
-from ilfo.envs import Protocol
 from ilfo.run_group import seed_runs
 from ilfo.runs import read_summary
-from ilfo.statistics import bootstrap_interval, interquartile_mean, normalized_score, wilson_interval
+from ilfo.statistics import bootstrap_interval, interquartile_mean
+from ilfo.suites import bundled_suites, is_suite
 from ilfo.training import Training, load
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Evaluation", "SeedsEvaluation", "evaluate", "evaluate_seeds", "fresh_seed", "main", "play"]
+__all__ = [
+    "Evaluation",
+    "SeedsEvaluation",
+    "evaluate",
+    "evaluate_seeds",
+    "fresh_seed",
+    "main",
+    "play",
+    "write_evaluation",
+]
 
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What a policy did on episodes without exploration noise.
-
-    Attributes:
-        env_id: The environment.
-        protocol: How its episodes ended.
-        seed: Seed of their initial states; the same seed gives the same episodes again.
-        steps: Environment steps that the policy had been trained for.
-        trajectories: The episodes, with the environment's rewards.
-        expert_return: Mean return of the demonstrations, or None where there are none.
-        random_return: Mean return of a random policy, known once a run is finished.
-    """
-
-    env_id: str
-    protocol: Protocol
-    seed: int
-    steps: int
-    trajectories: tuple[Trajectory, ...]
-    expert_return: float | None = None
-    random_return: float | None = None
-
-    @property
-    def returns(self) -> list[float]:
-        """The environment's return of every episode."""
-        return [trajectory.env_return or 0.0 for trajectory in self.trajectories]
-
-    @property
-    def return_mean(self) -> float:
-        """Their mean."""
-        return float(np.mean(self.returns))
-
-    @property
-    def return_interval(self) -> tuple[float, float] | None:
-        """95 % bootstrap interval of the mean; None for a single episode, of which nothing can be said."""
-        return bootstrap_interval(self.returns) if len(self.returns) > 1 else None
-
-    @property
-    def return_text(self) -> str:
-        """Mean and interval in words."""
-        return _interval_text(self.return_mean, self.return_interval)
-
-    @property
-    def length_mean(self) -> float:
-        """Mean number of steps of an episode."""
-        return float(np.mean([len(trajectory) for trajectory in self.trajectories]))
-
-    @property
-    def ratio(self) -> float | None:
-        """Mean return over the expert's, or None without an expert of positive return."""
-        return (
-            self.return_mean / self.expert_return if self.expert_return is not None and self.expert_return > 0 else None
-        )
-
-    @property
-    def score(self) -> float | None:
-        """The mean return, 0 being a random policy's and 1 the expert's; None where these are unknown."""
-        return normalized_score(self.return_mean, self.random_return, self.expert_return)
-
-    @property
-    def successes(self) -> tuple[int, int] | None:
-        """Episodes that succeeded, of how many; None where the task has no success."""
-        known = [trajectory.success for trajectory in self.trajectories if trajectory.success is not None]
-        return (sum(known), len(known)) if known else None
-
-    @property
-    def success_interval(self) -> tuple[float, float] | None:
-        """95 % Wilson interval of the success rate, or None."""
-        return None if self.successes is None else wilson_interval(*self.successes)
-
-    def ranked(self) -> list[int]:
-        """Indices of the episodes, the best first: successful ones before others, then by return."""
-        worth = [(bool(trajectory.success), trajectory.env_return or 0.0) for trajectory in self.trajectories]
-        return sorted(range(len(worth)), key=worth.__getitem__, reverse=True)
-
-
-@dataclass(frozen=True)
-class SeedsEvaluation:
-    """What the policies of several seeds did, each on episodes of its own.
-
-    Attributes:
-        each: Seed of the training to what its policy did.
-    """
-
-    each: Mapping[int, Evaluation]
-
-    @property
-    def return_mean(self) -> float:
-        """Mean over the seeds of their mean returns."""
-        return float(np.mean([found.return_mean for found in self.each.values()]))
-
-    @property
-    def return_interval(self) -> tuple[float, float] | None:
-        """Its 95 % bootstrap interval over the seeds; None for a single one."""
-        means = [found.return_mean for found in self.each.values()]
-        return bootstrap_interval(means) if len(means) > 1 else None
-
-    @property
-    def scores(self) -> list[float] | None:
-        """Of each seed; None unless all of them are known."""
-        known = [found.score for found in self.each.values() if found.score is not None]
-        return known if len(known) == len(self.each) else None
-
-    @property
-    def best(self) -> int:
-        """The seed whose policy succeeds most often, and then has the highest return."""
-        worth = {}
-        for seed, found in self.each.items():
-            count, played = found.successes or (0, 1)
-            worth[seed] = count / played, found.return_mean
-        return max(worth, key=worth.__getitem__)
+_SUITES = (
+    "\n\nA suite in place of a run trains and evaluates every task of it with every reward and agent: 'ilfo evaluate "
+    "SUITE --help'. SUITE is a TOML file, or one of: "
+)
 
 
 def evaluate(run: str | os.PathLike[str], episodes: int = 10, *, seed: int | None = None) -> Evaluation:
@@ -203,6 +106,25 @@ def play(training: Training, run: str | os.PathLike[str], episodes: int, seed: i
     )
 
 
+def write_evaluation(run: str | os.PathLike[str], found: Evaluation | SeedsEvaluation) -> None:
+    """Keeps what was found as ``evaluation.json`` in the folder of the run, or of each seed's.
+
+    Warns:
+        UserWarning: It cannot be written there.
+    """
+    if isinstance(found, Evaluation):
+        each = {Path(run): found}
+    else:
+        folders = seed_runs(run)
+        each = {folders[seed]: one for seed, one in found.each.items()}
+    for folder, one in each.items():
+        try:
+            with atomic_path(folder / "evaluation.json") as partial:
+                partial.write_text(json.dumps(one.as_dict(), indent=2) + "\n")
+        except OSError as error:
+            warnings.warn(f"evaluation.json is not kept: {error}", stacklevel=2)
+
+
 def fresh_seed(run_seed: int, purpose: int) -> int:
     """A seed that no part of a run's training uses, another for every purpose."""
     return int(np.random.SeedSequence(run_seed, spawn_key=(purpose,)).generate_state(1)[0])
@@ -221,10 +143,16 @@ def check_seed(seed: int | None) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """The command line of ``ilfo evaluate``."""
+    """The command line of ``ilfo evaluate``: of a run, or of a suite where the first word names one."""
     import tyro
 
-    tyro.cli(_command, args=list(argv), prog="ilfo evaluate")
+    given = list(argv)
+    if given and is_suite(given[0]):
+        from ilfo import evaluate_suite
+
+        return evaluate_suite.main(given)
+    description = (_command.__doc__ or "").partition("\n\n")[0] + _SUITES + ", ".join(bundled_suites())
+    tyro.cli(_command, args=given, prog="ilfo evaluate", description=description)
     return 0
 
 
@@ -250,6 +178,7 @@ def _command(run: Path, /, *, episodes: int = 10, seed: int | None = None, video
             found, whose = together.each[together.best], f" of seed {together.best}"
         else:
             together, found = None, evaluate(run, episodes, seed=seed)
+    write_evaluation(run, together or found)
     if together is None:
         _print(found, console)
     else:
@@ -270,6 +199,8 @@ def _print(found: Evaluation, console: Console) -> None:
         low, high = found.success_interval
         count, played = found.successes
         rows.append(("success", f"{count} of {played}, 95 % interval {low:.0%} to {high:.0%} (Wilson)"))
+    if found.time_to_success is not None:
+        rows.append(("first", f"success after {found.time_to_success:,.1f} steps, the mean of those that succeed"))
     rows.append(("length", f"{found.length_mean:,.1f} steps"))
     if found.ratio is not None:
         rows.append(("ratio", f"{found.ratio:.3f} of the expert's {found.expert_return:,.1f}"))
@@ -297,7 +228,7 @@ def _print_seeds(found: SeedsEvaluation, seed: int | None, console: Console) -> 
     span = " to ".join(f"{number:,}" for number in dict.fromkeys((min(steps), max(steps))))
     rows = [
         ("policies", f"{first.env_id}, {counted(len(every), 'seed')}, after {span} steps"),
-        ("return", f"{_interval_text(found.return_mean, found.return_interval)}: mean over seeds"),
+        ("return", f"{interval_text(found.return_mean, found.return_interval)}: mean over seeds"),
     ]
     if found.scores is not None:
         low, high = bootstrap_interval(found.scores, interquartile_mean)
@@ -313,12 +244,6 @@ def _print_seeds(found: SeedsEvaluation, seed: int | None, console: Console) -> 
 def _print_rows(rows: Sequence[tuple[str, str]], console: Console) -> None:
     for name, text in rows:
         console.print(f"{name:<10}{text}", markup=False)
-
-
-def _interval_text(mean: float, interval: tuple[float, float] | None) -> str:
-    if interval is None:
-        return f"{mean:,.1f}"
-    return f"{mean:,.1f}, 95 % interval {_ends(interval)} (bootstrap)"
 
 
 def _ends(interval: tuple[float, float]) -> str:

@@ -23,6 +23,7 @@ from ilfo.demos import Demonstrations
 from ilfo.demos.files import resolved
 from ilfo.demos.logged import Logged, open_logged
 from ilfo.demos.relabelled import check_target, relabelled
+from ilfo.labelling import without_terminations
 from ilfo.plugins import option_group
 from ilfo.rewards import FeatureOptions, RewardGenerator, ScalingOptions
 from ilfo.rewards.registry import option_groups, terms_of
@@ -77,8 +78,9 @@ def label(
 ) -> Labelled:
     """Scores every episode of a dataset and writes a copy with these rewards, whole or not at all.
 
-    Without ``fold_absorbing``, episodes count as cut off where they end, for nothing follows them in the learner
-    either. A transition whose successor nobody recorded cannot be scored: it gets the reward of the step before it.
+    Without ``fold_absorbing``, episodes count as cut off where they end, the expert's too, for nothing follows them in
+    the learner either. A transition whose successor nobody recorded cannot be scored: it gets the reward of the step
+    before it.
 
     Args:
         config: What to label, and by what; of :func:`parse_label` where the reward has options.
@@ -111,7 +113,7 @@ def label(
         if logged.left_out:
             warnings.warn(f"{source}: left out of the observations: {', '.join(sorted(logged.left_out))}", stacklevel=2)
         reward.on_progress = fitting
-        reward.fit(demonstrations)
+        reward.fit(demonstrations if config.fold_absorbing is not None else without_terminations(demonstrations))
         reward.on_progress = None
         labeller = Labeller(
             logged,

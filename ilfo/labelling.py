@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ilfo.demos import Demonstrations
 from ilfo.rewards import Episodes, RewardGenerator
 
-__all__ = ["Labels", "imitation_rewards"]
+__all__ = ["Labels", "imitation_rewards", "without_terminations"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def imitation_rewards(
         remaining: ``(B,)`` steps from the end of each episode to the time limit; None: nothing follows in the returns.
         finite: For a learner to whom the time limit is the end: the absorbing state too lasts until then alone.
     """
-    if not absorbing:
+    if not absorbing and bool(episodes.terminated.any()):
         episodes = replace(episodes, terminated=torch.zeros_like(episodes.terminated))
     scores = reward.score(episodes)
     returns = scores.sum(dim=1)
@@ -67,3 +68,9 @@ def imitation_rewards(
     weight = discount / (1 - discount) * (1 - discount**left if finite else 1.0)
     rewards[ended, episodes.lengths[ended] - 1] += weight * absorbed
     return Labels(scores, rewards, returns.index_add(0, ended, left * absorbed))
+
+
+def without_terminations(demonstrations: Demonstrations) -> Demonstrations:
+    """Demonstrations whose ends are steps like any other, to fit a reward on where no absorbing states follow."""
+    endless = (replace(one, terminated=False, truncated=True) for one in demonstrations)
+    return replace(demonstrations, trajectories=tuple(endless))

@@ -20,12 +20,14 @@ def evaluation_row(training: Training, episodes: Sequence[Trajectory], member: i
     scores = training.rewards_of(episodes, member).scores
     expert = training.expert_return
     successes = [trajectory.success for trajectory in episodes if trajectory.success is not None]
+    times = [trajectory.success_step for trajectory in episodes if trajectory.success_step is not None]
     return {
         "eval_return": float(np.mean(returns)),
         "eval_returns": returns,
         "eval_length": float(np.mean([len(trajectory) for trajectory in episodes])),
         "eval_imitation_return": float(scores.sum(dim=1).mean()),
         "eval_success": float(np.mean(successes)) if successes else None,
+        "eval_time_to_success": float(np.mean(times)) if times else None,
         "eval_ratio": float(np.mean(returns)) / expert if expert is not None and expert > 0 else None,
     }
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from ilfo._errors import InputError, closest
 from ilfo.rollouts import Policy
+from ilfo.variants import split_id
 
 try:
     from metaworld.env_dict import ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE
@@ -88,7 +89,7 @@ def scripted_policy(env_id: str) -> Policy:
     """Meta-World's scripted expert of a task.
 
     Args:
-        env_id: As registered here, with or without ``ilfo.metaworld:``.
+        env_id: As registered here, with or without ``ilfo.metaworld:`` and the name of a variant.
 
     Returns:
         Observations ``(N, 39)``, and steps ``(N,)`` that it does not look at, to actions ``(N, 4)`` in [-1, 1].
@@ -96,7 +97,7 @@ def scripted_policy(env_id: str) -> Policy:
     Raises:
         InputError: There is no such task; names the closest.
     """
-    task = env_id.rpartition(":")[2].removeprefix(_PREFIX)
+    task = split_id(env_id)[0].rpartition(":")[2].removeprefix(_PREFIX)
     if task not in ENV_POLICY_MAP:
         raise InputError(f"Meta-World has no task {task!r}; {closest(task, ENV_POLICY_MAP)}")
     expert = ENV_POLICY_MAP[task]()

@@ -65,7 +65,8 @@ class Run:
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"--out {self.folder} is a file; expected a folder")
         if self.folder.exists() and not (self.folder / "config.json").exists():
-            own = {self.folder / name for name in ("checkpoints", ".lock", "git.diff")} | set(self._half_written())
+            names = ("checkpoints", ".lock", "git.diff", "log.txt")
+            own = {self.folder / name for name in names} | set(self._half_written())
             foreign = [path.name for path in self.folder.iterdir() if path not in own]
             if foreign:
                 raise InputError(

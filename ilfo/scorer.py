@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ilfo.agents import Batch
 from ilfo.demos import Demonstrations, Trajectory
-from ilfo.labelling import Labels, imitation_rewards
+from ilfo.labelling import Labels, imitation_rewards, without_terminations
 from ilfo.rewards import Episodes, RewardGenerator
 
 __all__ = ["Scorer"]
@@ -46,9 +46,9 @@ class Scorer:
         device: torch.device,
     ) -> None:
         self.reward, self._members = reward, members
-        self._rewards = [reward]
         self._discount, self._absorbing = discount, absorbing and reward.imitates
         self._horizon, self._time_aware, self._device = horizon, time_aware, device
+        self._share()
 
     def fit(self, demonstrations: Demonstrations, on_progress: Callable[[float, str], None] | None = None) -> None:
         """Learns from the expert; without absorbing states an end of the expert's is a step like any other.
@@ -57,33 +57,32 @@ class Scorer:
             InputError: The generator cannot be fitted on these demonstrations.
         """
         if not self._absorbing:
-            endless = (replace(one, terminated=False, truncated=True) for one in demonstrations)
-            demonstrations = replace(demonstrations, trajectories=tuple(endless))
+            demonstrations = without_terminations(demonstrations)
         self.reward.on_progress = on_progress
         self.reward.fit(demonstrations)
         self.reward.on_progress = None
         self._share()
 
     def _share(self) -> None:
-        """Fitted once; a reward that draws or learns while it scores does so for each seed on its own."""
+        """One for each seed: a reward that draws or learns while it scores does so on its own."""
         self._rewards = [self.reward, *(copy.deepcopy(self.reward) for _ in range(self._members - 1))]
 
-    def observe(self, trajectory: Trajectory, member: int) -> dict[str, float]:
-        """Lets a seed's generator learn from an episode of its agent; returns numbers to log."""
-        episodes = self._episodes([trajectory])
-        if not self._absorbing:
-            episodes = replace(episodes, terminated=torch.zeros_like(episodes.terminated))
-        return self._rewards[member].observe(episodes)
+    def of_finished(self, trajectory: Trajectory, member: int) -> tuple[Labels, dict[str, float]]:
+        """Lets a seed's generator learn from an episode of its agent, and then judge it.
+
+        Returns:
+            What it says, and numbers to log: its own, and of a sum what the episode gets from each term.
+        """
+        episodes, reward = self._episodes([trajectory]), self._rewards[member]
+        learned = reward.observe(episodes)
+        labels = self._labels(episodes, self._horizon - episodes.lengths, member)
+        terms = reward.terms(episodes)
+        return labels, learned | {f"imitation_return/{name}": float(each.sum()) for name, each in terms.items()}
 
     def of_episodes(self, trajectories: Sequence[Trajectory], member: int = 0) -> Labels:
         """What a seed's generator says of whole episodes."""
         episodes = self._episodes(trajectories)
         return self._labels(episodes, self._horizon - episodes.lengths, member)
-
-    def terms_of(self, trajectory: Trajectory, member: int) -> dict[str, float]:
-        """Of a reward that is a sum, what an episode gets from each term, by the name to log it under."""
-        terms = self._rewards[member].terms(self._episodes([trajectory]))
-        return {f"imitation_return/{name}": float(rewards.sum()) for name, rewards in terms.items()}
 
     def of_steps(self, steps: Episodes, remaining: Tensor) -> Tensor:
         """What is learned from single steps, ``(S*N,)``, the rows of the first seed first.
@@ -94,8 +93,9 @@ class Scorer:
         """
         copies = len(remaining) // self._members
         parts = [slice(member * copies, (member + 1) * copies) for member in range(self._members)]
+        seen = self._seen(steps)
         found = [
-            self._labels(steps.rows(own.start, own.stop), remaining[own], member) for member, own in enumerate(parts)
+            self._labels(seen.rows(own.start, own.stop), remaining[own], member) for member, own in enumerate(parts)
         ]
         return torch.cat([labels.rewards[:, 0] for labels in found])
 
@@ -123,8 +123,6 @@ class Scorer:
         return self._labels(steps, left, member).rewards[:, 0]
 
     def _labels(self, episodes: Episodes, remaining: Tensor, member: int) -> Labels:
-        if self.reward.imitates:
-            episodes = replace(episodes, env_rewards=None)
         return imitation_rewards(
             self._rewards[member],
             episodes,
@@ -135,7 +133,15 @@ class Scorer:
         )
 
     def _episodes(self, trajectories: Sequence[Trajectory]) -> Episodes:
-        return Episodes.from_trajectories(trajectories, self._device)
+        return self._seen(Episodes.from_trajectories(trajectories, self._device))
+
+    def _seen(self, episodes: Episodes) -> Episodes:
+        """What a generator is shown: terminations where they matter, and if it imitates, no rewards of others."""
+        if self.reward.imitates:
+            episodes = replace(episodes, env_rewards=None)
+        if not self._absorbing:
+            episodes = replace(episodes, terminated=torch.zeros_like(episodes.terminated))
+        return episodes
 
     def state_dicts(self) -> list[dict[str, Any]]:
         """Of each seed, its generator's state."""

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import signal
-import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ilfo._interruption import interruptible
 from ilfo._progress import Progress, conclude, report
 from ilfo.configs import TrainConfig, parse_train
 from ilfo.measures import evaluation_row, mean_row, summarize, summarize_together
@@ -62,22 +61,6 @@ class _Boards:
             writer.close()
 
 
-@contextmanager
-def _interruptible() -> Iterator[list[bool]]:
-    """Ctrl-C and SIGTERM set a mark that the loop sees between two steps, so that what is saved is consistent."""
-    mark: list[bool] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield mark  # signals reach the main thread alone
-        return
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda *_: mark.append(True)) for number in signals]
-    try:
-        yield mark
-    finally:
-        for number, handler in zip(signals, before, strict=True):
-            signal.signal(number, handler)
-
-
 def train(config: TrainConfig, progress: Any = None) -> dict[str, Any]:
     """Trains to the last step, or goes on where the run in ``config.out`` stopped.
 
@@ -95,18 +78,18 @@ def train(config: TrainConfig, progress: Any = None) -> dict[str, Any]:
     # A run that goes on gets what was learned from the demonstrations from its checkpoint. Another one learns it before
     # its folder is made: what cannot be learned from leaves nothing behind.
     begun = (Path(config.out) / "config.json").exists()
-    training = Training(config, fit=False)
-    if not begun:
-        training.fit(progress and progress.fitting)
     plain = {name: value for name, value in dataclasses.asdict(config).items() if name not in NOT_OF_THE_RUN}
-    seeds = training.seeds if config.seeds else ()
-    with closing(training), closing(RunGroup(config.out, plain, seeds, training.demo_sha256)) as group:
-        finished = group.read_summary()
-        if finished is None:
-            return _run(training, group, progress)
-        if progress is not None:
-            progress.already_finished()
-        return finished
+    with closing(Training(config, fit=False)) as training:
+        if not begun:
+            training.fit(progress and progress.fitting)
+        seeds = training.seeds if config.seeds else ()
+        with closing(RunGroup(config.out, plain, seeds, training.demo_sha256)) as group:
+            finished = group.read_summary()
+            if finished is None:
+                return _run(training, group, progress)
+            if progress is not None:
+                progress.already_finished()
+            return finished
 
 
 def _run(training: Training, group: RunGroup, progress: Any) -> dict[str, Any]:
@@ -131,7 +114,7 @@ def _run(training: Training, group: RunGroup, progress: Any) -> dict[str, Any]:
         return training.step // every > (training.step - config.num_envs) // every
 
     saved = time.monotonic()
-    with _interruptible() as interrupted, _Boards(group, training.step) as boards:
+    with interruptible() as interrupted, _Boards(group, training.step) as boards:
         while training.step < config.steps or training.owes:
             training.advance()
             last = training.step >= config.steps

@@ -296,9 +296,9 @@ class Training:
         )
 
     def _remember_episode(self, trajectory: Trajectory, member: int, stream: int) -> None:
-        measured = self.scorer.observe(trajectory, member)
-        labels, ages = self.rewards_of([trajectory], member), np.arange(len(trajectory) + 1)
-        measured |= self.scorer.terms_of(trajectory, member) | {
+        labels, numbers = self.scorer.of_finished(trajectory, member)
+        ages = np.arange(len(trajectory) + 1)
+        measured = numbers | {
             "imitation_return": float(labels.scores.sum()),
             "train_return": trajectory.env_return or 0.0,
             "train_length": float(len(trajectory)),

@@ -1,11 +1,15 @@
 """Rewards by agents: what is trained, what is found again, what is written."""
 
-import pytest
-from small_envs import LEDGE
+from dataclasses import replace
 
+import pytest
+from small_envs import LEDGE, expert
+
+from ilfo import demos
 from ilfo._errors import InputError
 from ilfo.cli import main
 from ilfo.compare import CompareOptions, compare, table
+from ilfo.demos import Demonstrations, Trajectory
 from ilfo.runs import read_config
 
 FLAGS = ("--random-steps", "100", "--eval-every", "100", "--eval-episodes", "1", "--td3.hidden-dim", "8")
@@ -77,6 +81,10 @@ def test_the_command_line_shows_the_table(compared, demo, capsys):
         ({"agents": ()}, "--agents is empty"),
         ({"seeds": ""}, "--seeds is empty"),
         ({"only": ("transport/td9",)}, "'transport/td9', which is no cell; expected some of transport/td3"),
+        (
+            {"rewards": ("transport + 0.5*flow", "transport + -0.5*flow")},
+            r"transport \+ 0.5\*flow/td3 and transport \+ -0.5\*flow/td3 would share the folder",
+        ),
         ({"rewards": ("transport", "transpot")}, "no reward is called 'transpot'"),
     ],
 )
@@ -84,3 +92,35 @@ def test_a_comparison_that_cannot_be_made_is_refused_before_anything_is_trained(
     with pytest.raises(InputError, match=message):
         compare(options(demo, tmp_path / "out", **changed), FLAGS)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"steps": 300}, "another kind: steps was 200 and is now 300"),
+        ({"seeds": "0-2"}, r"seeds was \(0, 1\) and is now \(0, 1, 2\)"),
+    ],
+)
+@pytest.mark.parametrize("show", [True, False])
+def test_a_finished_cell_of_another_comparison_is_not_passed_off_for_this_one(compared, demo, changed, message, show):
+    asked, _ = compared
+    before = (asked.out / "table.md").read_text()
+    with pytest.raises(InputError, match=message):
+        compare(options(demo, asked.out, show=show, **changed), FLAGS)
+    assert (asked.out / "table.md").read_text() == before
+
+
+def test_seeds_may_be_spelled_otherwise(compared, demo):
+    asked, cells = compared
+    assert compare(options(demo, asked.out, seeds="0,1"), FLAGS) == cells
+
+
+def test_without_a_return_of_the_expert_there_is_no_score(tmp_path):
+    shown = [Trajectory(each.observations) for each in expert()]
+    provenance = replace(expert().provenance, expert_return=None)
+    file = demos.write(tmp_path / "states.hdf5", Demonstrations(tuple(shown), provenance))
+    asked = options(file, tmp_path / "out", rewards=("own_plugins:Height",), seeds="0")
+    (cell,) = compare(asked, FLAGS)
+    assert cell.summary["score_iqm"] is None
+    assert cell.curves() == []
+    assert "| own_plugins:Height | – |" in (tmp_path / "out" / "table.md").read_text()

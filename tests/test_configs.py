@@ -133,3 +133,16 @@ def test_a_misspelt_flag_exits_with_2(capsys):
         parse("--stepz", "5")
     assert error.value.code == 2
     assert "--steps" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("reward", "message"),
+    [
+        ("own_plugins:TD3", "other flags called or beginning with --td3"),
+        ("own_plugins:Scaling", "other flags called or beginning with --scaling"),
+        ("transport + own_plugins:Transport", "two terms take flags that begin with --transport"),
+    ],
+)
+def test_flags_that_would_be_called_like_others_are_refused(reward, message):
+    with pytest.raises(InputError, match=message):
+        parse("--demo", "d.hdf5", "--reward", reward, "--agent", "td3")

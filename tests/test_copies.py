@@ -6,6 +6,7 @@ from small_envs import LEDGE
 
 from ilfo._copies import Copies
 from ilfo._errors import InputError
+from ilfo.environments import Environments
 
 
 def copies(env_id: str, count: int = 1) -> Copies:
@@ -40,6 +41,22 @@ def test_large_numbers_are_not_taken_for_infinite_ones():
         moves = vast.step(rightwards())
     assert moves.next_observations[0, 0] > 1e29
     assert float(np.finfo(np.float32).max) < 1e29**2, "its square is beyond float32"
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_episode_knows_its_goal_and_its_first_success(workers):
+    environments = Environments("small_envs:Signposted-v0", 2, workers=workers)
+    pushes = np.array([[0.5], [-0.1]], np.float32)
+    finished = {}
+    while len(finished) < 2:
+        finished |= dict(environments.step(pushes).finished)
+    environments.close()
+    there, nowhere = finished[0], finished[1]
+    np.testing.assert_array_equal(there.goal, [1.0])
+    assert there.success
+    positions = there.observations[:, 0]
+    assert positions[there.success_step - 1] <= 1 < positions[there.success_step]
+    assert (nowhere.success, nowhere.success_step) == (False, None)
 
 
 def test_episodes_are_recorded_step_by_step():

@@ -1,6 +1,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from ilfo._errors import InputError
 from ilfo.cli import main
 from ilfo.demos import Trajectory
-from ilfo.evaluate import Evaluation, SeedsEvaluation, evaluate, evaluate_seeds, fresh_seed
+from ilfo.evaluate import Evaluation, SeedsEvaluation, evaluate, evaluate_seeds, fresh_seed, write_evaluation
 from ilfo.runs import read_metrics, read_summary
 from ilfo.statistics import interquartile_mean
 from ilfo.training import load
@@ -57,6 +58,12 @@ def test_success_counts_where_the_task_has_one():
     assert found.ranked() == [2, 0, 1]
 
 
+def test_the_time_to_success_is_of_those_that_succeed():
+    each = [replace(with_outcome(1, True), success_step=step) for step in (1, 2)]
+    assert outcomes(*each, with_outcome(1, False)).time_to_success == 1.5
+    assert outcomes(with_outcome(1, False)).time_to_success is None
+
+
 def test_no_expert_no_ratio():
     assert outcomes(with_outcome(1)).ratio is None
 
@@ -82,6 +89,39 @@ def test_prints_all_that_a_number_needs(imitation_run, capsys):
         r"episodes +2, protocol standard, seed 5",
     ):
         assert re.search(pattern, printed), pattern
+
+
+def test_what_was_played_is_kept_with_seed_and_goal(imitation_run, group_run, capsys):
+    assert main(["evaluate", str(imitation_run), "--episodes", "2"]) == 0
+    kept = json.loads((imitation_run / "evaluation.json").read_text())
+    found = evaluate(imitation_run, 2)
+    assert kept == json.loads(json.dumps(found.as_dict()))
+    assert [each["seed"] for each in kept["episodes"]] == [trajectory.seed for trajectory in found.trajectories]
+    assert [each["return"] for each in kept["episodes"]] == found.returns
+    assert main(["evaluate", str(group_run), "--episodes", "1"]) == 0
+    seeds = [json.loads((group_run / f"seed_{seed}" / "evaluation.json").read_text())["seed"] for seed in range(3)]
+    assert len(set(seeds)) == 3
+    capsys.readouterr()
+
+
+def test_a_goal_is_written_as_numbers():
+    goal = replace(with_outcome(1, True), goal=np.array([0.5, 2], np.float32), success_step=1)
+    (episode,) = json.loads(json.dumps(outcomes(goal).as_dict()))["episodes"]
+    assert episode == {"seed": None, "goal": [0.5, 2], "return": 1, "length": 2, "success": True, "success_step": 1}
+
+
+def test_where_nothing_can_be_kept_the_evaluation_is_still_shown(imitation_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(imitation_run, run, ignore=shutil.ignore_patterns("evaluation.json"))
+    (run / "evaluation.json").mkdir()
+    with pytest.warns(UserWarning, match=r"evaluation\.json is not kept"):
+        write_evaluation(run, evaluate(run, 1))
+
+
+def test_the_help_names_the_suites(capsys):
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--help"])
+    assert "metaworld-easy" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("camera")

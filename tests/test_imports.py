@@ -14,30 +14,35 @@ PACKAGE = Path(ilfo.__file__).parent
 REPOSITORY = Path(__file__).parents[1]
 
 STOREYS = (
-    {"ilfo", "_errors", "_atomic", "_averages", "_words"},
+    {"ilfo", "_errors", "_atomic", "_averages", "_interruption", "_words"},
     {"_target"},
     {"_page", "demos", "plugins", "statistics"},
+    {"vision", "variants"},
     {"rewards", "agents"},
     {"priorities", "policy_inputs", "testing"},
-    {"envs", "replay", "runs", "labelling", "_figures", "_comparison_figure"},
-    {"_copies", "_drawing", "scorer"},
+    {"envs", "replay", "runs", "labelling", "_figures", "_comparison_figure", "_suite_figure"},
+    {"_copies", "_drawing", "_evaluations", "_fleet_display", "scorer", "suites"},
     {"_env_worker"},
     {"environments"},
     {"rollouts"},
-    {"configs", "metaworld", "_video", "_recorder", "adapters"},
+    {"configs", "metaworld", "robotics", "robosuite", "_video", "_recorder", "adapters"},
     {"run_group", "parts", "_labeller"},
-    {"training"},
+    {"training", "_suite_table"},
     {"evaluate", "experts", "plan", "measures", "_group_report"},
     {"record", "report", "label"},
     {"_progress"},
     {"train"},
-    {"compare"},
+    {"_jobs"},
+    {"_fleet"},
+    {"_ray_fleet"},
+    {"compare", "evaluate_suite"},
     {"cli"},
 )
 """Rooms from the ground up: each knows itself and the storeys below, never a neighbour on its own."""
 
 UPWARD = {
     ("demos.commands", "envs"),
+    ("evaluate", "evaluate_suite"),
 }
 """Who may look up, and where to: inside a function, or for a type alone, so that importing never goes up."""
 

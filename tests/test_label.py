@@ -210,6 +210,19 @@ class TestTerminations:
         assert plain.terminated == folded.terminated == 1
         assert plain.rank_correlation == folded.rank_correlation
 
+    def test_an_expert_that_terminated_counts_as_cut_off_too_unless_what_follows_is_folded(self, tmp_path):
+        logged_file(tmp_path / "data.hdf5", (20, 20), terminated=(1,))
+        found = {}
+        for ends in (True, False):
+            name = str(tmp_path / f"{ends}.hdf5")
+            demos.write(name, Demonstrations((walk(12, 99, terminated=ends, truncated=not ends),)))
+            for discount in (None, 0.9):
+                out = tmp_path / f"{ends}-{discount}.hdf5"
+                label(LabelConfig(str(tmp_path / "data.hdf5"), out, name, fold_absorbing=discount))
+                found[ends, discount] = np.concatenate([each.env_rewards for each in demos.open(out)])
+        assert found[True, None].tolist() == found[False, None].tolist()
+        assert found[True, 0.9].tolist() != found[False, 0.9].tolist()
+
     def test_rewards_below_zero_are_warned_of(self, tmp_path, expert):
         logged_file(tmp_path / "data.hdf5", terminated=(1, 2))
         config = LabelConfig(str(tmp_path / "data.hdf5"), tmp_path / "out.hdf5", expert, reward=TOLL)

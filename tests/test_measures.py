@@ -1,5 +1,7 @@
 """Rows of metrics and summaries, of one seed and of several."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from small_envs import walk
@@ -11,7 +13,7 @@ from ilfo.training import Training
 
 
 def with_success(trajectory, success):
-    return type(trajectory)(**vars(trajectory) | {"success": success})
+    return replace(trajectory, success=success, success_step=31 if success else None)
 
 
 def test_a_row_says_what_the_evaluation_was_worth(demo, tmp_path):
@@ -20,6 +22,7 @@ def test_a_row_says_what_the_evaluation_was_worth(demo, tmp_path):
     assert row["eval_returns"] == pytest.approx([40, 20])
     assert row["eval_return"] == pytest.approx(30)
     assert (row["eval_length"], row["eval_success"]) == (40, 0.5)
+    assert row["eval_time_to_success"] == 31, "of those that succeed"
     assert row["eval_ratio"] == pytest.approx(0.75)
     each = [float(training.rewards_of([walk(speed)]).scores.sum()) for speed in (0.1, 0.05)]
     assert row["eval_imitation_return"] == pytest.approx(np.mean(each), rel=1e-5)
@@ -30,7 +33,7 @@ def test_without_an_expert_or_a_criterion_there_is_no_ratio_and_no_success(demo,
     training = Training(configure(demo, tmp_path))
     training.expert_return = None
     row = evaluation_row(training, [walk(0.1)])
-    assert (row["eval_ratio"], row["eval_success"]) == (None, None)
+    assert (row["eval_ratio"], row["eval_success"], row["eval_time_to_success"]) == (None, None, None)
     training.expert_return = -5.0
     assert evaluation_row(training, [walk(0.1)])["eval_ratio"] is None, "of a negative return a share says nothing"
 

@@ -18,6 +18,9 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 SHORT = {
     "--steps 100000": "--steps 300 --random-steps 100 --eval-every 300 --eval-episodes 2 --threads 1",
+    "--rewards transport flow nearest": "--rewards transport nearest",
+    "--seeds 0-2 --steps 50000 --out runs/compare": "--seeds 0-1 --steps 300 --out runs/compare -- --random-steps 100 "
+    "--eval-every 300 --eval-episodes 2",
     "--episodes 10": "--episodes 2",
     "--min-return 3000": "--min-return -1000",
 }
@@ -82,7 +85,8 @@ def test_files_that_the_readme_links_to_exist():
 
 def test_flags_that_the_readme_names_exist(capsys):
     known = set()
-    for verb in ("train", "evaluate", "report", "record", "demos convert", "demos info"):
+    verbs = ("train", "train --reward flow", "compare", "label", "evaluate", "evaluate locomotion", "report", "record")
+    for verb in (*verbs, "demos convert", "demos info"):
         with pytest.raises(SystemExit):
             main([*verb.split(), "--help"])
         known |= set(re.findall(r"--[a-z][a-z0-9.-]*", capsys.readouterr().out))

@@ -6,7 +6,7 @@ import torch
 
 from ilfo.agents import Batch
 from ilfo.demos import Demonstrations, Trajectory
-from ilfo.rewards import Episodes, RewardGenerator
+from ilfo.rewards import EnvironmentReward, Episodes, RewardGenerator
 from ilfo.scorer import Scorer
 
 DISCOUNT = 0.9
@@ -20,7 +20,7 @@ class Learning(RewardGenerator):
 
     def __init__(self):
         super().__init__()
-        self.seen, self.ends = 0, []
+        self.seen, self.ends, self.paid = 0, [], []
 
     def fit(self, demonstrations):
         self.ends = [trajectory.terminated for trajectory in demonstrations]
@@ -36,6 +36,7 @@ class Learning(RewardGenerator):
 
     def observe(self, episodes):
         self.seen += 1 + 10 * int(episodes.terminated.any())
+        self.paid.append(episodes.env_rewards)
         return {"seen": float(self.seen)}
 
     def state_dict(self):
@@ -65,7 +66,7 @@ def scorer(reward=None, members=1, absorbing=True, time_aware=False) -> Scorer:
 
 def episode(steps: int = 4, terminated: bool = False) -> Trajectory:
     states = np.arange(steps + 1, dtype=np.float32)[:, None]
-    return Trajectory(states, terminated=terminated, truncated=not terminated)
+    return Trajectory(states, env_rewards=np.ones(steps, np.float32), terminated=terminated, truncated=not terminated)
 
 
 def batch(*shape: int, terminated=(False, False), left=None) -> Batch:
@@ -80,7 +81,7 @@ def batch(*shape: int, terminated=(False, False), left=None) -> Batch:
 def test_without_absorbing_states_nobody_hears_of_terminations(absorbing):
     made = scorer(absorbing=absorbing)
     assert made.reward.ends == [absorbing]
-    assert made.observe(episode(terminated=True), 0) == {"seen": 11.0 if absorbing else 1.0}
+    assert made.of_finished(episode(terminated=True), 0)[1] == {"seen": 11.0 if absorbing else 1.0}
 
 
 def test_fitting_is_told_of_once():
@@ -105,14 +106,14 @@ def test_a_reward_that_needs_whole_episodes_keeps_what_it_said_of_them():
 
 def test_a_sampled_batch_gets_the_rewards_of_today():
     made = scorer()
-    made.observe(episode(), 0)
-    made.observe(episode(), 0)
+    made.of_finished(episode(), 0)
+    made.of_finished(episode(), 0)
     assert made.of_batch(batch()).rewards.tolist() == [2.0, 2.0]
 
 
 def test_the_end_of_an_episode_carries_what_follows_in_a_sampled_batch_as_in_an_episode():
     made = scorer()
-    made.observe(episode(), 0)
+    made.of_finished(episode(), 0)
     follows = -DISCOUNT / (1 - DISCOUNT)
     assert made.of_batch(batch(terminated=(False, True))).rewards.tolist() == pytest.approx([1.0, 1.0 + follows])
     assert float(made.of_episodes([episode(terminated=True)]).rewards[0, -1]) == pytest.approx(1.0 + follows)
@@ -126,7 +127,7 @@ def test_where_the_time_limit_is_the_end_the_absorbing_state_lasts_until_then():
 
 def test_every_seed_has_a_reward_of_its_own():
     made = scorer(members=2)
-    made.observe(episode(), 1)
+    made.of_finished(episode(), 1)
     assert made.of_batch(batch(2)).rewards.tolist() == [[0.0, 0.0], [1.0, 1.0]]
     assert made.of_batch(batch(), member=1).rewards.tolist() == [1.0, 1.0]
     steps = Episodes(torch.zeros(4, 2, 1), torch.ones(4, dtype=torch.int64), torch.zeros(4, dtype=torch.bool))
@@ -149,6 +150,45 @@ def test_the_terms_of_a_sum_are_named():
         def terms(self, episodes):
             return {"low": 1.0 * episodes.mask, "high": 2.0 * episodes.mask}
 
-    found = scorer(Sum()).terms_of(episode(steps=4), 0)
-    assert found == {"imitation_return/low": 4.0, "imitation_return/high": 8.0}
-    assert scorer(Steady()).terms_of(episode(), 0) == {}
+    found = scorer(Sum()).of_finished(episode(steps=4), 0)[1]
+    assert found == {"seen": 1.0, "imitation_return/low": 4.0, "imitation_return/high": 8.0}
+
+
+@pytest.mark.parametrize("absorbing", [True, False])
+def test_terms_are_asked_of_the_episode_that_is_scored(absorbing):
+    """With absorbing states or without, they add up to what is logged of the whole."""
+
+    class Ending(Steady):
+        def score(self, episodes):
+            return (1.0 + episodes.terminated[:, None]) * episodes.mask
+
+        def terms(self, episodes):
+            return {"all": self.score(episodes)}
+
+    made, ended = scorer(Ending(), absorbing=absorbing), episode(terminated=True)
+    labels, numbers = made.of_finished(ended, 0)
+    whole = float(labels.scores.sum())
+    assert numbers["imitation_return/all"] == whole
+    assert whole == (8.0 if absorbing else 4.0)
+
+
+def test_a_reward_that_imitates_is_never_shown_the_environments():
+    made = scorer()
+    made.of_finished(episode(), 0)
+    assert made.reward.paid == [None]
+
+
+def test_a_reward_that_needs_no_demonstrations_serves_every_seed():
+    made = Scorer(
+        EnvironmentReward(),
+        2,
+        discount=DISCOUNT,
+        absorbing=True,
+        horizon=10,
+        time_aware=False,
+        device=torch.device("cpu"),
+    )
+    once, paid = torch.ones(2, dtype=torch.int64), torch.tensor([[3.0], [4.0]])
+    steps = Episodes(torch.zeros(2, 2, 1), once, torch.tensor([True, False]), paid)
+    assert made.of_steps(steps, torch.full((2,), 5)).tolist() == [3.0, 4.0]
+    assert made.of_finished(episode(), 1)[1] == {}

@@ -173,6 +173,16 @@ def test_ctrl_c_saves_and_says_how_to_go_on(demo, tmp_path, monkeypatch, capsys,
     assert "is finished" in capsys.readouterr().out
 
 
+def test_ctrl_c_while_the_reward_is_fitted_does_not_claim_to_have_saved(demo, tmp_path, monkeypatch, capsys):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Training, "fit", interrupt)
+    assert main(["train", *flags_of(demo, tmp_path / "run")]) == 130
+    assert "nothing was saved" in capsys.readouterr().out
+    assert not (tmp_path / "run").exists()
+
+
 def test_another_configuration_on_the_same_folder_is_refused_with_the_difference(finished, demo, tmp_path):
     with pytest.raises(InputError, match=r"td3.discount was 0.99 and is now 0.9.*another --out"):
         train(configure(demo, finished, "--td3.discount", "0.9"))

@@ -23,8 +23,8 @@ class Scoring:
         reward: A fitted generator.
         discount: The learner's.
         absorbing: Whether terminated episodes go on in absorbing states, see
-            :func:`~ilfo.labelling.imitation_rewards`. Without them, fit the reward on demonstrations that do not say
-            ``terminated``.
+            :func:`~ilfo.labelling.imitation_rewards`. Without them, fit the reward on
+            :func:`~ilfo.labelling.without_terminations` of the demonstrations.
 
     Raises:
         InputError: The reward passes on the environment's; or the discount is not between 0 and 1, or is 1 where

@@ -127,7 +127,7 @@ class ImitationReward(Transform):
                     f"a trajectory of {len(piece)} steps is not done in its last one, and has no ('collector', "
                     "'traj_ids') by which to find its rest: give complete trajectories, or a collector's data"
                 )
-        return torch.cat(complete) if complete else _with_rewards(steps[:0], steps[:0].get(REWARD))
+        return torch.cat(complete) if complete else _with_rewards(steps[:0], torch.zeros(0, 1, device=steps.device))
 
     def _pieces(self, tensordict: TensorDictBase) -> tuple[TensorDictBase, list[tuple[int | None, TensorDictBase]]]:
         """The steps without padding, and their stretches of one trajectory each with its id, where it has one."""

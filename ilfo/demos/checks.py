@@ -193,7 +193,9 @@ def _check_bound(
 
 def _differences(file: Provenance, environment: Provenance, name: str) -> list[str]:
     found = []
-    if file.env_id and environment.env_id and file.env_id != environment.env_id:
+    # In module:Id the module only registers the environment.
+    ids = [(each.env_id or "").rpartition(":")[2] for each in (file, environment)]
+    if all(ids) and ids[0] != ids[1]:
         found.append(f"{name} was recorded in {file.env_id}, the environment is {environment.env_id}.")
     if file.time_step and environment.time_step and not np.isclose(file.time_step, environment.time_step):
         found.append(

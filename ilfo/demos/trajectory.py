@@ -30,6 +30,7 @@ class Trajectory:
         terminated: The environment ended the episode (a fall, a goal) after the last observation.
         truncated: A time limit, or the end of the recording, ended it.
         success: Whether the task's own criterion was met; None where the task has none.
+        success_step: Steps until it was first met; None where that never was, or is not known.
         seed: The seed that the environment was reset with, or None.
     """
 
@@ -42,6 +43,7 @@ class Trajectory:
     seed: int | None = None
     frames: np.ndarray | None = None
     goal: np.ndarray | None = None
+    success_step: int | None = None
 
     def __len__(self) -> int:
         """Number of steps ``T``: one fewer than the observations."""

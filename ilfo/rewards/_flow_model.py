@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ilfo._errors import InputError
-from ilfo.rewards.matching import check_choices
+from ilfo.rewards._checks import check_at_least, check_choices, check_not_negative, check_positive
 
 if TYPE_CHECKING:
     from nflows.flows import Flow as NormalizingFlow
@@ -66,19 +66,11 @@ class FlowModelOptions:
 
     def __post_init__(self) -> None:
         check_choices(self, {"family": Family})
-        for name in ("blocks", "hidden_dim", "updates", "patience", "batch_size"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}: it must be at least 1.")
+        check_at_least(self, 1, "blocks", "hidden_dim", "updates", "patience", "batch_size")
         if not 2 <= self.bins <= 500:
             raise InputError(f"bins is {self.bins}: a spline has 2 to 500 pieces.")
-        for name in ("noise", "learning_rate"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise InputError(f"{name} is {value}: it must be a finite number above 0.")
-        for name in ("context_noise", "weight_decay"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise InputError(f"{name} is {value}: it must be finite and at least 0.")
+        check_positive(self, "noise", "learning_rate")
+        check_not_negative(self, "context_noise", "weight_decay")
         if not 0 < self.held_out < 1:
             raise InputError(f"held_out is {self.held_out}: it is a share, above 0 and below 1.")
 
@@ -134,6 +126,7 @@ def held_out_slices(count: int, share: float) -> Tensor:
     return torch.isin(torch.arange(count) // length, chosen)
 
 
+@torch.enable_grad()
 def train_flow(
     flow: NormalizingFlow,
     targets: Tensor,

@@ -37,6 +37,7 @@ class SumReward(RewardGenerator):
     def __init__(self, generators: Mapping[str, RewardGenerator], weights: Mapping[str, float]) -> None:
         super().__init__()
         self.generators, self.weights = dict(generators), dict(weights)
+        self._last: tuple[Episodes, dict[str, Tensor]] | None = None
         self.needs = "transition"
         for name, generator in self.generators.items():
             if not generator.imitates:
@@ -57,6 +58,7 @@ class SumReward(RewardGenerator):
 
     def fit(self, demonstrations: Demonstrations) -> SumReward:
         """Fits one generator after the other; returns itself."""
+        self._last = None
         for number, generator in enumerate(self.generators.values()):
             if self.on_progress is not None:
                 generator.on_progress = self._part_of_progress(number)
@@ -87,6 +89,7 @@ class SumReward(RewardGenerator):
 
     def observe(self, episodes: Episodes) -> dict[str, float]:
         """Lets every generator learn from the episodes; their numbers are logged under the names of the terms."""
+        self._last = None
         return {
             f"{name}/{key}": value
             for name, generator in self.generators.items()
@@ -94,8 +97,11 @@ class SumReward(RewardGenerator):
         }
 
     def terms(self, episodes: Episodes) -> dict[str, Tensor]:
-        """Name to weighted rewards ``(B, T)``."""
-        return {name: self.weights[name] * generator.score(episodes) for name, generator in self.generators.items()}
+        """Name to weighted rewards ``(B, T)``; the last answer is kept, so that terms and sum are scored once."""
+        if self._last is None or self._last[0] is not episodes:
+            found = {name: self.weights[name] * each.score(episodes) for name, each in self.generators.items()}
+            self._last = episodes, found
+        return dict(self._last[1])
 
     def explain(self, trajectory: Trajectory) -> Explanation | None:
         """That of the first generator that has one."""
@@ -118,7 +124,7 @@ class SumReward(RewardGenerator):
                 f"the saved reward is the sum of {', '.join(state['generators'])} and this one of "
                 f"{', '.join(self.generators)}: give the same --reward"
             )
-        self.weights = dict(state["weights"])
+        self.weights, self._last = dict(state["weights"]), None
         for name, generator in self.generators.items():
             generator.load_state_dict(state["generators"][name])
 

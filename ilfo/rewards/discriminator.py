@@ -11,13 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ilfo._errors import InputError
 from ilfo.demos import Demonstrations
+from ilfo.rewards._checks import check_at_least, check_choices, check_not_negative, check_positive
 from ilfo.rewards._step_atoms import Activation, StepAtoms, perceptron
 from ilfo.rewards._step_memory import StepMemory
 from ilfo.rewards.base import Episodes, Needs, RewardGenerator, check_episodes
 from ilfo.rewards.features import StateFeatures
-from ilfo.rewards.matching import check_choices
 
 __all__ = ["Discriminator", "DiscriminatorOptions", "gradient_penalty"]
 
@@ -61,17 +60,10 @@ class DiscriminatorOptions:
 
     def __post_init__(self) -> None:
         check_choices(self, {"form": Form, "activation": Activation})
-        for name, least in (("hidden_dim", 1), ("batch_size", 2), ("capacity", 2)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} is {getattr(self, name)}: it must be at least {least}.")
-        for name in ("learning_rate", "updates_per_step"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise InputError(f"{name} is {value}: it must be a finite number above 0.")
-        for name in ("gradient_penalty", "entropy_bonus"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise InputError(f"{name} is {value}: it must be finite and at least 0.")
+        check_at_least(self, 1, "hidden_dim")
+        check_at_least(self, 2, "batch_size", "capacity")
+        check_positive(self, "learning_rate", "updates_per_step")
+        check_not_negative(self, "gradient_penalty", "entropy_bonus")
 
 
 class Discriminator(RewardGenerator):

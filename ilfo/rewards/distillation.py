@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ilfo._errors import InputError
 from ilfo.demos import Demonstrations
+from ilfo.rewards._checks import check_at_least, check_positive
 from ilfo.rewards._step_atoms import StepAtoms, perceptron
 from ilfo.rewards.base import Episodes, Needs, RewardGenerator, check_episodes
 from ilfo.rewards.features import StateFeatures
@@ -49,11 +50,8 @@ class DistillationOptions:
     """Seed of both networks, of what is held out and of the batches."""
 
     def __post_init__(self) -> None:
-        for name in ("hidden_dim", "outputs", "batch_size", "updates", "patience"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}: it must be at least 1.")
-        if not (math.isfinite(self.learning_rate) and self.learning_rate > 0):
-            raise InputError(f"learning_rate is {self.learning_rate}: it must be a finite number above 0.")
+        check_at_least(self, 1, "hidden_dim", "outputs", "batch_size", "updates", "patience")
+        check_positive(self, "learning_rate")
         for name in ("held_out", "expert_reward"):
             if not 0 < getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}: it must lie above 0 and below 1.")
@@ -111,7 +109,7 @@ class RandomExpertDistillation(RewardGenerator):
         """Trains the predictor on the expert, in seconds; returns itself.
 
         Raises:
-            InputError: The features cannot be fitted on these demonstrations.
+            InputError: The features cannot be fitted on these demonstrations, or the training diverged.
         """
         self.features.fit(demonstrations)
         experts = [self.features(torch.as_tensor(each.observations, dtype=torch.float32)) for each in demonstrations]
@@ -145,7 +143,7 @@ class RandomExpertDistillation(RewardGenerator):
         options = self.options
         generator = torch.Generator().manual_seed(options.seed)
         order = torch.randperm(len(atoms), generator=generator)
-        count = math.ceil(options.held_out * len(atoms))
+        count = max(1, min(math.ceil(options.held_out * len(atoms)), len(atoms) - 1))
         # Of a single step, it is both.
         held_out, learned = atoms[order[:count]], atoms[order[count:] if len(atoms) > 1 else order]
         adam = torch.optim.Adam(self._predictor.parameters(), lr=options.learning_rate, fused=True)
@@ -166,6 +164,11 @@ class RandomExpertDistillation(RewardGenerator):
                 self.on_progress(update / options.updates, f"held-out error {best:.2g}")
             if update - best_at >= options.patience:
                 break
+        if best == math.inf:
+            raise InputError(
+                f"The fit of the predictor diverged within {update} updates at a learning_rate of "
+                f"{options.learning_rate:g}: lower it."
+            )
         self._predictor.load_state_dict(best_weights)
         return held_out
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -12,10 +11,10 @@ from torch import Tensor
 
 from ilfo._errors import InputError
 from ilfo.demos import Demonstrations
+from ilfo.rewards._checks import check_choices, check_positive
 from ilfo.rewards._flow_model import FlowModelOptions, held_out_slices, make_flow, train_flow
 from ilfo.rewards.base import Episodes, Needs, RewardGenerator, check_episodes
 from ilfo.rewards.features import StateFeatures
-from ilfo.rewards.matching import check_choices
 
 if TYPE_CHECKING:
     from nflows.flows import Flow as NormalizingFlow
@@ -25,7 +24,7 @@ __all__ = ["Flow", "FlowOptions"]
 Squash = Literal["rational", "exponential", "clip"]
 
 BOUND = 10.0
-"""Standard deviations to which all that the flow is shown is cut off: it is unknown what networks say further out."""
+"""Standard deviations to which all that is scored is cut off: it is unknown what networks say further out."""
 LEAST_SPREAD = 0.1
 """Smallest distance from the median to the low quantile, in nats a feature: those of a handful may coincide."""
 ROWS = 8192
@@ -50,10 +49,7 @@ class FlowOptions(FlowModelOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choices(self, {"squash": Squash})
-        for name in ("difference_floor", "scale"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise InputError(f"{name} is {value}: it must be a finite number above 0.")
+        check_positive(self, "difference_floor", "scale")
         if not 0 < self.quantile < 0.5:
             raise InputError(f"quantile is {self.quantile}: it must lie above 0 and below 0.5, which is the median.")
 
@@ -82,7 +78,7 @@ class Flow(RewardGenerator):
 
         * Modelling ``z(s')`` in place of the difference changes the log-density by a constant only. But noise of a
           tenth of a standard deviation is then large beside a small step: on Hopper, a transition of the expert was
-          less likely than standing still in 17 % of comparisons, and in under 0.1 % where the difference was modelled.
+          less likely than standing still in 17 % of comparisons, and in under 1 % where the difference was modelled.
         * A plain clip at the low quantile gives all of a random policy's transitions the same reward, 0. The
           exponential ranks episodes a little more like the true return than the rational squash (rank correlation 0.97
           beside 0.95 on HalfCheetah, 0.98 beside 0.99 on Hopper). But a random policy on HalfCheetah gets a hundredth

@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from ilfo._errors import InputError, closest
+from ilfo._errors import InputError
 from ilfo.demos import Demonstrations
+from ilfo.rewards._checks import check_choices, check_positive
 from ilfo.rewards.base import Episodes, RewardGenerator, check_episodes
 from ilfo.rewards.costs import Cost, cost_matrix
 from ilfo.rewards.features import StateFeatures
 from ilfo.rewards.pairs import Sequences
 
-__all__ = ["Matching", "MatchingOptions", "check_choices"]
+__all__ = ["Matching", "MatchingOptions"]
 
 Atoms = Literal["transitions", "states"]
 Squash = Literal["exponential", "none"]
-
-
-def check_choices(options: Any, choices: Mapping[str, Any]) -> None:
-    """Refuses options whose value is none of those that their ``Literal`` lists."""
-    for name, choice in choices.items():
-        value, known = getattr(options, name), get_args(choice)
-        if value not in known:
-            raise InputError(f"{name} is {value!r}, which is none of {known}: {closest(str(value), known)}.")
 
 
 @dataclass(frozen=True)
@@ -53,10 +45,7 @@ class MatchingOptions:
 
     def __post_init__(self) -> None:
         check_choices(self, {"atoms": Atoms, "cost": Cost, "squash": Squash})
-        for name in ("temperature", "scale"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise InputError(f"{name} is {value}: it must be a finite number above 0.")
+        check_positive(self, "temperature", "scale")
         apart = self.absorbing_cost
         if apart is not None and not (math.isfinite(apart) and apart >= 0):
             raise InputError(f"absorbing_cost is {apart}: it must be finite and at least 0, or None.")

@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ilfo._errors import InputError
 from ilfo.demos import Trajectory
+from ilfo.rewards._checks import check_at_least
 from ilfo.rewards.base import Episodes, Explanation, Needs
 from ilfo.rewards.features import StateFeatures
 from ilfo.rewards.matching import MatchingOptions
@@ -137,8 +137,7 @@ class SegmentOptions(MatchingOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.segments < 1:
-            raise InputError(f"segments is {self.segments}: it must be at least 1.")
+        check_at_least(self, 1, "segments")
 
 
 class SegmentMatch(_Closest):

@@ -36,8 +36,8 @@ class PWIL(StepMatching):
     The steps of all demonstrations share a mass of 1 evenly, and each step of an episode takes ``1/T`` of it, one after
     the other: from the nearest expert step that has some left, then from the next, until it has enough. Its cost
     ``c_t`` is the mean over what it took, and its reward ``scale * exp(-c_t / temperature)`` or ``-scale * c_t``. ``T``
-    is the length of the longest demonstration. After ``T`` steps nothing is left, and a step gets 0, or what
-    ``absorbing_cost`` is worth with ``squash="none"``.
+    is the length of the longest demonstration. After ``T`` steps nothing is left, and a step gets 0, or with
+    ``squash="none"`` what ``absorbing_cost`` is worth, or the episode's worst step if that is less.
 
     Of several demonstrations a step takes from more than one, so that to follow a single one is not enough for the best
     reward: the episode is to be like all of them together.

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ilfo._errors import InputError
+from ilfo._errors import InputError, closest
 from ilfo.plugins import option_group, resolve
 from ilfo.rewards.base import RewardGenerator
 from ilfo.rewards.combination import SumReward
@@ -82,13 +82,16 @@ def make_reward(
         scaling: How each is scaled, before its weight counts.
 
     Raises:
-        InputError: There is no such reward, or the terms do not go together.
+        InputError: There is no such reward, the terms do not go together, or there are options of another.
 
     Example:
         >>> make_reward("transport").needs
         'trajectory'
     """
     terms = terms_of(expression)
+    for name in options or {}:
+        if name not in terms:
+            raise InputError(f"options names {name!r}, which is no term of {expression!r}: {closest(name, terms)}")
     generators = {}
     for name in terms:
         made = reward_class(name)((options or {}).get(name), StateFeatures(features, keys))
@@ -99,6 +102,20 @@ def make_reward(
 
 
 def option_groups(expression: str) -> dict[str, type]:
-    """The option classes of the terms of a reward, by the prefix of their flags."""
-    classes = {name: reward_class(name).Options for name in terms_of(expression)}
-    return {option_group(name): options for name, options in classes.items() if options is not None}
+    """The option classes of the terms of a reward, by the prefix of their flags.
+
+    Raises:
+        InputError: There is no such reward, or the flags of two terms would have one prefix.
+    """
+    found: dict[str, type] = {}
+    for name in terms_of(expression):
+        options, group = reward_class(name).Options, option_group(name)
+        if options is None:
+            continue
+        if group in found:
+            raise InputError(
+                f"--reward is {expression!r}, of which two terms take flags that begin with --{group}: call one of the "
+                "classes otherwise"
+            )
+        found[group] = options
+    return found

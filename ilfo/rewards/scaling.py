@@ -12,12 +12,16 @@ from torch import Tensor
 
 from ilfo._errors import InputError
 from ilfo.demos import Demonstrations, Trajectory
+from ilfo.rewards._checks import check_choices, check_positive
 from ilfo.rewards.base import Episodes, Explanation, RewardGenerator
-from ilfo.rewards.matching import check_choices
 
 __all__ = ["ScaledReward", "Scaling", "ScalingOptions"]
 
 Method = Literal["none", "fixed", "expert-range", "first-episode", "running"]
+
+SMALLEST_SPREAD = 1e-8
+"""Smallest standard deviation of returns to divide by: a single step has none, and its reward would be as good as
+infinite."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +36,11 @@ class ScalingOptions:
     factor: float = 1.0
     """Size of the scaled reward, in the sense of the method."""
     discount: float = 0.99
-    """By which 'running' discounts."""
+    """Discount of the returns that 'running' takes the spread of: the agent's, as a rule."""
 
     def __post_init__(self) -> None:
         check_choices(self, {"method": Method})
-        if not (math.isfinite(self.factor) and self.factor > 0):
-            raise InputError(f"factor is {self.factor}: it must be a finite number above 0.")
+        check_positive(self, "factor")
         if not 0 <= self.discount <= 1:
             raise InputError(f"discount is {self.discount}: it must lie between 0 and 1.")
 
@@ -51,7 +54,6 @@ class Scaling:
     Attributes:
         multiplier: Present factor on the difference.
         offset: What is taken away first; 0 but for ``expert-range``.
-        moves: Whether the map may still change while the agent learns.
 
     Notes:
         An offset lowers every step alike, those in absorbing states too, so that no policy gains on another where
@@ -62,9 +64,18 @@ class Scaling:
         self.options = options
         self.multiplier = options.factor if options.method == "fixed" else 1.0
         self.offset = 0.0
-        self.moves = options.method in ("first-episode", "running")
         # Welford's algorithm on the discounted returns: how many, their mean, the sum of squares about it.
         self._count, self._mean, self._squares = 0, 0.0, 0.0
+
+    @property
+    def moves(self) -> bool:
+        """Whether the map is measured while the agent learns."""
+        return self.options.method in ("first-episode", "running")
+
+    @property
+    def settled(self) -> bool:
+        """Whether no more episodes of the agent will change it."""
+        return not self.moves or (self.options.method == "first-episode" and self._count > 0)
 
     def fit(self, expert: Tensor, shuffled: Tensor) -> None:
         """Takes note of the rewards, ``(N,)`` each, of the expert's steps and of those in a random order of time.
@@ -100,7 +111,8 @@ class Scaling:
             self._mean += apart / self._count
             self._squares += apart * (discounted - self._mean)
         spread = math.sqrt(self._squares / self._count)
-        self.multiplier = self.options.factor / max(spread, 1e-8)
+        if spread > SMALLEST_SPREAD:
+            self.multiplier = self.options.factor / spread
 
     def __call__(self, rewards: Tensor, share: float = 1.0) -> Tensor:
         """Scaled rewards, of any shape; of a part of a reward, its share of the offset is taken away."""
@@ -118,7 +130,6 @@ class Scaling:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores what :meth:`state_dict` returned, options included."""
         self.options = ScalingOptions(**state["options"])
-        self.moves = self.options.method in ("first-episode", "running")
         self.multiplier, self.offset = state["multiplier"], state["offset"]
         self._count, self._mean, self._squares = state["measured"]
 
@@ -136,13 +147,32 @@ class ScaledReward(RewardGenerator):
     Attributes:
         generator: As given.
         scaling: The map from its rewards to the scaled ones.
+
+    Raises:
+        InputError: There is nothing to measure the scale by: the generator does not imitate, or it learns from the
+            agent and is to be scaled by what it says of the expert before.
     """
 
     def __init__(self, generator: RewardGenerator, options: ScalingOptions) -> None:
         super().__init__(options, generator.features)
         self.generator, self.scaling = generator, Scaling(options)
         self.needs, self.imitates = generator.needs, generator.imitates
-        self.stationary = generator.stationary and not (self.scaling.moves and generator.needs == "transition")
+        if not generator.imitates and options.method not in ("none", "fixed"):
+            raise InputError(
+                f"--scaling.method {options.method} measures a reward that imitates, and this one does not: use "
+                "fixed, with a --scaling.factor"
+            )
+        if not generator.stationary and options.method == "expert-range":
+            raise InputError(
+                "--scaling.method expert-range measures a reward before training, and this one is only learned from "
+                "the agent: use fixed, first-episode or running"
+            )
+        self._follow_scaling()
+
+    def _follow_scaling(self) -> None:
+        self.options = self.scaling.options
+        moves = self.scaling.moves and self.generator.needs == "transition"
+        self.stationary = self.generator.stationary and not moves
 
     def fit(self, demonstrations: Demonstrations) -> ScaledReward:
         """Fits the generator, and then the scale; returns itself.
@@ -175,7 +205,8 @@ class ScaledReward(RewardGenerator):
         found = self.generator.observe(episodes)
         if not self.scaling.moves:
             return found
-        self.scaling.observe(self.generator.score(episodes), episodes.lengths)
+        if not self.scaling.settled:
+            self.scaling.observe(self.generator.score(episodes), episodes.lengths)
         return found | {"reward_multiplier": self.scaling.multiplier}
 
     def terms(self, episodes: Episodes) -> dict[str, Tensor]:
@@ -192,9 +223,10 @@ class ScaledReward(RewardGenerator):
         return {"generator": self.generator.state_dict(), "scaling": self.scaling.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores what :meth:`state_dict` returned."""
+        """Restores what :meth:`state_dict` returned, options included."""
         self.generator.load_state_dict(state["generator"])
         self.scaling.load_state_dict(state["scaling"])
+        self._follow_scaling()
 
 
 def _shuffled(trajectory: Trajectory) -> Trajectory:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ilfo._errors import InputError
+from ilfo.rewards._checks import check_at_least
 from ilfo.rewards.features import StateFeatures
 from ilfo.rewards.matching import Atoms
 from ilfo.rewards.pairs import Pairs, Sequences
@@ -30,9 +30,7 @@ class TemporalOptions(TransportOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("context", "band"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}: it must be at least 1.")
+        check_at_least(self, 1, "context", "band")
 
 
 class TemporalTransport(OptimalTransport):
@@ -53,12 +51,12 @@ class TemporalTransport(OptimalTransport):
         features: What of the state is compared; fitted by :meth:`fit`. All dimensions by default.
 
     Notes:
-        TemporalOT compares the features of images by the cosine, allows matches that are up to 10 frames apart in
-        episodes of equal length, averages over 3 frames, takes the entropic plan and rewards by ``-scale * c_t``. That
-        is ``cost="cosine"``, ``plan="entropic"``, ``regularization=0.01``, ``squash="none"``. By default the plan is
-        exact: of all that two sequences of 1000 steps could match, 2 % lie in the band, so that it takes less time than
-        one without a band, where an entropic plan far from the expert can take a hundred times as long. What differs
-        too:
+        TemporalOT (arXiv 2410.21795) compares the features of images by the cosine, allows matches that are up to 10
+        frames apart in episodes of equal length, averages over 3 frames, takes the entropic plan and rewards by
+        ``-scale * c_t``. That is ``cost="cosine"``, ``plan="entropic"``, ``regularization=0.01``, ``squash="none"``. By
+        default the plan is exact: of all that two sequences of 1000 steps could match, 2 % lie in the band, so that it
+        takes less time than one without a band, where an entropic plan far from the expert can take a hundred times as
+        long. What differs too:
 
         * Lengths may differ, and a termination is followed by absorbing states.
         * Steps at the end have a shorter context.

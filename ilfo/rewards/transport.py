@@ -11,9 +11,10 @@ from torch import Tensor
 
 from ilfo._errors import InputError
 from ilfo.demos import Demonstrations, Trajectory
+from ilfo.rewards._checks import check_choices, check_positive
 from ilfo.rewards.base import Episodes, Explanation
 from ilfo.rewards.features import StateFeatures
-from ilfo.rewards.matching import Matching, MatchingOptions, check_choices
+from ilfo.rewards.matching import Matching, MatchingOptions
 from ilfo.rewards.pairs import Pairs, Sequences
 from ilfo.rewards.plans import RowCosts, exact_costs, exact_plan, sinkhorn_costs, sinkhorn_plan
 
@@ -51,10 +52,7 @@ class TransportOptions(MatchingOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choices(self, {"plan": Plan, "aggregate": Aggregate})
-        for name in ("regularization", "max_iterations", "tolerance"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise InputError(f"{name} is {value}: it must be a finite number above 0.")
+        check_positive(self, "regularization", "max_iterations", "tolerance")
         if self.workers < 0:
             raise InputError(f"workers is {self.workers}: it must be at least 1, or 0 for all cores.")
 

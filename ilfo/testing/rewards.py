@@ -58,7 +58,8 @@ def check_reward(
         device: Where episodes are scored.
 
     Returns:
-        What it says of the expert and of others. No contract says that the expert gets more; the remarks do if not.
+        What it says of the expert and of others. No contract says that the expert gets more: where it does not get more
+        than shuffled or random steps, that is a remark.
 
     Raises:
         ContractError: It breaks the contract: each clause, what was found and what to do.

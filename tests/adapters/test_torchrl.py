@@ -135,6 +135,14 @@ def test_what_is_not_complete_and_has_no_id_is_refused():
         transport()(make_env().rollout(10, walking(0.1))[0])
 
 
+def test_data_without_rewards_may_be_held_back_too():
+    transform = transport()
+    batch = next(collect(30, batches=1))
+    del batch["next", "reward"]
+    assert len(transform(batch)) == 0
+    assert len(transform.flush()) == 30
+
+
 def test_a_trajectory_that_somebody_reset_ends_there():
     transform = transport()
     batch = next(collect(30, batches=1))

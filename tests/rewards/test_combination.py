@@ -165,8 +165,19 @@ def test_rewards_are_made_by_name():
     assert term.generator.options is sharp
     with pytest.raises(InputError, match=r"no reward is called 'transpot'.*transport"):
         make_reward("transpot")
+    with pytest.raises(InputError, match=r"options names 'transpot', which is no term of .*'transport'"):
+        make_reward("transport", {"transpot": sharp})
 
 
 def test_the_flags_of_all_terms_are_there():
     assert option_groups("2*transport") == {"transport": TransportOptions}
     assert option_groups("environment") == {}
+
+
+def test_an_episode_is_scored_once_for_the_sum_and_its_terms():
+    """A term that draws while it scores would otherwise log another draw than the one that is learned from."""
+    drawing = OptimalTransport(TransportOptions(aggregate="random"))
+    reward = SumReward({"transport": drawing}, {"transport": 2.0}).fit(demonstrations(rollout(), rollout(flail)))
+    for seed in range(5):
+        episodes = Episodes.from_trajectories([rollout(flail, seed=seed)])
+        assert torch.equal(reward.score(episodes), reward.terms(episodes)["transport"])

@@ -9,6 +9,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from pendulum_ladder import scores, shuffled, still
 from pendulum_system import cut, demonstrations, flail, rollout
 
 from ilfo._errors import InputError
@@ -45,19 +46,6 @@ def _once_taught() -> Discriminator:
 def experienced() -> Discriminator:
     """One that has learned from 8 episodes of random torques."""
     return copy.deepcopy(_once_taught())
-
-
-def scores(reward: Discriminator, *trajectories: Trajectory) -> torch.Tensor:
-    return reward.score(episodes_of(*trajectories))
-
-
-def shuffled(trajectory: Trajectory) -> Trajectory:
-    order = np.random.default_rng(0).permutation(len(trajectory.observations))
-    return Trajectory(trajectory.observations[order])
-
-
-def still(trajectory: Trajectory) -> Trajectory:
-    return Trajectory(np.repeat(trajectory.observations[:1], len(trajectory.observations), axis=0))
 
 
 def same(one: Discriminator, other: Discriminator) -> bool:

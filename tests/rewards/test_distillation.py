@@ -9,6 +9,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from pendulum_ladder import scores, shuffled, still
 from pendulum_system import cut, demonstrations, flail, rollout
 
 from ilfo._errors import InputError
@@ -33,19 +34,6 @@ def usual() -> RandomExpertDistillation:
     return fitted()
 
 
-def scores(reward: RandomExpertDistillation, *trajectories: Trajectory) -> torch.Tensor:
-    return reward.score(Episodes.from_trajectories(trajectories))
-
-
-def shuffled(trajectory: Trajectory) -> Trajectory:
-    order = np.random.default_rng(0).permutation(len(trajectory.observations))
-    return Trajectory(trajectory.observations[order])
-
-
-def still(trajectory: Trajectory) -> Trajectory:
-    return Trajectory(np.repeat(trajectory.observations[60:61], len(trajectory.observations), axis=0))
-
-
 def noisy(trajectory: Trajectory, share: float) -> Trajectory:
     """Every state off by a share of the spread of the states."""
     states, noise = trajectory.observations, np.random.default_rng(0).normal(size=trajectory.observations.shape)
@@ -61,7 +49,7 @@ class TestReward:
     @pytest.mark.parametrize("seed", [0, 1, 2])
     def test_the_expert_outscores_shuffled_still_random_and_noise(self, seed):
         reward, expert = fitted(seed=seed), rollout()
-        others = shuffled(expert), still(expert), rollout(flail, seed=60), noisy(expert, 0.3)
+        others = shuffled(expert), still(expert, step=60), rollout(flail, seed=60), noisy(expert, 0.3)
         means = scores(reward, expert, rollout(seed=50), *others).mean(dim=1)
         assert means[0] > 0.9
         assert means[0] > means[1] > 0.5 > 0.2 > means[2:].max()
@@ -156,6 +144,16 @@ class TestFitting:
         short = cut(rollout(), steps, terminated=False)
         found = scores(fitted(short, updates=50), short, rollout(flail))
         assert torch.isfinite(found).all()
+
+    @pytest.mark.parametrize("share", [0.01, 0.99])
+    @pytest.mark.parametrize("steps", [2, 3, 10])
+    def test_something_is_always_left_to_learn_and_to_hold_out(self, steps, share):
+        short = cut(rollout(), steps, terminated=False)
+        assert torch.isfinite(scores(fitted(short, updates=50, held_out=share), short)).all()
+
+    def test_a_fit_that_diverges_is_refused(self):
+        with pytest.raises(InputError, match=r"diverged within \d+ updates at a learning_rate of 1e\+30: lower it"):
+            fitted(learning_rate=1e30)
 
     def test_an_expert_that_stands_still_is_told_from_one_that_moves(self):
         frozen = Trajectory(np.ones((31, 3), np.float32))

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from pendulum_ladder import scores
 from pendulum_system import cut, demonstrations, flail, rollout
 
 from ilfo import demos, rollouts
@@ -22,10 +23,6 @@ FAMILIES = ["maf", "spline"]
 
 def fitted(*experts: Trajectory, **options) -> Flow:
     return Flow(FlowOptions(**{"updates": 60, "hidden_dim": 32} | options)).fit(demonstrations(*experts))
-
-
-def scores(reward: Flow, *trajectories: Trajectory) -> torch.Tensor:
-    return reward.score(Episodes.from_trajectories(trajectories))
 
 
 def densities(reward: Flow, *trajectories: Trajectory) -> torch.Tensor:
@@ -270,6 +267,12 @@ class TestState:
         torch.manual_seed(2)
         assert torch.equal(scores(fitted(updates=20, seed=3), agent), first)
         assert not torch.equal(scores(fitted(updates=20, seed=4), agent), first)
+
+    def test_it_learns_where_gradients_are_switched_off(self):
+        agent = rollout(seed=5)
+        with torch.no_grad():
+            there = scores(fitted(updates=20), agent)
+        assert torch.equal(there, scores(fitted(updates=20), agent))
 
     def test_pytorchs_own_random_state_is_left_as_it_was(self):
         before = torch.get_rng_state()

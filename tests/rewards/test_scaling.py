@@ -1,15 +1,26 @@
 """The size of rewards, whatever a generator gives."""
 
 import copy
+import dataclasses
 import io
 
+import numpy as np
 import pytest
 import torch
 from pendulum_system import cut, demonstrations, flail, rollout
 
 from ilfo._errors import InputError
 from ilfo.plan import shuffled
-from ilfo.rewards import Episodes, OptimalTransport, RewardGenerator, ScaledReward, ScalingOptions, TransportOptions
+from ilfo.rewards import (
+    Discriminator,
+    EnvironmentReward,
+    Episodes,
+    OptimalTransport,
+    RewardGenerator,
+    ScaledReward,
+    ScalingOptions,
+    TransportOptions,
+)
 
 
 class Height(RewardGenerator):
@@ -17,12 +28,14 @@ class Height(RewardGenerator):
 
     needs = "transition"
     worth = 1.0
+    asked = 0
 
     def fit(self, demonstrations):
         self.features.fit(demonstrations)
         return self
 
     def score(self, episodes):
+        self.asked += 1
         return self.worth * episodes.observations[:, 1:, 0] * episodes.mask
 
     def observe(self, episodes):
@@ -81,6 +94,13 @@ def test_the_first_episode_sums_to_the_factor_and_fixes_the_scale():
     torch.testing.assert_close(reward.score(episodes(second)), after)
 
 
+def test_after_the_first_episode_no_more_are_scored_to_measure_them():
+    reward = scaled(Height(), "first-episode")
+    for _ in range(3):
+        reward.observe(episodes())
+    assert reward.generator.asked == 1
+
+
 def test_a_first_episode_without_rewards_leaves_them_as_they_are():
     generator = Height()
     reward = scaled(generator, "first-episode", factor=10.0)
@@ -102,6 +122,29 @@ def test_running_divides_by_the_spread_of_discounted_returns():
     assert reward.scaling.multiplier == pytest.approx(2.0 / float(torch.tensor(returns).std(correction=0)), rel=1e-5)
 
 
+def test_a_first_episode_of_one_step_has_no_spread_to_divide_by():
+    reward = scaled(Height(), "running")
+    reward.observe(episodes(rollout(flail, steps=1)))
+    assert reward.scaling.multiplier == 1.0
+    reward.observe(episodes(rollout(flail, steps=40)))
+    assert 0.1 < reward.scaling.multiplier < 10.0
+
+
+def test_a_reward_that_is_learned_from_the_agent_has_no_expert_range():
+    """Before training it is noise, and so is the range of what it says."""
+    with pytest.raises(InputError, match="expert-range measures a reward before training"):
+        ScaledReward(Discriminator(), ScalingOptions("expert-range"))
+    assert ScaledReward(Discriminator(), ScalingOptions("running"))
+
+
+@pytest.mark.parametrize("method", ["expert-range", "first-episode", "running"])
+def test_the_environments_reward_is_scaled_by_a_fixed_factor_or_not_at_all(method):
+    with pytest.raises(InputError, match=f"{method} measures a reward that imitates"):
+        ScaledReward(EnvironmentReward(), ScalingOptions(method))
+    scored = Episodes.from_trajectories([dataclasses.replace(rollout(steps=3), env_rewards=np.ones(3, np.float32))])
+    assert ScaledReward(EnvironmentReward(), ScalingOptions("fixed", factor=3.0)).score(scored).tolist() == [[3.0] * 3]
+
+
 @pytest.mark.parametrize(("method", "moves"), [("fixed", False), ("expert-range", False), ("running", True)])
 def test_transitions_are_scored_again_where_the_scale_moves(method, moves):
     assert ScaledReward(Height(), ScalingOptions(method)).stationary is not moves
@@ -120,6 +163,13 @@ def test_the_scale_is_in_the_checkpoint(method):
     for each in (reward, fresh):
         each.observe(episodes(rollout(flail, steps=50, seed=9)))
     assert torch.equal(fresh.score(episodes()), reward.score(episodes()))
+
+
+def test_a_checkpoint_says_whether_transitions_are_scored_again():
+    fresh = ScaledReward(Height(), ScalingOptions())
+    fresh.load_state_dict(scaled(Height(), "running", factor=3.0).state_dict())
+    assert fresh.options == ScalingOptions("running", factor=3.0)
+    assert not fresh.stationary
 
 
 def test_copies_measure_on_their_own():

@@ -1,0 +1,170 @@
+"""What policies did on the episodes of an evaluation: returns, successes, and how sure they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ilfo.demos import Trajectory
+from ilfo.envs import Protocol
+from ilfo.statistics import bootstrap_interval, normalized_score, wilson_interval
+
+__all__ = ["Evaluation", "SeedsEvaluation", "interval_text"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a policy did on episodes without exploration noise.
+
+    Attributes:
+        env_id: The environment.
+        protocol: How its episodes ended.
+        seed: Seed of their initial states; the same seed gives the same episodes again.
+        steps: Environment steps that the policy had been trained for.
+        trajectories: The episodes, with the environment's rewards.
+        expert_return: Mean return of the demonstrations, or None where there are none.
+        random_return: Mean return of a random policy, known once a run is finished.
+    """
+
+    env_id: str
+    protocol: Protocol
+    seed: int
+    steps: int
+    trajectories: tuple[Trajectory, ...]
+    expert_return: float | None = None
+    random_return: float | None = None
+
+    @property
+    def returns(self) -> list[float]:
+        """The environment's return of every episode."""
+        return [trajectory.env_return or 0.0 for trajectory in self.trajectories]
+
+    @property
+    def return_mean(self) -> float:
+        """Their mean."""
+        return float(np.mean(self.returns))
+
+    @property
+    def return_interval(self) -> tuple[float, float] | None:
+        """95 % bootstrap interval of the mean; None for a single episode, of which nothing can be said."""
+        return bootstrap_interval(self.returns) if len(self.returns) > 1 else None
+
+    @property
+    def return_text(self) -> str:
+        """Mean and interval in words."""
+        return interval_text(self.return_mean, self.return_interval)
+
+    @property
+    def length_mean(self) -> float:
+        """Mean number of steps of an episode."""
+        return float(np.mean([len(trajectory) for trajectory in self.trajectories]))
+
+    @property
+    def ratio(self) -> float | None:
+        """Mean return over the expert's, or None without an expert of positive return."""
+        return (
+            self.return_mean / self.expert_return if self.expert_return is not None and self.expert_return > 0 else None
+        )
+
+    @property
+    def score(self) -> float | None:
+        """The mean return, 0 being a random policy's and 1 the expert's; None where these are unknown."""
+        return normalized_score(self.return_mean, self.random_return, self.expert_return)
+
+    @property
+    def successes(self) -> tuple[int, int] | None:
+        """Episodes that succeeded, of how many; None where the task has no success."""
+        known = [trajectory.success for trajectory in self.trajectories if trajectory.success is not None]
+        return (sum(known), len(known)) if known else None
+
+    @property
+    def success_interval(self) -> tuple[float, float] | None:
+        """95 % Wilson interval of the success rate, or None."""
+        return None if self.successes is None else wilson_interval(*self.successes)
+
+    @property
+    def time_to_success(self) -> float | None:
+        """Mean steps until the first success, over the episodes that have one; None where none has."""
+        steps = [trajectory.success_step for trajectory in self.trajectories if trajectory.success_step is not None]
+        return float(np.mean(steps)) if steps else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it but the states, as ``evaluation.json`` holds it: each episode with its seed and its goal."""
+        return {
+            "env": self.env_id,
+            "protocol": self.protocol,
+            "seed": self.seed,
+            "steps": self.steps,
+            "return_mean": self.return_mean,
+            "return_interval": self.return_interval,
+            "expert_return": self.expert_return,
+            "random_return": self.random_return,
+            "ratio": self.ratio,
+            "score": self.score,
+            "successes": self.successes,
+            "success_interval": self.success_interval,
+            "time_to_success": self.time_to_success,
+            "episodes": [
+                {
+                    "seed": trajectory.seed,
+                    "goal": None if trajectory.goal is None else trajectory.goal.tolist(),
+                    "return": trajectory.env_return,
+                    "length": len(trajectory),
+                    "success": trajectory.success,
+                    "success_step": trajectory.success_step,
+                }
+                for trajectory in self.trajectories
+            ],
+        }
+
+    def ranked(self) -> list[int]:
+        """Indices of the episodes, the best first: successful ones before others, then by return."""
+        worth = [(bool(trajectory.success), trajectory.env_return or 0.0) for trajectory in self.trajectories]
+        return sorted(range(len(worth)), key=worth.__getitem__, reverse=True)
+
+
+@dataclass(frozen=True)
+class SeedsEvaluation:
+    """What the policies of several seeds did, each on episodes of its own.
+
+    Attributes:
+        each: Seed of the training to what its policy did.
+    """
+
+    each: Mapping[int, Evaluation]
+
+    @property
+    def return_mean(self) -> float:
+        """Mean over the seeds of their mean returns."""
+        return float(np.mean([found.return_mean for found in self.each.values()]))
+
+    @property
+    def return_interval(self) -> tuple[float, float] | None:
+        """Its 95 % bootstrap interval over the seeds; None for a single one."""
+        means = [found.return_mean for found in self.each.values()]
+        return bootstrap_interval(means) if len(means) > 1 else None
+
+    @property
+    def scores(self) -> list[float] | None:
+        """Of each seed; None unless all of them are known."""
+        known = [found.score for found in self.each.values() if found.score is not None]
+        return known if len(known) == len(self.each) else None
+
+    @property
+    def best(self) -> int:
+        """The seed whose policy succeeds most often, and then has the highest return."""
+        worth = {}
+        for seed, found in self.each.items():
+            count, played = found.successes or (0, 1)
+            worth[seed] = count / played, found.return_mean
+        return max(worth, key=worth.__getitem__)
+
+
+def interval_text(mean: float, interval: tuple[float, float] | None) -> str:
+    """A mean with its bootstrap interval, in words."""
+    if interval is None:
+        return f"{mean:,.1f}"
+    return f"{mean:,.1f}, 95 % interval {interval[0]:,.1f} to {interval[1]:,.1f} (bootstrap)"

@@ -1,0 +1,110 @@
+"""A run to train and to evaluate, as one of many: its flags, its folder, what it takes to do it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ilfo._errors import InputError
+from ilfo._progress import Progress
+from ilfo.configs import TrainConfig, parse_train, several_seeds
+from ilfo.evaluate import evaluate, evaluate_seeds, write_evaluation
+from ilfo.runs import read_config, read_summary
+from ilfo.train import train
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["Job", "check_apart", "job_folder"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run to train, and then to evaluate.
+
+    Attributes:
+        name: What tables and displays call it.
+        words: Flags of ``ilfo train``.
+        episodes: Episodes of each seed that ``ilfo evaluate`` plays in the end; 0 for none.
+        config: What the flags come to.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    episodes: int
+    config: TrainConfig
+
+    @classmethod
+    def read(cls, name: str, words: Sequence[str], episodes: int = 0) -> Job:
+        """A job from its flags, which are read now: a wrong one is not found an hour later.
+
+        Raises:
+            InputError: See :func:`ilfo.configs.parse_train`.
+        """
+        return cls(name, tuple(words), episodes, parse_train(words)[0])
+
+    @property
+    def folder(self) -> Path:
+        """The folder of its run, or of its runs."""
+        return Path(self.config.out)
+
+    @property
+    def log(self) -> Path:
+        """Where what it prints goes, if it does not run in this process."""
+        return self.folder / "log.txt"
+
+    @property
+    def commands(self) -> list[list[str]]:
+        """What to run, as words after ``ilfo``."""
+        evaluation = ["evaluate", str(self.folder), "--episodes", str(self.episodes)]
+        return [["train", *self.words], *([evaluation] if self.episodes else [])]
+
+    def check_finished(self) -> None:
+        """Refuses a run that is finished, and was not trained for what a table will say of it.
+
+        Raises:
+            InputError: Environment, demonstration, steps, protocol or seeds were others.
+        """
+        if read_summary(self.folder) is None:
+            return
+        stored = read_config(self.folder)["config"]
+        names = "env", "demo", "steps", "protocol"
+        was = {name: stored[name] for name in names} | {"seeds": several_seeds(stored["seeds"])}
+        now = {name: getattr(self.config, name) for name in names} | {"seeds": several_seeds(self.config.seeds)}
+        changed = [f"{name} was {was[name]!r} and is now {now[name]!r}" for name in now if was[name] != now[name]]
+        if changed:
+            raise InputError(
+                f"{self.folder} holds a finished run of another kind: {'; '.join(changed)}. Give the same values to "
+                "show it, or another --out to start afresh"
+            )
+
+    def run(self, console: Console | None) -> None:
+        """Does it in this process."""
+        if console is None:
+            train(self.config)
+        else:
+            with Progress(self.config, console) as progress:
+                train(self.config, progress)
+        if self.episodes and self.config.seeds:
+            write_evaluation(self.folder, evaluate_seeds(self.folder, self.episodes))
+        elif self.episodes:
+            write_evaluation(self.folder, evaluate(self.folder, self.episodes))
+
+
+def job_folder(out: Path, *names: str) -> Path:
+    """The folder of the run that these names tell from others: ``transport--td3`` in ``out``."""
+    return out / "--".join(re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-") for name in names)
+
+
+def check_apart(jobs: Iterable[Job]) -> None:
+    """Refuses jobs that would share a folder."""
+    known: dict[Path, Job] = {}
+    for job in jobs:
+        other = known.setdefault(job.folder, job)
+        if other is not job:
+            raise InputError(
+                f"{other.name} and {job.name} would share the folder {job.folder}: run them under two --out"
+            )

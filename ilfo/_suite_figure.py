@@ -1,0 +1,68 @@
+"""The picture of a suite: how far every method came on every task."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+__all__ = ["Reached", "suite_figure"]
+
+
+class Reached(NamedTuple):
+    """A number with the ends of its interval, all of them rates or scores."""
+
+    value: float
+    low: float
+    high: float
+
+
+def suite_figure(
+    tasks: Sequence[str], methods: Sequence[str], reached: Mapping[tuple[str, str], Reached], title: str, label: str
+) -> bytes:
+    """Bars in groups, one group a task and one colour a method, as PNG.
+
+    Args:
+        tasks: Left to right.
+        methods: Of each group, left to right.
+        reached: Task and method to how far it came; what is missing leaves a gap.
+        title: What all of it is about.
+        label: Of the vertical axis.
+    """
+    from matplotlib import colormaps
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(
+        figsize=(max(6.0, 1.2 + len(tasks) * (0.7 + 0.28 * len(methods))), 3.8), layout="constrained", dpi=130
+    )
+    FigureCanvasAgg(figure)
+    axis = figure.subplots()
+    palette = colormaps["tab20" if len(methods) > 10 else "tab10"]
+    width = 0.8 / len(methods)
+    for index, method in enumerate(methods):
+        known = [(place, reached[task, method]) for place, task in enumerate(tasks) if (task, method) in reached]
+        axis.bar(
+            [place + (index + 0.5) * width - 0.4 for place, _ in known],
+            [found.value for _, found in known],
+            width * 0.92,
+            yerr=[
+                [max(0.0, found.value - found.low) for _, found in known],
+                [max(0.0, found.high - found.value) for _, found in known],
+            ],
+            color=palette(index),
+            error_kw={"linewidth": 1.0, "capsize": 2.5, "ecolor": "#404040"},
+            label=method,
+        )
+    axis.set_xticks(range(len(tasks)), tasks, rotation=0 if len(tasks) < 6 else 30)
+    axis.set_ylabel(label)
+    axis.set_title(title, fontsize=11)
+    axis.axhline(1.0, color="#2e7d32", linewidth=1.0, linestyle="--")
+    axis.axhline(0.0, color="#7a7a7a", linewidth=1.0)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(axis="y", linewidth=0.4, alpha=0.5)
+    axis.set_axisbelow(True)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+    written = io.BytesIO()
+    figure.savefig(written, format="png")
+    return written.getvalue()

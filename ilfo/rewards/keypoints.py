@@ -1,0 +1,290 @@
+"""Keypoints of the frames: what a reward can look at where states are not known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from ilfo._errors import InputError
+from ilfo.demos import Demonstrations, Trajectory
+from ilfo.vision.backbones import Backbone, Resize, import_timm, load_backbone
+from ilfo.vision.cache import cached, fingerprint
+from ilfo.vision.concepts import ConceptOptions, Concepts, find_concepts
+from ilfo.vision.descriptors import DescriptorOptions
+from ilfo.vision.encoding import EncodingPlan, encode, plan_encoding
+from ilfo.vision.keypoints import LocationOptions, locate, similarity_maps
+from ilfo.vision.reel import Reel
+
+__all__ = ["KeypointFeatures", "KeypointOptions"]
+
+PATCHES_PER_FRAME = 1024
+"""Patches of a frame that concepts are sought among: bounds the memory of fitting on a dense grid."""
+
+
+@dataclass(frozen=True)
+class KeypointOptions(DescriptorOptions, ConceptOptions, LocationOptions):
+    """How keypoints are found in frames."""
+
+    backbone: str = "ilfo_vit_tiny"
+    """Vision transformer that sees the frames: ilfo_vit_tiny, which comes with the package, or one of timm's, like
+    vit_small_patch8_224.dino, whose weights are downloaded."""
+    backbone_weights: str | None = None
+    """Safetensors file with its weights, in place of those that are downloaded."""
+    pretrained: bool = True
+    """Without: random weights, to compare with."""
+    stride: int | None = None
+    """Pixels between patches, a divisor of the patch size; smaller: a denser grid, in the square of the time. None: the
+    patch size."""
+    image_size: int | None = None
+    """Pixels that frames are resized to, whole patches; None: what the backbone was trained on, 518 for DINOv2."""
+    resize: Resize = "shorter"
+    """Give the shorter side of a frame that size, or squeeze it into a square."""
+    memory_gib: float = 2.0
+    """Memory that encoding a batch of frames may take."""
+    cache: bool = True
+    """Keep features of demonstrations in $ILFO_CACHE or ~/.cache/ilfo."""
+
+    def __post_init__(self) -> None:
+        for part in (DescriptorOptions, ConceptOptions, LocationOptions):
+            part.__post_init__(self)
+        if not self.memory_gib > 0:
+            raise InputError(f"memory_gib is {self.memory_gib}: it must be above 0")
+
+
+class KeypointFeatures:
+    """Finds concepts in the frames of demonstrations, and where each of them is in any frame.
+
+    Frames go through a frozen vision transformer; the patches of the demonstrations are clustered into concepts
+    (:func:`~ilfo.vision.concepts.find_concepts`), and a concept is located in a frame, and followed through an episode,
+    by its similarity to the patches (:func:`~ilfo.vision.keypoints.locate`). So goes DVK (arXiv 2311.09350), whose
+    details are not published: ours are in the options.
+
+    Args:
+        options: How.
+        device: Where frames are encoded, in bfloat16 on a GPU.
+
+    Attributes:
+        options: As given, or as restored.
+
+    Raises:
+        InputError: timm is missing. The backbone is loaded when it is first needed.
+    """
+
+    def __init__(self, options: KeypointOptions | None = None, device: torch.device | str = "cpu") -> None:
+        self.options = options or KeypointOptions()
+        self._device = device
+        self._backbone: Backbone | None = None
+        self._concepts: Concepts | None = None
+        self._expected_sha256: str | None = None
+        # Now, not when it is needed: what it imports brings an LLVM that crashes where Mesa, which draws MuJoCo's
+        # pictures on machines without a GPU, has loaded its own before.
+        import_timm()
+
+    @property
+    def backbone(self) -> Backbone:
+        """The network.
+
+        Raises:
+            InputError: It cannot be had, or is another than the one that the concepts were found by.
+        """
+        if self._backbone is None:
+            options = self.options
+            loaded = load_backbone(
+                options.backbone,
+                weights=options.backbone_weights,
+                pretrained=options.pretrained,
+                stride=options.stride,
+                image_size=options.image_size,
+                resize=options.resize,
+                device=self._device,
+            )
+            if self._expected_sha256 not in (None, loaded.sha256):
+                raise InputError(
+                    f"the weights of {options.backbone} have SHA-256 {loaded.sha256[:12]}, and these concepts were "
+                    f"found by weights of {str(self._expected_sha256)[:12]}: give those with --backbone-weights"
+                )
+            self._backbone = loaded
+        return self._backbone
+
+    @property
+    def concepts(self) -> Concepts:
+        """What is tracked.
+
+        Raises:
+            InputError: Nothing was fitted yet.
+        """
+        if self._concepts is None:
+            raise InputError("these keypoints know no concepts yet: call fit or load_state_dict first")
+        return self._concepts
+
+    @property
+    def width(self) -> int:
+        """Columns: ``3K``; 0 before :meth:`fit`."""
+        return 0 if self._concepts is None else 3 * len(self._concepts)
+
+    @property
+    def names(self) -> list[str]:
+        """What each column is called: ``"concept 0 u"``, ``"concept 0 v"``, ``"concept 0 visibility"``, and so on."""
+        return [f"concept {k} {part}" for k in range(len(self.concepts)) for part in ("u", "v", "visibility")]
+
+    def plan(self, trajectories: Sequence[Trajectory]) -> EncodingPlan:
+        """What seeing these will take in memory and time, measured on a few of their frames; as text it is a line.
+
+        Raises:
+            InputError: Frames are missing, or not one fits into the memory.
+        """
+        reel: Any = _reel(trajectories)
+        return plan_encoding(reel, self.backbone, self.options, memory_gib=self.options.memory_gib)
+
+    def fit(self, demonstrations: Demonstrations) -> KeypointFeatures:
+        """Finds the concepts of the demonstrations' frames; returns itself.
+
+        Raises:
+            InputError: Frames are missing or differ in size, not one fits into the memory, or there is no concept.
+        """
+        sample = _reel(demonstrations).evenly(self.options.fit_frames)
+        settings = self._settings(DescriptorOptions, ConceptOptions) | {"patches": PATCHES_PER_FRAME}
+
+        def make() -> dict[str, np.ndarray]:
+            state = self._find(sample).state_dict()
+            return {name: np.asarray(value) for name, value in state.items()}
+
+        names = ("centroids", "saliency", "votes", "clusters")
+        entry = cached(fingerprint([sample], settings), names, make) if self.options.cache else make()
+        self._concepts = Concepts.from_state_dict(entry)
+        return self
+
+    def _find(self, sample: np.ndarray) -> Concepts:
+        generator = np.random.default_rng(self.options.seed)
+        descriptors, saliency = [], []
+        parts = encode(self.backbone, sample, self.options, saliency=True, memory_gib=self.options.memory_gib)
+        for part in parts:
+            assert part.saliency is not None
+            found, salient = part.descriptors.flatten(1, 2), part.saliency.flatten(1)
+            count = found.shape[1]
+            if count > PATCHES_PER_FRAME:
+                chosen = torch.from_numpy(np.sort(generator.choice(count, PATCHES_PER_FRAME, replace=False)))
+                found, salient = found[:, chosen], salient[:, chosen]
+            descriptors.append(found.cpu().numpy())
+            saliency.append(salient.cpu().numpy())
+        return find_concepts(np.concatenate(descriptors), np.concatenate(saliency), self.options)
+
+    def __call__(self, frames: np.ndarray) -> np.ndarray:
+        """Keypoints ``(T+1, 3K)`` float32 of an episode's frames ``(T+1, H, W, 3)`` uint8.
+
+        Of each concept, in the order of :attr:`names`: ``u`` and ``v`` in [-1, 1], from the left and from the top of
+        the frame, and the cosine of the patch that is most like it.
+
+        Raises:
+            InputError: The frames are no such array, nothing was fitted, or not one frame fits into the memory.
+        """
+        return self._seen(Reel([frames], ["the frames"]))[0]
+
+    def see(self, trajectory: Trajectory) -> Trajectory:
+        """The trajectory with its keypoints for observations.
+
+        Raises:
+            InputError: As :meth:`see_all`.
+        """
+        return self.see_all([trajectory])[0]
+
+    def see_all(self, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
+        """Trajectories with their keypoints for observations; their frames, which stay, are encoded together.
+
+        Raises:
+            InputError: Frames are missing, differ in size, are not one for each observation, or do not fit into the
+                memory; or nothing was fitted.
+        """
+        if not trajectories:
+            return []
+        seen = self._seen(_reel(trajectories))
+        return [replace(each, observations=points) for each, points in zip(trajectories, seen, strict=True)]
+
+    def see_demonstrations(self, demonstrations: Demonstrations) -> Demonstrations:
+        """Demonstrations with their keypoints for observations, which are kept in the cache.
+
+        Raises:
+            InputError: As :meth:`see_all`.
+        """
+        keys = {f"concept {k}": 3 for k in range(len(self.concepts))}
+        settings = self._settings(DescriptorOptions, LocationOptions)
+        centroids, seen = self.concepts.centroids.numpy(), []
+        _reel(demonstrations)
+        for trajectory in demonstrations:
+            assert trajectory.frames is not None
+            frames = trajectory.frames
+
+            def make(frames: np.ndarray = frames) -> dict[str, np.ndarray]:
+                return {"keypoints": self(frames)}
+
+            key = fingerprint([frames, centroids], settings)
+            entry = cached(key, ["keypoints"], make) if self.options.cache else make()
+            seen.append(replace(trajectory, observations=entry["keypoints"]))
+        provenance = replace(demonstrations.provenance, observation_keys=keys)
+        return replace(demonstrations, trajectories=tuple(seen), provenance=provenance)
+
+    def _seen(self, reel: Reel) -> list[np.ndarray]:
+        """Keypoints of every film, followed through it; batches go across films."""
+        centroids = self.concepts.centroids.to(self.backbone.device)
+        centres = self.backbone.centres(*reel.shape[1:3])
+        points: list[list[np.ndarray]] = [[] for _ in reel.starts[1:]]
+        at, last, current = 0, None, -1
+        frames: Any = reel
+        for patches in encode(self.backbone, frames, self.options, memory_gib=self.options.memory_gib):
+            maps = similarity_maps(patches.descriptors, centroids).cpu()
+            for film, rows in reel.pieces(at, at + len(maps)):
+                start = last if film == current else None
+                located, last = locate(maps[None, rows], centres, self.options, start)
+                points[film].append(located[0].flatten(1).numpy())
+                current = film
+            at += len(maps)
+        return [np.concatenate(parts) for parts in points]
+
+    def _settings(self, *groups: type) -> dict[str, Any]:
+        """What a result depends on besides the frames: the backbone's settings and some groups of options."""
+        names = [field.name for group in groups for field in fields(group)]
+        return self.backbone.settings | {name: getattr(self.options, name) for name in names}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Options, concepts and the hash of the backbone's weights, as tensors and plain values."""
+        return {
+            "options": asdict(self.options),
+            "backbone_sha256": self.backbone.sha256,
+            "concepts": self.concepts.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what :meth:`state_dict` returned; the backbone is loaded, and compared, when it is needed."""
+        self.options = KeypointOptions(**state["options"])
+        self._expected_sha256 = state["backbone_sha256"]
+        self._concepts = Concepts.from_state_dict(state["concepts"])
+        self._backbone = None
+
+
+def _reel(trajectories: Sequence[Trajectory]) -> Reel:
+    """The frames of trajectories.
+
+    Raises:
+        InputError: One has no frames, or not one for each observation.
+    """
+    path = getattr(trajectories, "path", None)
+    films, names = [], []
+    for index, trajectory in enumerate(trajectories):
+        name = f"{path}, trajectory {index}" if path else f"trajectory {index}"
+        if trajectory.frames is None:
+            raise InputError(
+                f"{name}: there are no frames, in which keypoints are sought; record them with 'ilfo record --frames', "
+                "and open the file with its frames"
+            )
+        if len(trajectory.frames) != len(trajectory.observations):
+            raise InputError(
+                f"{name}: {len(trajectory.frames)} frames for {len(trajectory.observations)} observations; expected "
+                "one each"
+            )
+        films.append(trajectory.frames)
+        names.append(name)
+    return Reel(films, names)

@@ -1,0 +1,73 @@
+"""Environments that look different and are the same: to ask whether a policy that sees pictures minds.
+
+``HalfCheetah-v5@colours-unseen-3``, wherever the command line or :func:`ilfo.envs.make_env` takes an environment's id,
+is the fourth of its variants in colours that were held out. States, actions, rewards and ends are those of
+``HalfCheetah-v5`` bit for bit; only what ``render`` returns differs. This works for every environment that Gymnasium's
+own MuJoCo renderer draws: Gymnasium's, Gymnasium-Robotics' and Meta-World's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+
+from ilfo._errors import InputError
+from ilfo.variants.variant import KINDS, Kind, Split, Variant, split_id
+
+__all__ = ["KINDS", "Kind", "Split", "Variant", "make_variant", "split_id", "vary"]
+
+
+def make_variant(env_id: str, variant: Variant, **options: Any) -> gymnasium.Env[Any, Any]:
+    """Makes an environment of Gymnasium's with a variant's look.
+
+    Args:
+        env_id: Gymnasium id; ``module:Id`` imports a module that registers it.
+        variant: Its look.
+        options: What else ``gymnasium.make`` takes; ``render_mode="rgb_array"`` for frames.
+
+    Raises:
+        InputError: See :func:`vary`.
+    """
+    env = gymnasium.make(env_id, **options)
+    try:
+        return vary(env, variant)
+    except InputError:
+        env.close()
+        raise
+
+
+def vary(env: gymnasium.Env[Any, Any], variant: Variant) -> gymnasium.Env[Any, Any]:
+    """Gives an environment another look, for good.
+
+    Args:
+        env: As made, not reset or drawn yet: things are arranged around how it is made.
+        variant: The look.
+
+    Returns:
+        The same environment. Its model and data are as they were; ``render`` draws a copy of them.
+
+    Raises:
+        InputError: It is not drawn by Gymnasium's MuJoCo renderer, or has nothing that the variant could change.
+    """
+    bare: Any = env.unwrapped
+    if not all(hasattr(bare, name) for name in ("model", "data", "mujoco_renderer")):
+        raise InputError(
+            f"{_name(env)} has no variants such as {variant}: it is not drawn by Gymnasium's MuJoCo renderer"
+        )
+    if env.render_mode is None:
+        return env
+    # Here, since they bring the libraries of windows and pictures.
+    from ilfo.variants.picture import Picture
+    from ilfo.variants.renderer import PictureRenderer
+
+    try:
+        picture = Picture(bare.model, bare.data, variant)
+    except InputError as error:
+        raise InputError(f"{_name(env)}, variant {variant}: {error}") from error
+    bare.mujoco_renderer = PictureRenderer(bare, picture)
+    return env
+
+
+def _name(env: gymnasium.Env[Any, Any]) -> str:
+    return type(env.unwrapped).__name__ if env.spec is None else env.spec.id

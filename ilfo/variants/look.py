@@ -1,0 +1,55 @@
+"""What a kind of variant may change of a picture, and how it is asked to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from ilfo.variants.variant import Draw
+
+__all__ = ["Look", "hue_to_rgb", "rotation"]
+
+
+class Look:
+    """A kind of variant; each overrides what it changes, and draws and edits the model when it is made.
+
+    Args:
+        model: The picture's own copy, for it to edit.
+        home: The environment before its first step, posed in that model.
+        draw: The variant's numbers.
+    """
+
+    def __init__(self, model: mujoco.MjModel, home: mujoco.MjData, draw: Draw) -> None:
+        raise NotImplementedError
+
+    def pose(self, data: mujoco.MjData) -> None:
+        """Moves what stands elsewhere in every frame: ``data`` is in the pose of the environment, for it to edit."""
+
+    def aim(self, camera: mujoco.MjvCamera) -> None:
+        """Moves a camera that is not the model's, once."""
+
+    def things(self, eye: mujoco.MjvGLCamera) -> list[dict[str, Any]]:
+        """Geometry of the frame beside the model's: ``type``, ``size``, ``pos``, ``mat`` and ``rgba`` of each."""
+        return []
+
+
+def hue_to_rgb(hue: np.ndarray | float, saturation: np.ndarray | float, value: np.ndarray | float) -> np.ndarray:
+    """Colours ``(..., 3)`` in [0, 1] of hues ``(...)`` in turns.
+
+    Examples:
+        >>> hue_to_rgb(np.array([0.0, 1 / 3]), 1.0, 0.5).tolist()
+        [[0.5, 0.0, 0.0], [0.0, 0.5, 0.0]]
+    """
+    sixth = (np.array([5.0, 3.0, 1.0]) + 6 * np.asarray(hue)[..., None]) % 6
+    saturation, value = np.asarray(saturation)[..., None], np.asarray(value)[..., None]
+    return value * (1 - saturation * np.clip(np.minimum(sixth, 4 - sixth), 0, 1))
+
+
+def rotation(axis: np.ndarray, degrees: float) -> np.ndarray:
+    """The matrix ``(3, 3)`` that turns about a unit axis ``(3,)``, to the left for who looks against it."""
+    quaternion, matrix = np.empty(4), np.empty(9)
+    mujoco.mju_axisAngle2Quat(quaternion, axis, np.deg2rad(degrees))
+    mujoco.mju_quat2Mat(matrix, quaternion)
+    return matrix.reshape(3, 3)

@@ -1,0 +1,64 @@
+"""Features on disk, under the hash of all that they depend on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ilfo._atomic import atomic_path
+
+__all__ = ["cache_folder", "cached", "fingerprint"]
+
+PIECE = 256
+"""Frames that are hashed at once: they may lie in a file."""
+
+
+def cache_folder() -> Path:
+    """``$ILFO_CACHE``, or ``~/.cache/ilfo``."""
+    return Path(os.environ.get("ILFO_CACHE") or Path.home() / ".cache" / "ilfo")
+
+
+def fingerprint(arrays: Sequence[np.ndarray], settings: Mapping[str, Any]) -> str:
+    """SHA-256 of arrays, their types and shapes, and of plain values by name."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for array in arrays:
+        digest.update(f"{array.dtype.str}{tuple(array.shape)}".encode())
+        for start in range(0, len(array), PIECE):
+            digest.update(np.ascontiguousarray(array[start : start + PIECE]).tobytes())
+    return digest.hexdigest()
+
+
+def cached(key: str, names: Sequence[str], make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Arrays from the cache, made and kept where they are not there.
+
+    An entry that cannot be read is made anew, and one that cannot be kept is not kept; each warns.
+
+    Args:
+        key: What :func:`fingerprint` returned.
+        names: Arrays that an entry holds.
+        make: Makes them.
+    """
+    path = cache_folder() / f"{key}.npz"
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as entry:
+            return {name: entry[name] for name in names}
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        warnings.warn(f"{path}: this entry of the cache is damaged ({error}); it is made anew", stacklevel=2)
+    made = make()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            np.savez(temporary, **{name: made[name] for name in names})  # type: ignore[arg-type]
+    except OSError as error:
+        warnings.warn(f"{path}: features cannot be kept ({error}); set ILFO_CACHE to a writable folder", stacklevel=2)
+    return made
