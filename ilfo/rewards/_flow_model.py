@@ -75,8 +75,10 @@ class FlowModelOptions:
             raise InputError(f"held_out is {self.held_out}: it is a share, above 0 and below 1.")
 
 
-def make_flow(width: int, options: FlowModelOptions) -> NormalizingFlow:
+def make_flow(width: int, options: FlowModelOptions, conditional: bool = True) -> NormalizingFlow:
     """A flow with ``log_prob(targets, contexts) -> (N,)`` for both ``(N, width)``, with random weights.
+
+    One that is not conditional takes None for the contexts.
 
     Autoregressive transforms (nflows) to a standard normal, each with a residual block, and each on the features in the
     opposite order of the one before. PyTorch's own random state is left as it was.
@@ -92,7 +94,7 @@ def make_flow(width: int, options: FlowModelOptions) -> NormalizingFlow:
 
     network: dict[str, Any] = {
         "features": width,
-        "context_features": width,
+        "context_features": width if conditional else None,
         "hidden_features": options.hidden_dim,
         "num_blocks": 1,
     }
@@ -130,7 +132,7 @@ def held_out_slices(count: int, share: float) -> Tensor:
 def train_flow(
     flow: NormalizingFlow,
     targets: Tensor,
-    contexts: Tensor,
+    contexts: Tensor | None,
     held_out: Tensor,
     options: FlowModelOptions,
     on_progress: Callable[[float, str], None] | None = None,
@@ -143,7 +145,7 @@ def train_flow(
     Args:
         flow: From :func:`make_flow`.
         targets: ``(N, F)``, standardised.
-        contexts: ``(N, F)``, standardised.
+        contexts: ``(N, F)``, standardised; None for a flow that is not conditional.
         held_out: ``(N,)`` bool.
         options: How.
         on_progress: Called with the share that is done and the held-out log-density in nats a feature, at most four
@@ -161,16 +163,17 @@ def train_flow(
     for update in range(1, options.updates + 1):
         drawn = fitted[torch.randint(len(fitted), (options.batch_size,), generator=generator)]
         noise = torch.randn(2, options.batch_size, width, generator=generator)
-        noisy = targets[drawn] + options.noise * noise[0], contexts[drawn] + options.context_noise * noise[1]
+        given = None if contexts is None else contexts[drawn] + options.context_noise * noise[1]
         optimizer.zero_grad()
-        (-flow.log_prob(*noisy).mean() / width).backward()
+        (-flow.log_prob(targets[drawn] + options.noise * noise[0], given).mean() / width).backward()
         nn.utils.clip_grad_norm_(flow.parameters(), LARGEST_GRADIENT)
         optimizer.step()
         schedule.step()
         if update % CHECK_EVERY and update < options.updates:
             continue
         with torch.no_grad():
-            found = float(flow.log_prob(targets[held_out], contexts[held_out]).mean()) / width
+            given = None if contexts is None else contexts[held_out]
+            found = float(flow.log_prob(targets[held_out], given).mean()) / width
         if best < found < math.inf:
             best, best_update, best_weights = found, update, copy.deepcopy(flow.state_dict())
         if on_progress is not None and time.monotonic() - told > 0.25:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from ilfo._errors import InputError
 from ilfo.demos import Demonstrations
-from ilfo.rewards._checks import check_choices, check_positive
+from ilfo.rewards._checks import check_choices, check_not_negative, check_positive
 from ilfo.rewards._flow_model import FlowModelOptions, held_out_slices, make_flow, train_flow
 from ilfo.rewards.base import Episodes, Needs, RewardGenerator, check_episodes
 from ilfo.rewards.features import StateFeatures
@@ -37,12 +38,17 @@ class FlowOptions(FlowModelOptions):
 
     difference_floor: float = 0.02
     """Smallest standard deviation of the difference s' - s of a feature, in those of the feature itself."""
+    state_weight: float = 0.0
+    """Weight of log p(s'), by a second flow without a condition, beside log p(s' | s). 0 is IL-flOw's reward, which can
+    be earned by standing still where the expert never was."""
     quantile: float = 0.1
     """Low quantile of the log-densities of held-out transitions. There a step's shortfall x is 1, and 0 at their
     median."""
     squash: Squash = "rational"
     """Rational: scale / (1 + x), which tells transitions apart however far they are. Exponential: scale * exp(-x).
     Clip: scale * (1 - x), cut off at 0."""
+    temperature: float | None = None
+    """Shortfall, in nats a feature, that counts as 1; None: as far as the low quantile is below the median."""
     scale: float = 2.0
     """Reward of a step whose density is the expert's median or above."""
 
@@ -50,6 +56,9 @@ class FlowOptions(FlowModelOptions):
         super().__post_init__()
         check_choices(self, {"squash": Squash})
         check_positive(self, "difference_floor", "scale")
+        check_not_negative(self, "state_weight")
+        if self.temperature is not None:
+            check_positive(self, "temperature")
         if not 0 < self.quantile < 0.5:
             raise InputError(f"quantile is {self.quantile}: it must lie above 0 and below 0.5, which is the median.")
 
@@ -84,6 +93,10 @@ class Flow(RewardGenerator):
           beside 0.95 on HalfCheetah, 0.98 beside 0.99 on Hopper). But a random policy on HalfCheetah gets a hundredth
           of the expert's reward from it, where the rational gives a seventh, and far away there is nothing to learn
           from; so ``rational`` is the default.
+        * A density of the difference, however sharp, is no judge of states that the expert never saw: TD3 found
+          postures in which standing still earned nearly all there is (first runs on HalfCheetah, 20,000 steps, return
+          below 0). With ``noise=2``, ``context_noise=1``, ``state_weight=100``, ``squash="exponential"`` and
+          ``temperature=0.15`` it learned to run (1571 after 15,000 steps, one seed).
 
     Example:
         >>> import numpy as np, torch
@@ -103,10 +116,11 @@ class Flow(RewardGenerator):
     def __init__(self, options: FlowOptions | None = None, features: StateFeatures | None = None) -> None:
         super().__init__(options, features)
         self._flow: NormalizingFlow | None = None
+        self._state_flow: NormalizingFlow | None = None
         self._mean = torch.zeros(0)
         self._scale = torch.ones(0)
         self._median, self._low = 0.0, 0.0
-        self._moved: dict[torch.device, tuple[NormalizingFlow, Tensor, Tensor]] = {}
+        self._moved: dict[torch.device, tuple[NormalizingFlow, NormalizingFlow | None, Tensor, Tensor]] = {}
 
     def fit(self, demonstrations: Demonstrations) -> Flow:
         """Fits the features and the flow, and measures the held-out densities; returns itself.
@@ -130,11 +144,22 @@ class Flow(RewardGenerator):
         self._flow = make_flow(self.features.width, self.options)
         self._moved.clear()
         targets = (differences - self._mean) / self._scale
-        train_flow(self._flow, targets, contexts, held_out, self.options, self.on_progress)
+        alone = not self.options.state_weight
+        train_flow(self._flow, targets, contexts, held_out, self.options, self._told(0.0, 1.0 if alone else 0.5))
+        self._state_flow = None
+        if not alone:
+            self._state_flow = make_flow(self.features.width, self.options, conditional=False)
+            following = contexts + differences
+            train_flow(self._state_flow, following, None, held_out, self.options, self._told(0.5, 0.5))
         held = self._log_density(contexts[held_out], differences[held_out])
         self._median = float(held.median())
         self._low = min(float(held.quantile(self.options.quantile)), self._median - LEAST_SPREAD)
         return self
+
+    def _told(self, done: float, part: float) -> Callable[[float, str], None] | None:
+        """Progress of one of the fits as that of the whole."""
+        told = self.on_progress
+        return None if told is None else lambda share, text: told(done + part * share, text)
 
     def score(self, episodes: Episodes) -> Tensor:
         """Rewards ``(B, T)`` float32 on the device of the episodes; 0 beyond an episode's length.
@@ -147,7 +172,8 @@ class Flow(RewardGenerator):
     def log_density(self, episodes: Episodes) -> Tensor:
         """Log-density ``(B, T)`` float32 of each step, in nats a feature; 0 beyond an episode's length.
 
-        Of the standardised difference: that of ``s'`` is this plus a constant.
+        Of the standardised difference: that of ``s'`` is this plus a constant. With ``state_weight`` it is the weighted
+        mean of this one and that of ``z(s')``.
 
         Raises:
             InputError: As :meth:`score`.
@@ -160,7 +186,8 @@ class Flow(RewardGenerator):
 
     def reward_of(self, log_density: Tensor) -> Tensor:
         """The reward of steps with such log-densities, of any shape, in nats a feature."""
-        shortfall = (self._median - log_density).clamp(min=0.0) / (self._median - self._low)
+        unit = self.options.temperature or self._median - self._low
+        shortfall = (self._median - log_density).clamp(min=0.0) / unit
         if self.options.squash == "clip":
             return self.options.scale * (1.0 - shortfall).clamp(min=0.0)
         if self.options.squash == "exponential":
@@ -173,6 +200,7 @@ class Flow(RewardGenerator):
             "options": asdict(self.options),
             "features": self.features.state_dict(),
             "flow": {} if self._flow is None else dict(self._flow.state_dict()),
+            "state_flow": {} if self._state_flow is None else dict(self._state_flow.state_dict()),
             "mean": self._mean,
             "scale": self._scale,
             "median": self._median,
@@ -183,10 +211,13 @@ class Flow(RewardGenerator):
         """Restores what :meth:`state_dict` returned, options included; no demonstration is needed."""
         self.options = FlowOptions(**state["options"])
         self.features.load_state_dict(state["features"])
-        self._flow = None
+        self._flow = self._state_flow = None
         if state["flow"]:
             self._flow = make_flow(self.features.width, self.options)
             self._flow.load_state_dict(state["flow"])
+        if state["state_flow"]:
+            self._state_flow = make_flow(self.features.width, self.options, conditional=False)
+            self._state_flow.load_state_dict(state["state_flow"])
         self._mean, self._scale = state["mean"].cpu(), state["scale"].cpu()
         self._median, self._low = float(state["median"]), float(state["low"])
         self._moved.clear()
@@ -194,18 +225,24 @@ class Flow(RewardGenerator):
     @torch.no_grad()
     def _log_density(self, contexts: Tensor, differences: Tensor) -> Tensor:
         """Log-density ``(N,)`` in nats a feature of differences ``(N, F)``, given contexts ``(N, F)``."""
-        flow, mean, scale = self._on(contexts.device)
+        flow, state_flow, mean, scale = self._on(contexts.device)
         targets = ((differences - mean) / scale).clamp(-BOUND, BOUND)
         parts = zip(targets.split(ROWS), contexts.clamp(-BOUND, BOUND).split(ROWS), strict=True)
         density = torch.cat([flow.log_prob(*part) for part in parts]) / targets.shape[1]
+        if state_flow is not None:
+            following = (contexts + differences).clamp(-BOUND, BOUND)
+            of_states = torch.cat([state_flow.log_prob(part) for part in following.split(ROWS)]) / targets.shape[1]
+            weight = self.options.state_weight
+            density = (density + weight * of_states) / (1.0 + weight)
         # Far out, products of many factors may overflow; no true density is infinite.
         lowest = -1e30
         return density.nan_to_num(nan=lowest, posinf=lowest, neginf=lowest)
 
-    def _on(self, device: torch.device) -> tuple[NormalizingFlow, Tensor, Tensor]:
-        """The flow and the statistics of differences on a device; copies are kept."""
+    def _on(self, device: torch.device) -> tuple[NormalizingFlow, NormalizingFlow | None, Tensor, Tensor]:
+        """The flows and the statistics of differences on a device; copies are kept."""
         if device not in self._moved:
             assert self._flow is not None
-            flow = copy.deepcopy(self._flow).to(device).eval()
-            self._moved[device] = flow, self._mean.to(device), self._scale.to(device)
+            flow, states = (each and copy.deepcopy(each).to(device).eval() for each in (self._flow, self._state_flow))
+            assert flow is not None
+            self._moved[device] = flow, states, self._mean.to(device), self._scale.to(device)
         return self._moved[device]

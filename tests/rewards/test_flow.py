@@ -110,6 +110,11 @@ class TestTheScale:
             assert found == pytest.approx(at(x), abs=1e-4)
         assert float(reward.reward_of(torch.tensor(median + 5.0))) == 3.0
 
+    def test_a_temperature_of_ones_own_takes_the_place_of_the_quantile(self):
+        reward = fitted(updates=20, squash="exponential", temperature=0.5)
+        median = reward.state_dict()["median"]
+        assert float(reward.reward_of(torch.tensor(median - 1.0))) == pytest.approx(2.0 * math.exp(-2.0), abs=1e-4)
+
     def test_it_is_measured_on_what_was_not_fitted(self):
         reward = fitted(quantile=0.2, held_out=0.5)
         held = densities(reward, rollout())[0][held_out_slices(120, 0.5)]
@@ -124,6 +129,36 @@ class TestTheScale:
         agent = rollout(flail, seed=6)
         ours, theirs = fitted(), fitted(in_millis(rollout()))
         torch.testing.assert_close(scores(theirs, in_millis(agent)), scores(ours, agent), atol=1e-2, rtol=1e-2)
+
+
+class TestTheDensityOfStates:
+    def test_it_enters_by_its_weight(self):
+        """The same flows under other weights: densities are a line in ``1 / (1 + weight)``."""
+        episodes = Episodes.from_trajectories([rollout(flail, seed=6)])
+        found = [fitted(updates=30, state_weight=weight).log_density(episodes) for weight in (0.0, 1.0, 3.0)]
+        of_states = 2 * found[1] - found[0]
+        torch.testing.assert_close(found[2], (found[0] + 3 * of_states) / 4, atol=1e-4, rtol=1e-4)
+
+    def test_standing_still_where_the_expert_never_was_no_longer_pays(self):
+        nowhere = np.full((50, 3), 3.0, np.float32)
+        still = Trajectory(nowhere + rollout().observations.mean(axis=0))
+        alone, with_states = (fitted(updates=200, state_weight=weight) for weight in (0.0, 10.0))
+        expert = rollout(seed=5)
+        gap = [float(densities(each, expert).mean() - densities(each, still).mean()) for each in (alone, with_states)]
+        assert gap[1] > 2.0
+        assert gap[1] > gap[0]
+
+    def test_both_flows_are_kept_and_both_fits_are_told_of(self):
+        told = []
+        reward = Flow(FlowOptions(updates=20, hidden_dim=8, state_weight=2.0))
+        reward.on_progress = lambda share, text: told.append(share)
+        reward.fit(demonstrations())
+        assert told[-1] == 1.0
+        assert 0.5 in told
+        fresh = Flow()
+        fresh.load_state_dict(reward.state_dict())
+        agent = rollout(flail, seed=6)
+        assert torch.equal(scores(fresh, agent), scores(reward, agent))
 
 
 class TestTheFlow:
@@ -343,6 +378,8 @@ class TestEpisodes:
         ({"updates": 0}, "updates is 0"),
         ({"bins": 1}, "bins is 1"),
         ({"noise": 0.0}, "noise is 0.0"),
+        ({"state_weight": -1.0}, "state_weight is -1.0"),
+        ({"temperature": 0.0}, "temperature is 0.0"),
         ({"context_noise": -1.0}, "context_noise is -1.0"),
         ({"learning_rate": math.inf}, "learning_rate is inf"),
         ({"held_out": 1.0}, "held_out is 1.0"),
