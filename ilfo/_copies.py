@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 
+from ilfo._drawing import drawable_env, first_frame, frame
 from ilfo._errors import InputError
 from ilfo.demos import Trajectory
 from ilfo.envs import Protocol, goal_of, make_env, success_of
@@ -41,10 +42,13 @@ class _Copy:
         env: The simulator.
         seed: Seed that the seeds of its episodes come from.
         index: Which copy of that seed's it is.
+        frame_size: Width and height of the frames to keep; None: none are drawn.
     """
 
-    def __init__(self, env: gymnasium.Env[Any, Any], seed: int, index: int) -> None:
-        self.env, self.seed, self.index = env, seed, index
+    def __init__(
+        self, env: gymnasium.Env[Any, Any], seed: int, index: int, frame_size: tuple[int, int] | None = None
+    ) -> None:
+        self.env, self.seed, self.index, self.frame_size = env, seed, index, frame_size
         self.quota: int | None = None
         self.begin(0)
 
@@ -62,6 +66,7 @@ class _Copy:
         self.observations = [np.array(observation, np.float32)]
         self.actions: list[np.ndarray] = []
         self.env_rewards: list[float] = []
+        self.frames = [] if self.frame_size is None else [frame(first_frame(self.env), self.frame_size)]
         self.success: bool | None = None
         self.success_step: int | None = None
 
@@ -71,6 +76,8 @@ class _Copy:
         self.observations.append(np.array(observation, np.float32))
         self.actions.append(action)
         self.env_rewards.append(float(env_reward))
+        if self.frame_size is not None:
+            self.frames.append(frame(self.env.render(), self.frame_size))  # type: ignore[arg-type]
         success = success_of(info)
         if success is not None:
             self.success = success or bool(self.success)
@@ -87,6 +94,7 @@ class _Copy:
             truncated=not terminated,
             success=self.success,
             seed=self.episode_seed,
+            frames=np.array(self.frames) if self.frames else None,
             goal=self.goal,
             success_step=self.success_step,
         )
@@ -102,7 +110,11 @@ class Copies:
         return len(self._copies)
 
     def make(
-        self, env_id: str, protocol: Protocol, identities: Sequence[tuple[int, int]]
+        self,
+        env_id: str,
+        protocol: Protocol,
+        identities: Sequence[tuple[int, int]],
+        frame_size: tuple[int, int] | None = None,
     ) -> tuple[int, int, int, np.ndarray]:
         """Makes the simulators, each in its first episode.
 
@@ -110,15 +122,21 @@ class Copies:
             env_id: Gymnasium id.
             protocol: How episodes end.
             identities: Of every copy, its seed and its number among the copies of that seed.
+            frame_size: Width and height of the frames that are drawn of every observation; None: none are.
 
         Returns:
             Widths ``D`` of observations and ``A`` of actions, the time limit in steps, and the observations ``(M, D)``.
 
         Raises:
             InputError: See :func:`ilfo.envs.make_env`.
+            RenderError: Frames are wanted where none can be drawn.
         """
-        self._made = env_id, protocol, identities
-        self._copies = [_Copy(make_env(env_id, protocol), seed, index) for seed, index in identities]
+        self._made = env_id, protocol, identities, frame_size
+        size = None if frame_size is None else (frame_size[0], frame_size[1])  # A list where it came as JSON.
+        self._copies = []
+        for seed, index in identities:
+            env = make_env(env_id, protocol) if size is None else drawable_env(env_id, protocol, size)
+            self._copies.append(_Copy(env, seed, index, size))
         env = self._copies[0].env
         seen, done, spec = env.observation_space.shape, env.action_space.shape, env.spec
         assert seen

@@ -6,16 +6,19 @@ import importlib
 import os
 import sys
 import traceback
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
 import numpy as np
 
 from ilfo._errors import InputError
+from ilfo.demos import Trajectory
 from ilfo.envs import Protocol, make_env
 
-__all__ = ["RenderError", "drawable_env", "first_frame", "frame"]
+__all__ = ["RenderError", "drawable_env", "filmed", "first_frame", "frame"]
 
 
 class RenderError(InputError):
@@ -97,6 +100,40 @@ def frame(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     import cv2
 
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
+
+
+def filmed(
+    trajectories: Sequence[Trajectory], env_id: str, protocol: Protocol, size: tuple[int, int]
+) -> list[Trajectory]:
+    """Episodes with the frames of all their observations: those without are lived again before a camera.
+
+    Args:
+        trajectories: Each with frames, or with its seed and actions.
+        env_id: The environment that they were played in.
+        protocol: The protocol that they were played under.
+        size: Width and height of a frame in pixels.
+
+    Raises:
+        InputError: One has neither, or the environment does not lead it to the same end again.
+        RenderError: Nothing can be drawn here.
+    """
+    if all(each.frames is not None for each in trajectories):
+        return list(trajectories)
+    with closing(drawable_env(env_id, protocol, size)) as env:
+        return [each if each.frames is not None else _relived(each, env, env_id, size) for each in trajectories]
+
+
+def _relived(trajectory: Trajectory, env: gymnasium.Env[Any, Any], env_id: str, size: tuple[int, int]) -> Trajectory:
+    if trajectory.actions is None or trajectory.seed is None:
+        raise InputError("an episode without actions or without its seed cannot be lived again, so not filmed either")
+    observation, _ = env.reset(seed=trajectory.seed)
+    frames = [frame(first_frame(env), size)]
+    for action in trajectory.actions:
+        observation, *_ = env.step(action.copy())
+        frames.append(frame(env.render(), size))  # type: ignore[arg-type]
+    if not np.allclose(observation, trajectory.observations[-1], rtol=1e-4, atol=1e-4):
+        raise InputError(f"{env_id} is not deterministic: an episode that is lived again is another one")
+    return replace(trajectory, frames=np.array(frames))
 
 
 def _drop_half_made_viewers(error: Exception) -> None:

@@ -53,10 +53,17 @@ class Worker:
         env_id: Gymnasium id.
         protocol: How episodes end.
         identities: See :meth:`ilfo._copies.Copies.make`, which is already asked for.
+        frame_size: See there.
     """
 
-    def __init__(self, env_id: str, protocol: Protocol, identities: Sequence[tuple[int, int]]) -> None:
-        self._env_id, self._count = env_id, len(identities)
+    def __init__(
+        self,
+        env_id: str,
+        protocol: Protocol,
+        identities: Sequence[tuple[int, int]],
+        frame_size: tuple[int, int] | None = None,
+    ) -> None:
+        self._env_id, self._count, self._frame_size = env_id, len(identities), frame_size
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
@@ -67,7 +74,7 @@ class Worker:
             )
         self._line: Connection[Any, Any] = Connection(ours.detach())
         self._cut = weakref.finalize(self, _end, self._line, self._process)
-        self.ask("make", env_id, protocol, identities)
+        self.ask("make", env_id, protocol, identities, frame_size)
 
     def ask(self, method: str, *arguments: Any) -> None:
         """Asks for a call of a method of :class:`~ilfo._copies.Copies`."""
@@ -96,7 +103,7 @@ class Worker:
         if kind == _FAILED:
             raise RuntimeError(f"{self._env_id} failed in a worker process:\n{content.decode()}")
         if self._asked == "step":
-            return _unpack(content, self._count, *self._widths)
+            return _unpack(content, self._count, *self._widths, self._frame_size)
         result = json.loads(content)
         if self._asked == "make":
             self._widths: tuple[int, int] = result[0], result[1]
@@ -179,11 +186,12 @@ def _pack(moves: Moves) -> bytes:
             episode.actions.tobytes(),
             episode.env_rewards.tobytes(),
             b"" if episode.goal is None else episode.goal.tobytes(),
+            b"" if episode.frames is None else episode.frames.tobytes(),
         ]
     return b"".join([*parts, moves.observations.tobytes()] if moves.finished else parts)
 
 
-def _unpack(content: bytes, count: int, seen: int, done: int) -> Moves:
+def _unpack(content: bytes, count: int, seen: int, done: int, frame_size: tuple[int, int] | None) -> Moves:
     position = 0
 
     def read(*shape: int, dtype: type = np.float32) -> np.ndarray:
@@ -208,6 +216,7 @@ def _unpack(content: bytes, count: int, seen: int, done: int) -> Moves:
             success=None if success < 0 else bool(success),
             seed=seed,
             goal=None if width < 0 else read(width),
+            frames=None if frame_size is None else read(steps + 1, *frame_size[::-1], 3, dtype=np.uint8),
             success_step=None if step < 0 else step,
         )
         finished.append((row, episode))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from ilfo._target import file_to_write
 from ilfo.demos import Trajectory
 from ilfo.envs import Protocol
 
-__all__ = ["SUFFIXES", "RenderError", "check_video_path", "write_video"]
+__all__ = ["SUFFIXES", "RenderError", "check_video_path", "write_pictures", "write_video"]
 
 SUFFIXES = {".webm": "VP80", ".mp4": "vp09"}
 """File suffix to codec: what OpenCV's wheel can encode and every current browser plays. VP8 encodes faster."""
@@ -63,11 +64,36 @@ def write_video(
         InputError: See :func:`check_video_path`; or the trajectory has no actions or no seed to live it again by.
         RenderError: Nothing can be drawn here.
     """
-    import cv2
-
     target = check_video_path(path)
     frames = _frames(trajectory, env_id, protocol, progress)
     rate, first = next(frames)
+    return _encode(target, rate, first, (frame for _, frame in frames))
+
+
+def write_pictures(path: str | os.PathLike[str], pictures: Iterable[np.ndarray], speed: float | None = None) -> Path:
+    """Writes pictures as a video, 30 frames a second or fewer: of faster ones some are left out.
+
+    Args:
+        path: ``.webm`` or ``.mp4``; written whole or not at all.
+        pictures: At least one, ``(H, W, 3)`` uint8 RGB of one size.
+        speed: Pictures a second; None: 30.
+
+    Returns:
+        The path written.
+
+    Raises:
+        InputError: See :func:`check_video_path`.
+        RenderError: OpenCV cannot encode video.
+    """
+    target, speed = check_video_path(path), speed or _DEFAULT_FPS
+    stride = max(1, round(speed / _SMOOTH_FPS))
+    shown = itertools.islice(pictures, 0, None, stride)
+    return _encode(target, speed / stride, next(shown), shown)
+
+
+def _encode(target: Path, rate: float, first: np.ndarray, others: Iterator[np.ndarray]) -> Path:
+    import cv2
+
     height, width = (side // 2 * 2 for side in first.shape[:2])
     codec = cv2.VideoWriter.fourcc(*SUFFIXES[target.suffix.lower()])
     with atomic_path(target) as temporary:
@@ -77,7 +103,7 @@ def write_video(
             raise RenderError(f"{target}: this OpenCV cannot encode video; reinstall opencv-python-headless")
         try:
             writer.write(_bgr(first, height, width))
-            for _, frame in frames:
+            for frame in others:
                 writer.write(_bgr(frame, height, width))
         finally:
             writer.release()

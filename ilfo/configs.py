@@ -12,7 +12,9 @@ import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import tyro
 
 from ilfo._errors import InputError, closest
 from ilfo.agents import BUILT_IN as AGENTS
@@ -25,6 +27,8 @@ from ilfo.rewards import FeatureOptions, ScalingOptions
 from ilfo.rewards.registry import option_groups, reward_class, terms_of
 
 __all__ = ["TrainConfig", "config_from_dict", "parse_train", "presets", "several_seeds"]
+
+Sees = Literal["states", "keypoints"]
 
 
 @dataclass(frozen=True)
@@ -75,12 +79,14 @@ class TrainConfig:
     replay_size: int = 1_000_000
     """Transitions kept; never more than the steps of the run."""
     reward_keys: tuple[str, ...] = ()
-    """Parts of a dict observation that the reward sees, by their names in the environment; all by default."""
+    """Parts of a dict observation that the reward sees, by their names in the environment; all by default. With
+    --features keypoints, concepts: 'concept 0', 'concept 3'."""
     policy_keys: tuple[str, ...] = ()
     """Parts of a dict observation that the policy sees; all by default."""
     normalize_observations: Normalization = "expert"
     """By what the policy's observations are standardised: the expert's states, these and the states of the random
-    steps in equal parts (as OOPS does), or nothing. Without a demonstration they are raw."""
+    steps in equal parts (as OOPS does), the states of the random steps alone, or nothing. Without a demonstration they
+    are raw."""
     time_aware: bool = False
     """Show the policy how much of the horizon is left, and take the time limit for a true end."""
     eval_every: int = 5_000
@@ -93,8 +99,12 @@ class TrainConfig:
     """Seconds between checkpoints: what a crash can cost."""
     report: bool = False
     """Write the report, with a video of the best episode, at the end."""
+    sees: Annotated[Sees, tyro.conf.arg(name="features")] = "states"
+    """What the reward looks at: the states, or keypoints that are found in frames, the demonstration's and those that
+    the environment draws (their flags: --features keypoints --help). The policy sees the states in either case. In a
+    file it is called 'sees'."""
     features: FeatureOptions = field(default_factory=FeatureOptions)
-    """What the reward looks at."""
+    """Which columns of that, in which units."""
     scaling: ScalingOptions = field(default_factory=ScalingOptions)
     """How large rewards are; in a sum, those of each term before its weight."""
     policy_features: FeatureOptions = field(default_factory=lambda: FeatureOptions(std_floor=0.1))
@@ -135,8 +145,6 @@ def parse_train(argv: Sequence[str]) -> tuple[TrainConfig, bool]:
         InputError: An unknown preset, file, key, reward or agent, or a value of the wrong type.
         SystemExit: A wrong flag (status 2) or ``--help`` (status 0).
     """
-    import tyro
-
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--preset")
     early.add_argument("--config")
@@ -149,7 +157,7 @@ def parse_train(argv: Sequence[str]) -> tuple[TrainConfig, bool]:
     imitates = any(reward_class(name).imitates for name in terms)
     implicit = "imitation" if imitates and "demo" in given | file else None
     values = _merge(_read_preset(known.preset or implicit, given | file), file) | given
-    config_class = config_type(values.get("reward", TrainConfig.reward), values.get("agent", TrainConfig.agent))
+    config_class = _config_type_of(values)
     default = _fill(config_class, values, known.config or known.preset or "the flags", partial=True)
     description = (TrainConfig.__doc__ or "") + (
         "\n\nAlso: --preset NAME (" + ", ".join(presets()) + "), --config FILE (TOML or JSON), --dry-run (print the "
@@ -160,8 +168,10 @@ def parse_train(argv: Sequence[str]) -> tuple[TrainConfig, bool]:
     return config, known.dry_run
 
 
-def config_type(reward: str, agent: str) -> type[TrainConfig]:
+def config_type(reward: str, agent: str, sees: str = TrainConfig.sees) -> type[TrainConfig]:
     """``TrainConfig`` with a field for the options of each term of this reward and one for those of this agent.
+
+    Where the reward sees keypoints there is one for theirs too, ``keypoints``.
 
     Raises:
         InputError: There is no such reward or agent, or its flags would have the prefix of others.
@@ -170,6 +180,10 @@ def config_type(reward: str, agent: str) -> type[TrainConfig]:
     learner = resolve(agent, AGENTS, "agent", Agent).Options
     if learner is not None:
         groups.append((option_group(agent), learner))
+    if sees == "keypoints":
+        from ilfo.rewards.keypoints import KeypointOptions
+
+        groups.append(("keypoints", KeypointOptions))
     taken = {each.name for each in dataclasses.fields(TrainConfig)}
     for name, _ in groups:
         if name in taken:
@@ -190,12 +204,17 @@ def config_from_dict(values: Mapping[str, Any], source: str) -> TrainConfig:
     Raises:
         InputError: An unknown key or a value of the wrong type; ``source`` says where it stands.
     """
-    reward, agent = values.get("reward", TrainConfig.reward), values.get("agent", TrainConfig.agent)
-    return _fill(config_type(reward, agent), values, source)
+    return _fill(_config_type_of(values), values, source)
+
+
+def _config_type_of(values: Mapping[str, Any]) -> type[TrainConfig]:
+    return config_type(*(values.get(name, getattr(TrainConfig, name)) for name in ("reward", "agent", "sees")))
 
 
 def _plugin_names() -> argparse.ArgumentParser:
+    """The flags that decide which others there are."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--features", dest="sees", choices=typing.get_args(Sees))
     parser.add_argument("--reward")
     parser.add_argument("--agent")
     parser.add_argument("--demo")
@@ -203,7 +222,7 @@ def _plugin_names() -> argparse.ArgumentParser:
 
 
 def _read_preset(name: str | None, chosen: dict[str, Any]) -> dict[str, Any]:
-    """A preset without the tables of built-in rewards and agents that were not chosen."""
+    """A preset without the tables of what was not chosen: built-in rewards and agents, keypoints."""
     if name is None:
         return {}
     available = presets()
@@ -213,6 +232,8 @@ def _read_preset(name: str | None, chosen: dict[str, Any]) -> dict[str, Any]:
     used = {*terms_of((values | chosen).get("reward", TrainConfig.reward))}
     used.add((values | chosen).get("agent", TrainConfig.agent))
     unused = {option_group(plugin) for plugin in (REWARDS | AGENTS).keys() - used}
+    if (values | chosen).get("sees") != "keypoints":
+        unused.add("keypoints")
     return {key: value for key, value in values.items() if key not in unused}
 
 
@@ -235,8 +256,6 @@ def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 def _fill(cls: type[Any], values: Mapping[str, Any], source: str, partial: bool = False, prefix: str = "") -> Any:
     """An instance of a dataclass from a dictionary; a missing required field is left open where ``partial``."""
-    import tyro
-
     hints = typing.get_type_hints(cls)
     names = [item.name for item in dataclasses.fields(cls)]
     arguments: dict[str, Any] = {}

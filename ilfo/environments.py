@@ -53,9 +53,12 @@ class Environments:
         protocol: How episodes end.
         seed: Seed that all episodes' seeds come from, or ``S`` of them.
         workers: Processes that the copies live in; with 0 they live in this one.
+        frame_size: Width and height in pixels of a frame that is drawn of every observation, for the episodes to hold;
+            None: none are. A copy keeps those of one episode at a time.
 
     Raises:
         InputError: See :func:`ilfo.envs.make_env`; or no copies or no seeds.
+        RenderError: Frames are wanted where none can be drawn.
 
     Attributes:
         seeds: The ``S`` seeds.
@@ -71,6 +74,7 @@ class Environments:
         protocol: Protocol = "standard",
         seed: int | Sequence[int] = 0,
         workers: int = 0,
+        frame_size: tuple[int, int] | None = None,
     ) -> None:
         self.env_id, self.protocol, self.num_envs = env_id, protocol, num_envs
         self.seeds = _seeds(seed)
@@ -88,7 +92,7 @@ class Environments:
         self._actions: np.ndarray | None = None
         try:
             for rows in self._slices:
-                self._groups.append(kind(env_id, protocol, identities[rows]))
+                self._groups.append(kind(env_id, protocol, identities[rows], frame_size))
             made = self._answers()
         except BaseException:
             self.close()

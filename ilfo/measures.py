@@ -15,9 +15,14 @@ __all__ = ["evaluation_row", "mean_row", "summarize", "summarize_together"]
 
 
 def evaluation_row(training: Training, episodes: Sequence[Trajectory], member: int = 0) -> dict[str, Any]:
-    """What an evaluation of one seed measured, as plain values for ``metrics.jsonl``."""
+    """What an evaluation of one seed measured, as plain values for ``metrics.jsonl``.
+
+    A reward that sees frames says nothing of it: to draw the episodes would take longer than to play them.
+    """
     returns = [trajectory.env_return or 0.0 for trajectory in episodes]
-    scores = training.rewards_of(episodes, member).scores
+    imitation_return = None
+    if training.sight is None:
+        imitation_return = float(training.rewards_of(episodes, member).scores.sum(dim=1).mean())
     expert = training.expert_return
     successes = [trajectory.success for trajectory in episodes if trajectory.success is not None]
     times = [trajectory.success_step for trajectory in episodes if trajectory.success_step is not None]
@@ -25,7 +30,7 @@ def evaluation_row(training: Training, episodes: Sequence[Trajectory], member: i
         "eval_return": float(np.mean(returns)),
         "eval_returns": returns,
         "eval_length": float(np.mean([len(trajectory) for trajectory in episodes])),
-        "eval_imitation_return": float(scores.sum(dim=1).mean()),
+        "eval_imitation_return": imitation_return,
         "eval_success": float(np.mean(successes)) if successes else None,
         "eval_time_to_success": float(np.mean(times)) if times else None,
         "eval_ratio": float(np.mean(returns)) / expert if expert is not None and expert > 0 else None,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
+import torch
 
 from ilfo import demos, rewards
 from ilfo._errors import InputError
@@ -13,18 +15,26 @@ from ilfo.agents import Agent, make_agent
 from ilfo.agents.many import Separate
 from ilfo.configs import TrainConfig
 from ilfo.demos import Demonstrations, Provenance
+from ilfo.demos.checks import differences
 from ilfo.plugins import option_group, resolve
 from ilfo.policy_inputs import PolicyInputs, columns_of
 from ilfo.rewards import RewardGenerator
 from ilfo.rewards.registry import terms_of
+from ilfo.sight import Sight
 
-__all__ = ["make_inputs", "make_learner", "make_reward", "open_demonstrations"]
+__all__ = ["make_inputs", "make_learner", "make_reward", "make_sight", "open_demonstrations"]
+
+EXPERTS = ("expert", "expert-and-random")
+"""Ways to standardise the policy's observations that take the expert's states."""
 
 
 def open_demonstrations(
     config: TrainConfig, environment: Provenance, low: np.ndarray, high: np.ndarray
 ) -> tuple[Demonstrations, str]:
     """The demonstrations of ``config.demo`` in the environment's layout, and the SHA-256 of the file's data as it is.
+
+    Where the reward sees keypoints they come with frames, and of states only those that the policy's observations are
+    standardised by: ``(T+1, 0)`` where none are wanted, or where the file's are not this environment's.
 
     Args:
         config: The resolved configuration.
@@ -36,25 +46,43 @@ def open_demonstrations(
         InputError: The file cannot be read, or lacks what the reward or the policy looks at.
 
     Warns:
-        UserWarning: A sentence for each difference of file and environment.
+        UserWarning: A sentence for each difference of file and environment, and one where states are left out.
     """
     assert config.demo is not None
     everything = environment.observation_keys
-    looked_at = {*(config.reward_keys or everything)}
-    if config.normalize_observations != "none":
+    sees_frames = config.sees == "keypoints"
+    looked_at = set() if sees_frames else {*(config.reward_keys or everything)}
+    if config.normalize_observations in EXPERTS:
         looked_at |= {*(config.policy_keys or everything)}
-    opened = demos.open(config.demo)
-    fitting, differences = demos.fit_to(opened, environment, low, high, keys=looked_at)
-    for difference in differences:
+    opened = demos.open(config.demo, frames=sees_frames)
+    try:
+        if looked_at:
+            fitting, found = demos.fit_to(opened, environment, low, high, keys=looked_at)
+        else:
+            fitting, found = _without_states(opened, environment)
+    except InputError as error:
+        if not sees_frames:
+            raise
+        fitting, found = _without_states(opened, environment)
+        found.insert(0, f"{error} Only its frames are used; policy inputs are standardised by random steps.")
+    for difference in found:
         warnings.warn(difference, stacklevel=2)
     return fitting, opened.sha256
+
+
+def _without_states(opened: Demonstrations, environment: Provenance) -> tuple[Demonstrations, list[str]]:
+    """Frames alone, with states ``(T+1, 0)``, and what else differs."""
+    blank = (replace(each, observations=each.observations[:, :0]) for each in opened)
+    provenance = replace(opened.provenance, observation_keys={})
+    found = differences(opened.provenance, environment, str(opened.path))
+    return replace(opened, trajectories=tuple(blank), provenance=provenance), found
 
 
 def make_reward(config: TrainConfig) -> RewardGenerator:
     """The reward generator of ``config.reward``, not fitted yet.
 
     Raises:
-        InputError: There is none of that name, or it needs demonstrations.
+        InputError: There is none of that name, it needs demonstrations, or it cannot look at keypoints.
     """
     options = {name: getattr(config, option_group(name), None) for name in terms_of(config.reward)}
     made = rewards.make_reward(
@@ -62,10 +90,37 @@ def make_reward(config: TrainConfig) -> RewardGenerator:
     )
     if made.imitates and config.demo is None:
         raise InputError(f"--reward {config.reward} learns from demonstrations: give --demo FILE")
+    if config.sees == "keypoints" and not made.imitates:
+        raise InputError(f"--features keypoints: --reward {config.reward} looks at no demonstration; leave them out")
+    if config.sees == "keypoints" and not made.stationary:
+        raise InputError(
+            f"--features keypoints: --reward {config.reward} with --scaling.method {config.scaling.method} changes "
+            "what it says of a transition while the agent learns; it would have to be seen again, but frames are kept "
+            "for one episode alone. Use a reward that stays, like transport, nearest or flow, and --scaling.method "
+            "none, fixed or expert-range"
+        )
     return made
 
 
-def make_inputs(config: TrainConfig, environment: Provenance, horizon: int, stack: tuple[int, ...]) -> PolicyInputs:
+def make_sight(config: TrainConfig, frame_size: tuple[int, int] | None) -> Sight | None:
+    """What the reward sees in place of states; None where it sees these.
+
+    Args:
+        config: The resolved configuration.
+        frame_size: Width and height of the demonstrations' frames, where there are some.
+
+    Raises:
+        InputError: A library that it takes is missing.
+    """
+    if config.sees == "states" or frame_size is None:
+        return None
+    options = config.keypoints  # type: ignore[attr-defined]
+    return Sight(options, frame_size, torch.device(config.device))
+
+
+def make_inputs(
+    config: TrainConfig, environment: Provenance, horizon: int, stack: tuple[int, ...], states: bool = True
+) -> PolicyInputs:
     """What the policy is shown, not fitted yet; raw where there is no demonstration.
 
     Args:
@@ -73,15 +128,17 @@ def make_inputs(config: TrainConfig, environment: Provenance, horizon: int, stac
         environment: What the environment says of itself.
         horizon: Its time limit in steps.
         stack: ``(S,)`` for several seeds, else none.
+        states: Whether the demonstrations have some; else those of random steps take the place of the expert's.
 
     Raises:
         InputError: A part of the observation, or a column, that does not exist.
     """
     keys = environment.observation_keys
+    normalization = config.normalize_observations if config.demo is not None else "none"
     return PolicyInputs(
         sum(keys.values()),
         columns_of(config.policy_keys, config.policy_features.dims, keys),
-        config.normalize_observations if config.demo is not None else "none",
+        normalization if states or normalization not in EXPERTS else "random",
         config.policy_features,
         horizon if config.time_aware else None,
         stack,

@@ -12,6 +12,7 @@ from ilfo._words import counted
 from ilfo.agents.many import Separate
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.training import Training
+from ilfo.vision import EncodingPlan
 
 __all__ = ["print_plan", "shuffled"]
 
@@ -19,7 +20,9 @@ __all__ = ["print_plan", "shuffled"]
 def shuffled(trajectory: Trajectory, seed: int = 0) -> Trajectory:
     """The same states in a random order: a reward that looks at transitions must rank it below the original."""
     order = np.random.default_rng(seed).permutation(len(trajectory.observations))
-    return replace(trajectory, observations=trajectory.observations[order], env_rewards=None, terminated=False)
+    frames = None if trajectory.frames is None else trajectory.frames[order]
+    observations = trajectory.observations[order]
+    return replace(trajectory, observations=observations, frames=frames, env_rewards=None, terminated=False)
 
 
 def print_plan(training: Training, measure: bool = False, console: Console | None = None) -> None:
@@ -38,9 +41,11 @@ def print_plan(training: Training, measure: bool = False, console: Console | Non
     table.add_row("observations", f"({environments.observation_dim},) float32; policy input: {_policy_input(training)}")
     table.add_row("actions", f"({environments.action_dim},) float32 in [-1, 1]")
     table.add_row("demonstration", _expert_line(training.demonstrations))
+    if training.sight is not None and training.demonstrations is not None:
+        table.add_row("frames", _frames_line(training, training.sight.plan(training.demonstrations)))
     table.add_row(
         "reward",
-        f"{config.reward}, once {'an episode' if training.reward.needs == 'trajectory' else 'a step'}",
+        f"{config.reward}, once {'an episode' if training.scorer.needs == 'trajectory' else 'a step'}",
     )
     table.add_row(
         "agent",
@@ -89,10 +94,26 @@ def protocol_line(training: Training) -> str:
 
 def _policy_input(training: Training) -> str:
     inputs = training.inputs
-    how = {"none": "raw", "expert": "standardised by the expert's states"}.get(
-        inputs.normalization, "standardised by the expert's states and those of the random steps"
-    )
+    whose = {
+        "expert": "the expert's states",
+        "expert-and-random": "the expert's states and those of the random steps",
+        "random": "the states of the random steps",
+    }.get(inputs.normalization)
+    how = f"standardised by {whose}" if whose else "raw"
     return f"{inputs.width} numbers, {how}{', with the time that is left' if inputs.horizon else ''}"
+
+
+def _frames_line(training: Training, plan: EncodingPlan) -> str:
+    """What seeing takes: the demonstrations, and all that the run has still to see."""
+    assert training.sight is not None
+    width, height = training.sight.frame_size
+    steps = (training.config.steps - training.step) * len(training.seeds)
+    seconds = plan.seconds / plan.frames * steps
+    took = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+    return (
+        f"{width} x {height}, seen by {training.sight.features.options.backbone}; of the demonstration {plan}; of the "
+        f"run {counted(steps, 'frame')}: about {took}, drawing them aside"
+    )
 
 
 def _expert_line(demonstrations: Demonstrations | None) -> str:

@@ -16,11 +16,11 @@ from ilfo.rewards import FeatureOptions, StateFeatures
 
 __all__ = ["Normalization", "PolicyInputs", "columns_of"]
 
-Normalization = Literal["expert", "expert-and-random", "none"]
+Normalization = Literal["expert", "expert-and-random", "random", "none"]
 """``expert``: by mean and standard deviation of the expert's states. ``expert-and-random``: by the mean of the states
 of the random steps, and the standard deviation of these and the expert's in equal parts, as OOPS (arXiv 2310.01632)
 does; they are known once the random steps are over, and ``constant_std`` and ``leave_out`` have no part in them.
-``none``: raw."""
+``random``: so, without the expert's. ``none``: raw."""
 
 
 class PolicyInputs:
@@ -74,24 +74,25 @@ class PolicyInputs:
         for member in range(len(self._means)):
             self._set(member, mean, scale)
 
-    def fit_mixture(self, expert: Demonstrations, visited: Sequence[Tensor]) -> None:
+    def fit_mixture(self, expert: Demonstrations | None, visited: Sequence[Tensor]) -> None:
         """Takes the statistics of the expert's states and of those that random actions led to, of each seed its own.
 
         Args:
-            expert: The demonstrations.
+            expert: The demonstrations; None: the random states alone count.
             visited: Of each seed, states ``(N, D)``.
         """
-        known = torch.from_numpy(np.concatenate([trajectory.observations for trajectory in expert])).double()
-        known = known[:, self._columns]
+        known = []
+        if expert is not None:
+            shown = np.concatenate([trajectory.observations for trajectory in expert])
+            known = [torch.from_numpy(shown).double()[:, self._columns]]
         for member, states in enumerate(visited):
-            random = states.cpu()[:, self._columns].double()
-            parts = known, random
+            parts = [states.cpu()[:, self._columns].double(), *known]
             # A single state, all that a run without random steps may have, does not vary.
             variances = [part.var(dim=0, correction=min(1, len(part) - 1)) for part in parts]
             means = [part.mean(dim=0) for part in parts]
-            # Of two sets in equal parts: the mean of the variances, and that of the means about their middle.
-            spread = (sum(variances) / 2 + (means[0] - means[1]).square() / 4).sqrt()
-            self._set(member, means[1], self._options.divisor * spread.clamp(min=self._options.std_floor))
+            # Of sets in equal parts: the mean of the variances, and the variance of the means.
+            spread = (torch.stack(variances).mean(dim=0) + torch.stack(means).var(dim=0, correction=0)).sqrt()
+            self._set(member, means[0], self._options.divisor * spread.clamp(min=self._options.std_floor))
 
     def _set(self, member: int, mean: Tensor, scale: Tensor) -> None:
         self._means[member][: len(mean)] = mean

@@ -17,7 +17,10 @@ import numpy as np
 from ilfo import _figures as figures
 from ilfo import _page as html
 from ilfo._group_report import GroupReport
+from ilfo._keypoint_pictures import write_keypoints
 from ilfo._video import RenderError, write_video
+from ilfo.demos import Trajectory
+from ilfo.envs import describe
 from ilfo.evaluate import Evaluation, check_episodes, play
 from ilfo.run_group import seed_runs
 from ilfo.runs import read_config, read_metrics, read_summary
@@ -94,6 +97,7 @@ class _Report:
     training: Training
     files: dict[str, bytes] = field(default_factory=dict)
     video: list[str] = field(default_factory=list)
+    film_of_best: Trajectory | None = None
 
     def __post_init__(self) -> None:
         self.config = read_config(self.run)
@@ -168,8 +172,16 @@ class _Report:
         chosen = {"best episode": order[0], "worst episode": order[-1]}
         if len(order) == 1:
             del chosen["worst episode"]
+        try:
+            films = self.training.filmed([found.trajectories[index] for index in chosen.values()])
+        except RenderError as error:
+            warnings.warn(f"the report comes without the rewards, which are given to frames: {error}", stacklevel=4)
+            return [html.section("Reward along an episode", f"Not known: {error}")]
+        if self.training.sight is not None:
+            self.film_of_best = films[0]
         trajectories = {
-            f"{name}, return {found.returns[index]:,.1f}": found.trajectories[index] for name, index in chosen.items()
+            f"{name}, return {found.returns[index]:,.1f}": each
+            for (name, index), each in zip(chosen.items(), films, strict=True)
         }
         traces, ended = {}, {}
         for label, trajectory in trajectories.items():
@@ -184,7 +196,7 @@ class _Report:
                 "Reward along an episode", text, self._picture("rewards.png", drawn, "reward along the episodes")
             )
         ]
-        known = {label: self.training.reward.explain(trajectory) for label, trajectory in trajectories.items()}
+        known = {label: self.training.explain(trajectory) for label, trajectory in trajectories.items()}
         explained = {label: explanation for label, explanation in known.items() if explanation is not None}
         if explained:
             text = (
@@ -213,7 +225,22 @@ class _Report:
             return [html.section("Video", f"Not made: {error}")]
         self.files["best.webm"] = content = path.read_bytes()
         speed = f"Return {best.env_return or 0.0:,.1f} in {len(best)} steps, at the environment's own speed."
-        return [html.section("Best episode", speed, html.video(content))]
+        return [html.section("Best episode", speed, html.video(content)), *self._keypoints(found)]
+
+    def _keypoints(self, found: Evaluation) -> list[str]:
+        """What the reward saw of the best episode, where it sees keypoints."""
+        sight = self.training.sight
+        if sight is None or self.film_of_best is None:
+            return []
+        path = self.folder / "keypoints.webm"
+        time_step = describe(found.env_id)[0].time_step
+        write_keypoints(path, self.film_of_best, sight.features, time_step)
+        self.files["keypoints.webm"] = content = path.read_bytes()
+        text = (
+            f"The best episode in the frames of {sight.frame_size[0]} x {sight.frame_size[1]} pixels that the reward "
+            "sees, enlarged: a colour for each concept, a larger disc where it is surer, and the way that it came."
+        )
+        return [html.section("What the reward saw", text, html.video(content))]
 
     def _picture(self, name: str, png: bytes, description: str) -> str:
         self.files[name] = png

@@ -13,7 +13,9 @@ from torch import Tensor
 from ilfo.agents import Batch
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.labelling import Labels, imitation_rewards, without_terminations
-from ilfo.rewards import Episodes, RewardGenerator
+from ilfo.rewards import Episodes, Explanation, RewardGenerator
+from ilfo.rewards.base import Needs
+from ilfo.sight import Sight
 
 __all__ = ["Scorer"]
 
@@ -29,6 +31,7 @@ class Scorer:
         horizon: Time limit of an episode in steps.
         time_aware: The time limit is the end, and the last column of a batch's observations the share that is left.
         device: Where rewards are computed.
+        sight: What the generator sees in place of states; None: the states.
 
     Attributes:
         reward: The generator of the first seed.
@@ -44,11 +47,17 @@ class Scorer:
         horizon: int,
         time_aware: bool,
         device: torch.device,
+        sight: Sight | None = None,
     ) -> None:
-        self.reward, self._members = reward, members
+        self.reward, self._members, self._sight = reward, members, sight
         self._discount, self._absorbing = discount, absorbing and reward.imitates
         self._horizon, self._time_aware, self._device = horizon, time_aware, device
         self._share()
+
+    @property
+    def needs(self) -> Needs:
+        """What a reward takes: with frames always whole episodes, since these are seen in batches and not kept."""
+        return self.reward.needs if self._sight is None else "trajectory"
 
     def fit(self, demonstrations: Demonstrations, on_progress: Callable[[float, str], None] | None = None) -> None:
         """Learns from the expert; without absorbing states an end of the expert's is a step like any other.
@@ -58,6 +67,12 @@ class Scorer:
         """
         if not self._absorbing:
             demonstrations = without_terminations(demonstrations)
+        if self._sight is not None:
+            if on_progress is not None:
+                on_progress(0.0, f"seeing {self._sight.plan(demonstrations)}")
+            demonstrations = self._sight.fit(demonstrations)
+            if on_progress is not None:
+                on_progress(0.0, f"{len(self._sight.features.concepts)} concepts found")
         self.reward.on_progress = on_progress
         self.reward.fit(demonstrations)
         self.reward.on_progress = None
@@ -84,6 +99,10 @@ class Scorer:
         episodes = self._episodes(trajectories)
         return self._labels(episodes, self._horizon - episodes.lengths, member)
 
+    def explain(self, trajectory: Trajectory) -> Explanation | None:
+        """What the first seed's generator matched an episode to, where it can tell."""
+        return self.reward.explain(self._as_seen([trajectory])[0])
+
     def of_steps(self, steps: Episodes, remaining: Tensor) -> Tensor:
         """What is learned from single steps, ``(S*N,)``, the rows of the first seed first.
 
@@ -106,7 +125,7 @@ class Scorer:
             batch: ``(B, D)`` and so on of one seed, or ``(S, B, D)`` of all.
             member: The one seed that it belongs to, if there are several.
         """
-        if self.reward.stationary or self.reward.needs == "trajectory":
+        if self.reward.stationary or self.needs == "trajectory":
             return batch
         if batch.rewards.dim() == 1:
             return replace(batch, rewards=self._of_transitions(batch, member or 0))
@@ -133,7 +152,10 @@ class Scorer:
         )
 
     def _episodes(self, trajectories: Sequence[Trajectory]) -> Episodes:
-        return self._seen(Episodes.from_trajectories(trajectories, self._device))
+        return self._seen(Episodes.from_trajectories(self._as_seen(trajectories), self._device))
+
+    def _as_seen(self, trajectories: Sequence[Trajectory]) -> Sequence[Trajectory]:
+        return trajectories if self._sight is None else self._sight.see(trajectories)
 
     def _seen(self, episodes: Episodes) -> Episodes:
         """What a generator is shown: terminations where they matter, and if it imitates, no rewards of others."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ilfo._averages import Averages
+from ilfo._drawing import filmed
 from ilfo._errors import InputError
 from ilfo.agents.many import Separate, load_states, states_of
 from ilfo.configs import TrainConfig, config_from_dict, several_seeds
@@ -20,13 +21,14 @@ from ilfo.demos import Trajectory
 from ilfo.environments import Environments, Steps
 from ilfo.envs import describe
 from ilfo.labelling import Labels
-from ilfo.parts import make_inputs, make_learner, make_reward, open_demonstrations
+from ilfo.parts import make_inputs, make_learner, make_reward, make_sight, open_demonstrations
 from ilfo.replay import Replay
-from ilfo.rewards import Episodes, RewardGenerator
+from ilfo.rewards import Episodes, Explanation, RewardGenerator
 from ilfo.rollouts import Stage, random_policy, rollout
 from ilfo.run_group import seed_runs
 from ilfo.runs import read_checkpoint, read_config
 from ilfo.scorer import Scorer
+from ilfo.sight import frame_size_of
 
 __all__ = ["Training", "load"]
 
@@ -44,6 +46,7 @@ class Training:
         demo_sha256: SHA-256 of the demonstrations' data.
         seeds: The ``S`` seeds that train side by side, usually one.
         step: Environment steps that each seed has taken.
+        sight: What the reward sees in place of states; None: the states.
         fitted: Whether the reward and the policy's inputs have learned from the demonstrations.
 
     Raises:
@@ -69,20 +72,28 @@ class Training:
         if fitted is None and config.demo is not None:
             self.demonstrations, self.demo_sha256 = open_demonstrations(config, environment, *bounds)
         self.expert_return = self.demonstrations.expert_return if self.demonstrations else None
-        self.environments = Environments(config.env, config.num_envs, config.protocol, env_seeds, config.env_workers)
-        self.inputs = make_inputs(config, environment, self.environments.horizon, self._stack)
+        reward = make_reward(config)
+        self.sight = make_sight(config, self._frame_size(fitted))
+        # What is restored from a checkpoint of one seed plays and scores, and films what it scores.
+        frame_size = self.sight.frame_size if self.sight and fitted is None else None
+        self.environments = Environments(
+            config.env, config.num_envs, config.protocol, env_seeds, config.env_workers, frame_size
+        )
+        states = self.demonstrations is None or self.demonstrations.observation_dim > 0
+        self.inputs = make_inputs(config, environment, self.environments.horizon, self._stack, states)
         self._stage = Stage(config.env, config.protocol, self._eval_seeds, config.env_workers)
         self.agent = make_learner(
             config, self.inputs, self.environments.action_dim, self._one_or_all(agent_seeds), self.absorbing
         )
         self.scorer = Scorer(
-            make_reward(config),
+            reward,
             len(self.seeds),
             discount=self.agent.discount,
             absorbing=self.absorbing,
             horizon=self.environments.horizon,
             time_aware=config.time_aware,
             device=self.device,
+            sight=self.sight,
         )
         self.fitted = False
         if fitted is not None:
@@ -107,6 +118,14 @@ class Training:
     def _one_or_all(self, seeds: list[int]) -> int | list[int]:
         """With a number, parts have no dimension for seeds; with a list, it is their first."""
         return seeds if self.config.seeds else seeds[0]
+
+    def _frame_size(self, fitted: Mapping[str, Any] | None) -> tuple[int, int] | None:
+        if self.config.sees == "states":
+            return None
+        if fitted is not None:
+            width, height = fitted["sight"]["frame_size"]
+            return width, height
+        return None if self.demonstrations is None else frame_size_of(self.demonstrations)
 
     @property
     def owes(self) -> int:
@@ -142,6 +161,8 @@ class Training:
     def _restore_fitted(self, states: Sequence[Mapping[str, Any]]) -> None:
         self.fitted = True
         self.expert_return = states[0]["expert_return"]
+        if self.sight is not None:
+            self.sight.load_state_dict(states[0]["sight"])
         self.scorer.load_state_dicts([state["reward"] for state in states])
         self.inputs.load_state_dicts([state["policy_inputs"] for state in states])
 
@@ -162,7 +183,7 @@ class Training:
             for _ in range(self.config.num_envs):
                 self._update()
         steps = self.environments.finish()
-        if self.reward.needs == "transition":
+        if self.scorer.needs == "transition":
             self._remember_transitions(steps)
         for row, trajectory in steps.finished:
             self._remember_episode(trajectory, *divmod(row, self.config.num_envs))
@@ -184,10 +205,10 @@ class Training:
         return actions
 
     def _fit_inputs_to_random_steps(self) -> None:
-        assert self.demonstrations is not None
+        expert = self.demonstrations if self.inputs.normalization == "expert-and-random" else None
         width = self.environments.observation_dim
         visited = [self.replay.contents(member).observations[:, :width] for member in range(len(self.seeds))]
-        self.inputs.fit_mixture(self.demonstrations, visited)
+        self.inputs.fit_mixture(expert, visited)
 
     def _update(self, member: int | None = None) -> None:
         """One update of the agent, or of one seed's."""
@@ -258,8 +279,23 @@ class Training:
         return self._stage.play(policy, episodes)
 
     def rewards_of(self, trajectories: Sequence[Trajectory], member: int = 0) -> Labels:
-        """What the reward generator of a seed says of whole episodes."""
-        return self.scorer.of_episodes(trajectories, member)
+        """What the reward generator of a seed says of whole episodes; see :meth:`filmed` for those without frames."""
+        return self.scorer.of_episodes(self.filmed(trajectories), member)
+
+    def explain(self, trajectory: Trajectory) -> Explanation | None:
+        """What the reward generator of the first seed matched an episode to, where it can tell."""
+        return self.scorer.explain(self.filmed([trajectory])[0])
+
+    def filmed(self, trajectories: Sequence[Trajectory]) -> Sequence[Trajectory]:
+        """Episodes with their frames, where the reward sees frames; those without are lived again before a camera.
+
+        Raises:
+            InputError: An episode without frames has no actions or no seed either.
+            RenderError: Nothing can be drawn here.
+        """
+        if self.sight is None:
+            return trajectories
+        return filmed(trajectories, self.config.env, self.config.protocol, self.sight.frame_size)
 
     def _moved(self, array: np.ndarray) -> Tensor:
         """On the agent's device; by pinned memory, because a copy from any other waits for all that the device does."""
@@ -304,7 +340,7 @@ class Training:
             "train_length": float(len(trajectory)),
         }
         self.averages.add_own(member, measured)
-        if self.reward.needs == "trajectory":
+        if self.scorer.needs == "trajectory":
             assert trajectory.actions is not None
             self.replay.extend(
                 self.inputs.with_time(self._moved(trajectory.observations), ages),
@@ -331,8 +367,9 @@ class Training:
 
     def fitted_states(self) -> list[dict[str, Any]]:
         """Of each seed, what was learned before training: all that a trained agent needs besides itself."""
+        sight = {} if self.sight is None else {"sight": self.sight.state_dict()}
         return [
-            {"reward": reward, "policy_inputs": inputs, "expert_return": self.expert_return}
+            {"reward": reward, "policy_inputs": inputs, "expert_return": self.expert_return} | sight
             for reward, inputs in zip(self.scorer.state_dicts(), self.inputs.state_dicts(), strict=True)
         ]
 

@@ -188,6 +188,49 @@ class Signposted(Ledge):
         return self.picture
 
 
+class Square(gymnasium.Env):
+    """A square on a grey plane, which an action pushes to the left or the right; it is drawn in a colour of its own.
+
+    The observation is its position in [-1, 1] and its last velocity, the reward how far it is to the right.
+    """
+
+    COLOUR = (230, 40, 40)
+    metadata: ClassVar[dict] = {"render_modes": ["rgb_array"]}
+    observation_space = gymnasium.spaces.Box(-2, 2, (2,), np.float64)
+    action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+    dt = 0.1
+
+    def __init__(self, render_mode=None):
+        self.render_mode = render_mode
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.state = np.array([self.np_random.uniform(-0.7, -0.5), 0.0])
+        return self.state.copy(), {}
+
+    def step(self, action):
+        velocity = 0.1 * float(action[0])
+        self.state = np.array([np.clip(self.state[0] + velocity, -0.8, 0.8), velocity])
+        return self.state.copy(), float(self.state[0]), False, False, {}
+
+    def shown(self):
+        return self.state[0]
+
+    def render(self):
+        down, across = np.mgrid[:32, :32]
+        picture = np.repeat((100 + 4 * ((down // 4 + across // 4) % 2))[..., None], 3, axis=2).astype(np.uint8)
+        left = round(float((self.shown() + 1) / 2 * 32)) - 4
+        picture[12:20, max(left, 0) : left + 8] = self.COLOUR
+        return picture
+
+
+class Mirrored(Square):
+    """The same states, drawn the other way round."""
+
+    def shown(self):
+        return -self.state[0]
+
+
 for kind in (
     Ledge,
     Unsteady,
@@ -203,6 +246,8 @@ for kind in (
     Signposted,
 ):
     gymnasium.register(f"{kind.__name__}-v0", kind, max_episode_steps=40)
+for kind in (Square, Mirrored):
+    gymnasium.register(f"{kind.__name__}-v0", kind, max_episode_steps=20)
 gymnasium.register("Endless-v0", Ledge)
 
 LEDGE = "small_envs:Ledge-v0"

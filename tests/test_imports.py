@@ -19,14 +19,15 @@ STOREYS = (
     {"_page", "demos", "plugins", "statistics"},
     {"vision", "variants"},
     {"rewards", "agents"},
-    {"priorities", "policy_inputs", "testing"},
+    {"priorities", "policy_inputs", "sight", "testing"},
     {"envs", "replay", "runs", "labelling", "_figures", "_comparison_figure", "_suite_figure"},
-    {"_copies", "_drawing", "_evaluations", "_fleet_display", "scorer", "suites"},
+    {"_drawing", "_evaluations", "_fleet_display", "scorer", "suites"},
+    {"_copies"},
     {"_env_worker"},
     {"environments"},
     {"rollouts"},
     {"configs", "metaworld", "robotics", "robosuite", "_video", "_recorder", "adapters"},
-    {"run_group", "parts", "_labeller"},
+    {"run_group", "parts", "_labeller", "_keypoint_pictures"},
     {"training", "_suite_table"},
     {"evaluate", "experts", "plan", "measures", "_group_report"},
     {"record", "report", "label"},
@@ -41,6 +42,7 @@ STOREYS = (
 """Rooms from the ground up: each knows itself and the storeys below, never a neighbour on its own."""
 
 UPWARD = {
+    ("demos._plot_command", "_keypoint_pictures"),
     ("demos.commands", "envs"),
     ("evaluate", "evaluate_suite"),
 }

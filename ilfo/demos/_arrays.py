@@ -96,11 +96,11 @@ def checked(trajectory: Trajectory, where: str) -> Trajectory:
         where: The start of an error's sentence: file and group.
 
     Raises:
-        InputError: Wrong rank, width 0, fewer than 2 observations, ragged lengths, values that are not
-            finite, frames that are not RGB bytes.
+        InputError: Wrong rank, width 0 where there are no frames to look at instead, fewer than 2 observations, ragged
+            lengths, values that are not finite, frames that are not RGB bytes.
     """
     observations = as_float32(trajectory.observations, f"{where}, dataset 'observations'")
-    if observations.ndim != 2 or observations.shape[1] == 0:
+    if observations.ndim != 2 or (observations.shape[1] == 0 and trajectory.frames is None):
         raise InputError(
             f"{where}, dataset 'observations': has shape {observations.shape}, expected (steps + 1, "
             "dimensions). Flatten each observation into one vector of states."

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from ilfo._errors import InputError, closest
 from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory
 
-__all__ = ["check_fits", "fit_to"]
+__all__ = ["check_fits", "differences", "fit_to"]
 
 _ABSENT = -1
 
@@ -65,7 +65,7 @@ def fit_to(
     for bound, sign, word in ((low, -1, "below"), (high, 1, "above")):
         if bound is not None:
             _check_bound(fitted, columns != _ABSENT, np.asarray(bound, np.float32), sign, word, name)
-    return fitted, found + _differences(demonstrations.provenance, environment, name)
+    return fitted, found + differences(demonstrations.provenance, environment, name)
 
 
 def check_fits(
@@ -191,7 +191,14 @@ def _check_bound(
             )
 
 
-def _differences(file: Provenance, environment: Provenance, name: str) -> list[str]:
+def differences(file: Provenance, environment: Provenance, name: str) -> list[str]:
+    """A sentence each: environment id, time step, action repeat, and one for all library versions together.
+
+    Args:
+        file: What the file of demonstrations says.
+        environment: What the environment says of itself.
+        name: The file's, for the sentences.
+    """
     found = []
     # In module:Id the module only registers the environment.
     ids = [(each.env_id or "").rpartition(":")[2] for each in (file, environment)]

@@ -20,7 +20,7 @@ from ilfo.demos.writers import Layout
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["main"]
+__all__ = ["main", "new_console", "opened"]
 
 
 def main(argv: Sequence[str]) -> int:
@@ -38,8 +38,10 @@ def main(argv: Sequence[str]) -> int:
     """
     import tyro
 
+    from ilfo.demos._plot_command import plot
+
     tyro.extras.subcommand_cli_from_dict(
-        {"info": _info, "validate": _validate, "convert": _convert, "list": _list, "plot": _plot},
+        {"info": _info, "validate": _validate, "convert": _convert, "list": _list, "plot": plot},
         prog="ilfo demos",
         description="Look at files of demonstrations, and write them for other libraries.",
         args=list(argv),
@@ -57,8 +59,8 @@ def _info(file: str, /, *, filter_key: str | None = None) -> None:
     """
     from rich.markup import escape
 
-    console = _console()
-    demonstrations = _opened(console, file, filter_key=filter_key)
+    console = new_console()
+    demonstrations = opened(console, file, filter_key=filter_key)
     console.print(f"[bold cyan]{escape(str(demonstrations.path))}[/]", soft_wrap=True, highlight=False)
     for name, value in _facts(demonstrations, has_frames(file)).items():
         shown = f"[dim]{value}[/]" if value == _UNKNOWN else escape(value)
@@ -73,8 +75,8 @@ def _validate(file: str, /, *, env: str | None = None, filter_key: str | None = 
         env: Gymnasium id of the environment whose states it must fit, e.g. Hopper-v5.
         filter_key: Look only at the demonstrations of this filter key of a robomimic file.
     """
-    console = _console()
-    demonstrations = _opened(console, file, filter_key=filter_key)
+    console = new_console()
+    demonstrations = opened(console, file, filter_key=filter_key)
     against = ""
     if env is not None:
         from ilfo.envs import describe
@@ -117,7 +119,7 @@ def _convert(
         max_episode_steps: Time limit of the environment, for old D4RL files that do not say where it ended episodes.
         clip_actions: Cut actions to [-1, 1], which the robomimic layout demands.
     """
-    console = _console()
+    console = new_console()
     with _warnings_printed(console):
         written = ilfo.demos.convert(
             file,
@@ -142,25 +144,11 @@ def _list() -> None:
     """List the demonstrations that come with ilfo."""
     from rich.table import Table
 
-    console = _console()
+    console = new_console()
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for each in ilfo.demos.bundled():
         table.add_row(f"[bold]{each.name}[/]", each.title)
     console.print(table if table.row_count else "No demonstrations are bundled.", highlight=False)
-
-
-def _plot(file: str, /, *, out: Path | None = None, filter_key: str | None = None) -> None:
-    """Draw the states over time, and the return where it is known.
-
-    Args:
-        file: HDF5 file, folder of a dataset, or the name of a bundled demonstration.
-        out: PNG to write; by default the file's name with .png, in the current folder.
-        filter_key: Draw only the demonstrations of this filter key of a robomimic file.
-    """
-    console = _console()
-    demonstrations = _opened(console, file, filter_key=filter_key)
-    written = ilfo.demos.plot_demonstrations(demonstrations, out or Path(f"{Path(file).stem}.png"))
-    console.print(f"{written}", soft_wrap=True, highlight=False, markup=False)
 
 
 _UNKNOWN = "not recorded"
@@ -200,7 +188,7 @@ def _facts(demonstrations: Demonstrations, frames: bool) -> dict[str, str]:
     return {name: value for name, value in facts.items() if value}
 
 
-def _opened(console: Console, file: str, **how: Any) -> Demonstrations:
+def opened(console: Console, file: str, **how: Any) -> Demonstrations:
     """The demonstrations, what their reader warns of printed as sentences."""
     with _warnings_printed(console):
         return ilfo.demos.open(file, **how)
@@ -221,7 +209,8 @@ def _warn(console: Console, sentence: str) -> None:
     console.print(f"[yellow]warning:[/] {escape(sentence)}", soft_wrap=True, highlight=False)
 
 
-def _console() -> Console:
+def new_console() -> Console:
+    """Where the verbs print."""
     from rich.console import Console
 
     return Console()

@@ -6,7 +6,7 @@
                      ordered), time_step (seconds), action_repeat, expert_return, source, bar, sha256, and
                      sha256_with_frames where there are frames: sha256 is that of all else
     /episode_0       attributes: id, seed, total_steps, success
-      observations   (T+1, D) float32, the final observation included
+      observations   (T+1, D) float32, the final observation included; may be missing where there are frames
       actions        (T, A) float32, optional
       rewards        (T,) float32, the environment's own, optional
       terminations   (T,) bool
@@ -117,8 +117,14 @@ def episode_groups(file: h5py.File) -> list[str]:
     return [name for _, name in sorted(numbered)]
 
 
-def episode_group(file: h5py.File, name: str, where: str) -> h5py.Group:
+def episode_group(file: h5py.File, name: str, where: str, frames: bool = False) -> h5py.Group:
     """The group of one episode, of ilfo's or of Minari's, sure to hold observations.
+
+    Args:
+        file: Open.
+        name: Of the group.
+        where: The start of an error's sentence: file and group.
+        frames: Frames will do in place of observations.
 
     Raises:
         InputError: It is a dataset, or holds none.
@@ -126,9 +132,10 @@ def episode_group(file: h5py.File, name: str, where: str) -> h5py.Group:
     group = file[name]
     if not isinstance(group, h5py.Group):
         raise InputError(f"{where}: is a dataset, expected a group that holds 'observations'.")
-    if "observations" not in group:
+    if "observations" not in group and not (frames and "frames" in group):
         found = ", ".join(sorted(group)) or "nothing"
-        raise InputError(f"{where}: no dataset 'observations' (found {found}). Every episode needs its states.")
+        film = " Frames alone are enough for --features keypoints." if "frames" in group else ""
+        raise InputError(f"{where}: no dataset 'observations' (found {found}). Every episode needs its states.{film}")
     return group
 
 
@@ -169,7 +176,7 @@ def _write_episode(group: h5py.Group, index: int, trajectory: Trajectory) -> Non
         "goal": trajectory.goal,
     }
     for name, array in arrays.items():
-        if array is not None:
+        if array is not None and array.size:
             rows = 1 if name == "frames" else min(len(array), _CHUNK_ROWS)
             chunks = (rows, *array.shape[1:])
             group.create_dataset(name, data=array, chunks=chunks, compression="gzip", shuffle=True)
@@ -211,7 +218,7 @@ def read_episode(file: h5py.File, name: str, path: str, frames: bool) -> Traject
         InputError: The group is empty, ragged or not finite, or has no frames where they are asked for.
     """
     where = f"{path}, group {name!r}"
-    group = episode_group(file, name, where)
+    group = episode_group(file, name, where, frames)
 
     def read(key: str) -> np.ndarray | None:
         return numeric_dataset(group, key, where)[()] if key in group else None
@@ -219,9 +226,12 @@ def read_episode(file: h5py.File, name: str, path: str, frames: bool) -> Traject
     if frames and "frames" not in group:
         raise InputError(f"{where}: no dataset 'frames'. Record it with --frames, or read the states alone.")
     seed, success = group.attrs.get("seed"), group.attrs.get("success")
+    observations = read("observations")
+    if observations is None:
+        observations = np.zeros((len(numeric_dataset(group, "frames", where)), 0), np.float32)
     trajectory = checked(
         Trajectory(
-            observations=numeric_dataset(group, "observations", where)[()],
+            observations=observations,
             actions=read("actions"),
             env_rewards=read("rewards"),
             success=None if success is None else bool(success),

@@ -22,7 +22,7 @@ class Trajectory:
 
     Attributes:
         observations: ``(T+1, D)`` float32. Dict observations are flattened in the order of
-            ``Provenance.observation_keys``.
+            ``Provenance.observation_keys``. ``(T+1, 0)`` where there are frames and no states.
         actions: ``(T, A)`` float32, or None.
         env_rewards: ``(T,)`` float32, the environment's own reward, for evaluation only, or None.
         frames: ``(T+1, H, W, 3)`` uint8 RGB, what a camera saw at each observation, or None.
