@@ -105,7 +105,8 @@ class KeypointFeatures:
             if self._expected_sha256 not in (None, loaded.sha256):
                 raise InputError(
                     f"the weights of {options.backbone} have SHA-256 {loaded.sha256[:12]}, and these concepts were "
-                    f"found by weights of {str(self._expected_sha256)[:12]}: give those with --backbone-weights"
+                    f"found by weights of {str(self._expected_sha256)[:12]}: give those with "
+                    "--keypoints.backbone-weights"
                 )
             self._backbone = loaded
         return self._backbone

@@ -303,7 +303,7 @@ def read_weights(path: str | os.PathLike[str], model: nn.Module, name: str) -> d
         found = load_file(path)
     except OSError as error:
         own = Path(path) == TINY_WEIGHTS
-        hint = "this installation has none; give --backbone-weights FILE" if own else "give an existing file"
+        hint = "this installation has none; give --keypoints.backbone-weights FILE" if own else "give an existing file"
         raise InputError(f"{path}: the weights of {name} cannot be read ({error.strerror or error}); {hint}") from error
     except SafetensorError as error:
         raise InputError(f"{path}: this is no safetensors file ({error}); convert the weights to one") from error
@@ -341,7 +341,7 @@ def _timm_model(timm: Any, name: str, download: bool) -> nn.Module:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(
             f"the weights of {name} could not be downloaded ({reason}); connect to the internet once, or give a "
-            "safetensors file with --backbone-weights"
+            "safetensors file with --keypoints.backbone-weights"
         ) from error
 
 

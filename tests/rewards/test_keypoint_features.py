@@ -143,7 +143,7 @@ def test_a_state_is_refused_by_other_weights(fitted, tmp_path):
     state = fitted.state_dict()
     restored = KeypointFeatures()
     restored.load_state_dict(state | {"options": state["options"] | {"backbone_weights": str(path)}})
-    with pytest.raises(InputError, match=r"the weights of ilfo_vit_tiny have SHA-256 .* --backbone-weights"):
+    with pytest.raises(InputError, match=r"the weights of ilfo_vit_tiny have SHA-256 .* --keypoints.backbone-weights"):
         restored(film(5, 3)[0])
 
 

@@ -141,7 +141,7 @@ def test_what_is_no_vision_transformer_is_refused():
 def test_weights_that_cannot_be_downloaded_are_asked_for(monkeypatch, tmp_path):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(InputError, match=r"(?s)could not be downloaded.*--backbone-weights"):
+    with pytest.raises(InputError, match=r"(?s)could not be downloaded.*--keypoints.backbone-weights"):
         load_backbone("vit_tiny_patch16_224.augreg_in21k")
 
 

@@ -1,0 +1,147 @@
+"""The command that made ``ilfo_vit_tiny``: ``python -m ilfo.vision.pretrain frames|train|error``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from ilfo._errors import InputError
+from ilfo.vision.backbones import TINY_WEIGHTS, load_backbone
+from ilfo.vision.concepts import ConceptOptions
+from ilfo.vision.pretrain_error import keypoint_errors, mean_position_errors
+from ilfo.vision.pretrain_frames import render_frames
+from ilfo.vision.pretrain_render import Studio
+from ilfo.vision.pretrain_scenes import scenes_named
+from ilfo.vision.pretrain_train import TrainingConfig, train
+
+__all__ = ["ErrorConfig", "FramesConfig", "error_table", "main"]
+
+
+@dataclass(frozen=True)
+class FramesConfig:
+    """Render frames of many tasks, under random cameras, lights and colours, into one file."""
+
+    out: Path
+    """The HDF5 file to write."""
+    number: int = 30_000
+    """Frames in all."""
+    scenes: tuple[str, ...] = ()
+    """Scenes, or how several of them begin, like 'metaworld'. All by default, for which gymnasium-robotics and
+    Meta-World have to be installed."""
+    seed: int = 0
+    """Decides every frame."""
+    size: int = 96
+    """Height and width in pixels."""
+
+
+@dataclass(frozen=True)
+class ErrorConfig:
+    """Measure how far keypoints are from the simulator's objects, in episodes that were held out."""
+
+    weights: Path = TINY_WEIGHTS
+    """Of the network; it is measured beside one with random weights."""
+    scenes: tuple[str, ...] = ("halfcheetah", "hopper", "pusher", "reacher")
+    """Scenes, or how several of them begin."""
+    varied: bool = False
+    """Whether every episode has its own camera, lights and colours. By default all look alike, as a user's do."""
+    episodes: int = 4
+    """Episodes to fit on, and as many others to measure."""
+    length: int = 25
+    """Frames of an episode."""
+    seed: int = 1_000
+    """Of the first episode."""
+    size: int = 96
+    """Height and width of the frames in pixels."""
+    image_size: int = 96
+    """What the network sees them at."""
+    stride: int = 4
+    """Pixels between its patches."""
+    k: int | None = None
+    """Clusters of patches; by default found by the elbow."""
+
+
+def error_table(config: ErrorConfig) -> list[tuple[str, ...]]:
+    """Films episodes and measures; see :class:`ErrorConfig`.
+
+    Returns:
+        Rows of words: scene, object, then mean distances in pixels: of its mean position, of the untrained and the
+        trained network's keypoint, and of both with labels; and the shares of frames within a tenth of the image, of
+        the untrained and the trained network's keypoint.
+
+    Raises:
+        InputError: Weights or scenes that cannot be used, or nothing can be drawn here.
+    """
+    stride, image_size = config.stride, config.image_size
+    networks = (
+        load_backbone(pretrained=False, stride=stride, image_size=image_size),
+        load_backbone(weights=config.weights, stride=stride, image_size=image_size),
+    )
+    concepts = ConceptOptions(k=config.k)
+    rows: list[tuple[str, ...]] = []
+    for scene in scenes_named(config.scenes):
+        studio = Studio(scene, config.size)
+        films = [
+            studio.film(config.length, config.seed + each, varied=config.varied) for each in range(2 * config.episodes)
+        ]
+        studio.close()
+        fitting, held_out = films[: config.episodes], films[config.episodes :]
+        (untrained, with_labels), (trained, both) = (
+            keypoint_errors(network, fitting, held_out, concepts=concepts) for network in networks
+        )
+        columns = (mean_position_errors(fitting, held_out), untrained, trained, with_labels, both)
+        for number, name in enumerate(scene.objects):
+            means = (f"{column[number].mean:.1f}" for column in columns)
+            shares = (f"{column[number].share:.0%}" for column in (untrained, trained))
+            rows.append((scene.name, name, *means, *shares))
+    return rows
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs ``python -m ilfo.vision.pretrain``. Returns the exit status: 0, or 2 for input that cannot be used."""
+    import tyro
+
+    verbs = (
+        Annotated[FramesConfig, tyro.conf.subcommand("frames", prefix_name=False)]
+        | Annotated[TrainingConfig, tyro.conf.subcommand("train", prefix_name=False)]
+        | Annotated[ErrorConfig, tyro.conf.subcommand("error", prefix_name=False)]
+    )
+    try:
+        config: Any = tyro.cli(verbs, args=argv, prog="python -m ilfo.vision.pretrain")
+        if isinstance(config, FramesConfig):
+            scenes = scenes_named(config.scenes)
+            render_frames(config.out, scenes, config.number, seed=config.seed, size=config.size, say=_say)
+        elif isinstance(config, TrainingConfig):
+            train(config, say=_say)
+        else:
+            _print_errors(config)
+    except InputError as error:
+        print(f"pretrain: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _print_errors(config: ErrorConfig) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    look = "cameras, lights and colours vary" if config.varied else "one camera, plain colours"
+    table = Table(title=f"Mean distance in pixels of {config.size} x {config.size} frames; {look}")
+    heads = ("mean position", "untrained", "trained", "untrained, labels", "trained, labels")
+    for head in ("scene", "object"):
+        table.add_column(head)
+    for head in (*heads, "untrained, < 10 %", "trained, < 10 %"):
+        table.add_column(head, justify="right")
+    for row in error_table(config):
+        table.add_row(*row)
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
