@@ -185,13 +185,13 @@ def draw(path: Path, returns: np.ndarray, scored: dict[str, tuple[np.ndarray, fl
     for axis, (name, (rewards, mix, rho)) in zip(axes.flat, scored.items(), strict=False):
         axis.scatter(returns, rewards, s=22, color="#2364aa", alpha=0.8)
         axis.axhline(mix, color="#d1603d", linestyle="--", linewidth=1.2, label="demonstration, time shuffled")
-        axis.set_title(f"{name}: {rho:.2f}", fontsize=10)
+        axis.set_title(f"{name}: {rho:.3f}", fontsize=10)
         axis.tick_params(labelsize=8)
     for axis in axes.flat[len(scored) :]:
         axis.set_visible(False)
     figure.supxlabel("true return of the episode", fontsize=10)
     figure.supylabel("mean reward a step", fontsize=10)
-    axes.flat[0].legend(fontsize=7, loc="lower right")
+    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside upper left", frameon=False, fontsize=8)
     with atomic_path(path) as partial:
         figure.savefig(partial, dpi=110, format="png")
 
