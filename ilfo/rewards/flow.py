@@ -91,8 +91,8 @@ class Flow(RewardGenerator):
         * A plain clip at the low quantile gives all of a random policy's transitions the same reward, 0. The
           exponential ranks episodes a little more like the true return than the rational squash (rank correlation 0.97
           beside 0.95 on HalfCheetah, 0.98 beside 0.99 on Hopper). But a random policy on HalfCheetah gets a hundredth
-          of the expert's reward from it, where the rational gives a seventh, and far away there is nothing to learn
-          from; so ``rational`` is the default.
+          of the reward of an expert of 7831 from it, where the rational gives a seventh, and far away there is
+          nothing to learn from; so ``rational`` is the default.
         * A density of the difference, however sharp, is no judge of states that the expert never saw: TD3 found
           postures in which standing still earned nearly all there is (first runs on HalfCheetah, 20,000 steps, return
           below 0). With ``noise=2``, ``context_noise=1``, ``state_weight=100``, ``squash="exponential"`` and
