@@ -32,7 +32,6 @@ from ilfo._atomic import atomic_path
 from ilfo.configs import parse_train
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.envs import describe
-from ilfo.plan import shuffled
 from ilfo.rewards import BUILT_IN, Episodes, RewardGenerator, make_reward
 from ilfo.rollouts import Policy, random_policy, rollout
 from ilfo.training import Training
@@ -159,7 +158,7 @@ def rank(options: Rank) -> None:
     ladder = Ladder.open(options.ladder)
     expert = ladder.demonstration
     returns = np.array([episode.env_return for episode in ladder.episodes])
-    mixed = [shuffled(trajectory) for trajectory in expert]
+    mixed = [demos.shuffled(trajectory) for trajectory in expert]
     scored: dict[str, tuple[np.ndarray, float, float]] = {}
     for name in track(options.rewards, "rewards"):
         reward = make_reward(name).fit(expert)

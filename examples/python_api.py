@@ -3,7 +3,6 @@
 from ilfo import demos
 from ilfo.configs import config_from_dict
 from ilfo.evaluate import evaluate
-from ilfo.plan import shuffled
 from ilfo.rewards import Episodes, OptimalTransport
 from ilfo.rollouts import random_policy, rollout
 from ilfo.train import train
@@ -14,7 +13,7 @@ expert = demos.open(NAME)
 reward = OptimalTransport().fit(expert)
 episodes = {
     "expert": list(expert),
-    "expert, shuffled": [shuffled(trajectory) for trajectory in expert],
+    "expert, shuffled": [demos.shuffled(trajectory) for trajectory in expert],
     "random policy": rollout(random_policy(action_dim=6, seed=0), ENV, episodes=5),
 }
 for name, trajectories in episodes.items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from ilfo._progress import Progress
 from ilfo.configs import TrainConfig, parse_train, several_seeds
 from ilfo.evaluate import evaluate, evaluate_seeds, write_evaluation
 from ilfo.runs import read_config, read_summary
-from ilfo.train import train
+from ilfo.train import NOT_OF_THE_RUN, train
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,11 +64,14 @@ class Job:
         evaluation = ["evaluate", str(self.folder), "--episodes", str(self.episodes)]
         return [["train", *self.words], *([evaluation] if self.episodes else [])]
 
-    def check_finished(self) -> None:
+    def check_finished(self, every_flag: bool = False) -> None:
         """Refuses a run that is finished, and was not trained for what a table will say of it.
 
+        Args:
+            every_flag: Compare everything that both this code and that of the run know, not only what a table says.
+
         Raises:
-            InputError: Environment, demonstration, steps, protocol or seeds were others.
+            InputError: Environment, demonstration, steps, protocol or seeds were others, or another flag was.
         """
         if read_summary(self.folder) is None:
             return
@@ -74,6 +79,10 @@ class Job:
         names = "env", "demo", "steps", "protocol"
         was = {name: stored[name] for name in names} | {"seeds": several_seeds(stored["seeds"])}
         now = {name: getattr(self.config, name) for name in names} | {"seeds": several_seeds(self.config.seeds)}
+        if every_flag:
+            plain = json.loads(json.dumps(dataclasses.asdict(self.config), default=str))
+            for name in sorted((plain.keys() & stored.keys()) - now.keys() - {*NOT_OF_THE_RUN, "seed"}):
+                was[name], now[name] = stored[name], plain[name]
         changed = [f"{name} was {was[name]!r} and is now {now[name]!r}" for name in now if was[name] != now[name]]
         if changed:
             raise InputError(

@@ -121,7 +121,7 @@ def compare(options: CompareOptions, flags: Sequence[str] = (), console: Console
     jobs = {name: _job(options, flags, *name) for name in _pairs(options)}
     check_apart(jobs.values())
     for job in jobs.values():
-        job.check_finished()
+        job.check_finished(every_flag=not options.show)
     wanted = [cell for cell in _cells(options) if not cell.summary and cell.name in (options.only or [cell.name])]
     failures = run_jobs(
         [] if options.show else [jobs[cell.reward, cell.agent] for cell in wanted],

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from ilfo._words import counted
 from ilfo.agents.many import Separate
-from ilfo.demos import Demonstrations, Trajectory
+from ilfo.demos import Demonstrations, Trajectory, shuffled
 from ilfo.training import Training
 from ilfo.vision import EncodingPlan
 
-__all__ = ["print_plan", "shuffled"]
-
-
-def shuffled(trajectory: Trajectory, seed: int = 0) -> Trajectory:
-    """The same states in a random order: a reward that looks at transitions must rank it below the original."""
-    order = np.random.default_rng(seed).permutation(len(trajectory.observations))
-    frames = None if trajectory.frames is None else trajectory.frames[order]
-    observations = trajectory.observations[order]
-    return replace(trajectory, observations=observations, frames=frames, env_rewards=None, terminated=False)
+__all__ = ["print_plan"]
 
 
 def print_plan(training: Training, measure: bool = False, console: Console | None = None) -> None:

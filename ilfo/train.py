@@ -20,7 +20,7 @@ from ilfo.plan import print_plan
 from ilfo.run_group import RunGroup
 from ilfo.training import Training
 
-__all__ = ["main", "train"]
+__all__ = ["NOT_OF_THE_RUN", "main", "train"]
 
 NOT_OF_THE_RUN = ("out", "report", "env_workers")
 """What may change between two parts of a run: it does not touch the results."""

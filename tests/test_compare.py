@@ -58,6 +58,14 @@ def test_what_is_trained_is_not_trained_again_and_the_rest_stays_visibly_empty(c
     assert "| 2*transport | – | – |" in (asked.out / "table.md").read_text()
 
 
+def test_other_flags_than_a_finished_cell_had_are_refused_unless_it_is_only_shown(compared):
+    asked, _ = compared
+    other = (*FLAGS[:-1], "16")
+    with pytest.raises(InputError, match=r"td3 was .*'hidden_dim': 8.* and is now .*'hidden_dim': 16"):
+        compare(asked, other)
+    assert all(cell.summary for cell in compare(replace(asked, show=True), other))
+
+
 def test_one_cell_alone(demo, tmp_path):
     asked = options(demo, tmp_path, only=("transport/td3",), seeds="3")
     found = compare(asked, FLAGS)

@@ -12,7 +12,6 @@ from ilfo.agents import Batch
 from ilfo.agents.td3 import TD3, TD3Options
 from ilfo.cli import main
 from ilfo.configs import parse_train
-from ilfo.plan import shuffled
 from ilfo.rewards import Episodes
 from ilfo.runs import read_summary
 from ilfo.training import Training, load
@@ -60,7 +59,7 @@ def test_own_reward_prefers_the_expert(tmp_path):
     expert = training.demonstrations[0]
     of_expert, of_shuffled, of_random = (
         float(training.reward.score(Episodes.from_trajectories(episodes)).mean())
-        for episodes in ([expert], [shuffled(expert)], training.random_episodes(3)[0])
+        for episodes in ([expert], [demos.shuffled(expert)], training.random_episodes(3)[0])
     )
     assert of_expert > 1.5 * of_shuffled
     assert of_expert > 1.5 * of_random

@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).parents[1]
 
 STOREYS = (
     {"ilfo", "_errors", "_atomic", "_averages", "_interruption", "_words"},
-    {"_target"},
+    {"_checks", "_target"},
     {"_page", "demos", "plugins", "statistics"},
     {"vision", "variants"},
     {"rewards", "agents"},

@@ -16,10 +16,10 @@ from ilfo._drawing import filmed
 from ilfo._errors import InputError
 from ilfo._recorder import Recorder
 from ilfo.configs import config_from_dict, parse_train
-from ilfo.demos import Demonstrations
+from ilfo.demos import Demonstrations, shuffled
 from ilfo.envs import describe
 from ilfo.evaluate import evaluate
-from ilfo.plan import print_plan, shuffled
+from ilfo.plan import print_plan
 from ilfo.report import write_report
 from ilfo.rewards.keypoints import KeypointOptions
 from ilfo.rollouts import random_policy

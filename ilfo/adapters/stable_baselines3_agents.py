@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ilfo._checks import check_at_least, check_not_negative, check_positive, check_share
 from ilfo._errors import InputError
 from ilfo.agents import Agent, Batch
 
@@ -39,17 +40,12 @@ class SB3Options:
     """Standard deviation of the noise on TD3's actions while training; SAC draws its actions."""
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise InputError(f"batch_size is {self.batch_size}: it must be at least 1.")
+        check_at_least(self, 1, "batch_size")
         if any(width < 1 for width in self.hidden_dims):
             raise InputError(f"hidden_dims is {self.hidden_dims}: every layer needs at least 1 unit.")
-        if self.learning_rate is not None and not self.learning_rate > 0:
-            raise InputError(f"learning_rate is {self.learning_rate}: it must be above 0.")
-        if not self.exploration_noise >= 0:
-            raise InputError(f"exploration_noise is {self.exploration_noise}: it must be at least 0.")
-        for name in ("discount", "tau"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} is {getattr(self, name)}: it must lie between 0 and 1.")
+        check_positive(self, "learning_rate")
+        check_not_negative(self, "exploration_noise")
+        check_share(self, "discount", "tau")
 
 
 class _Handed:

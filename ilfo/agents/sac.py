@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ilfo._checks import check_at_least, check_not_negative, check_positive, check_share
 from ilfo._errors import InputError
 from ilfo.agents._cuda_graph import CudaGraph
 from ilfo.agents._descent import Descent
@@ -55,20 +56,13 @@ class SACOptions:
     """Normalise the critics' hidden layers before each ReLU; not in the paper, see the notes of TD3."""
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "hidden_dim"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}: it must be at least 1.")
-        for name in ("actor_learning_rate", "critic_learning_rate", "temperature_learning_rate", "temperature"):
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value >= 0):
-                raise InputError(f"{name} is {value}: it must be finite and at least 0.")
-        if not (math.isfinite(self.initial_temperature) and self.initial_temperature > 0):
-            raise InputError(f"initial_temperature is {self.initial_temperature}: it must be finite and above 0.")
+        check_at_least(self, 1, "batch_size", "hidden_dim")
+        check_not_negative(self, "actor_learning_rate", "critic_learning_rate", "temperature_learning_rate")
+        check_not_negative(self, "temperature")
+        check_positive(self, "initial_temperature")
         if self.target_entropy is not None and not math.isfinite(self.target_entropy):
             raise InputError(f"target_entropy is {self.target_entropy}: it must be finite.")
-        for name in ("discount", "tau"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} is {getattr(self, name)}: it must lie between 0 and 1.")
+        check_share(self, "discount", "tau")
 
 
 class _Networks(nn.Module):

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from ilfo._errors import InputError, closest
+from ilfo._checks import check_at_least, check_choices, check_not_negative, check_positive, check_share
+from ilfo._errors import InputError
 from ilfo.agents._assessment import Assessment
 from ilfo.agents._cuda_graph import CudaGraph
 from ilfo.agents._descent import Descent
@@ -70,27 +70,12 @@ class TD3Options:
     Needs --time-aware."""
 
     def __post_init__(self) -> None:
-        for name, choice in (("critic_loss", CriticLoss), ("train_between", TrainBetween)):
-            value, known = getattr(self, name), get_args(choice)
-            if value not in known:
-                raise InputError(f"{name} is {value!r}, which is none of {known}: {closest(str(value), known)}.")
-        for name in ("batch_size", "hidden_dim", "critic_hidden_dim", "policy_delay"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}: it must be at least 1.")
-        for name in (
-            "actor_learning_rate",
-            "critic_learning_rate",
-            "target_noise",
-            "target_noise_clip",
-            "exploration_noise",
-        ):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise InputError(f"{name} is {getattr(self, name)}: it must be finite and at least 0.")
-        if self.critic_gradient_clip is not None and not self.critic_gradient_clip > 0:
-            raise InputError(f"critic_gradient_clip is {self.critic_gradient_clip}: it must be above 0.")
-        for name in ("discount", "tau"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} is {getattr(self, name)}: it must lie between 0 and 1.")
+        check_choices(self, {"critic_loss": CriticLoss, "train_between": TrainBetween})
+        check_at_least(self, 1, "batch_size", "hidden_dim", "critic_hidden_dim", "policy_delay")
+        check_not_negative(self, "actor_learning_rate", "critic_learning_rate")
+        check_not_negative(self, "target_noise", "target_noise_clip", "exploration_noise")
+        check_positive(self, "critic_gradient_clip")
+        check_share(self, "discount", "tau")
 
 
 class _Networks(nn.Module):

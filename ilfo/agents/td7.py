@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ilfo._checks import check_at_least, check_not_negative, check_positive, check_share
 from ilfo._errors import InputError
 from ilfo.agents._assessment import Assessment
 from ilfo.agents._cuda_graph import CudaGraph
@@ -67,23 +68,12 @@ class TD7Options:
     """Factor on the return to beat at that time, for it was the worst of fewer episodes."""
 
     def __post_init__(self) -> None:
-        for name in (
-            *("batch_size", "hidden_dim", "embedding_dim"),
-            *("target_update_every", "policy_delay", "assessment_episodes"),
-        ):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}: it must be at least 1.")
-        for name in (
-            *("encoder_learning_rate", "actor_learning_rate", "critic_learning_rate"),
-            *("target_noise", "target_noise_clip", "exploration_noise", "assess_more_after"),
-        ):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise InputError(f"{name} is {getattr(self, name)}: it must be finite and at least 0.")
-        for name in ("discount", "priority_exponent", "reset_weight"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} is {getattr(self, name)}: it must lie between 0 and 1.")
-        if not (math.isfinite(self.min_priority) and self.min_priority > 0):
-            raise InputError(f"min_priority is {self.min_priority}: it must be finite and above 0.")
+        check_at_least(self, 1, "batch_size", "hidden_dim", "embedding_dim")
+        check_at_least(self, 1, "target_update_every", "policy_delay", "assessment_episodes")
+        check_not_negative(self, "encoder_learning_rate", "actor_learning_rate", "critic_learning_rate")
+        check_not_negative(self, "target_noise", "target_noise_clip", "exploration_noise", "assess_more_after")
+        check_share(self, "discount", "priority_exponent", "reset_weight")
+        check_positive(self, "min_priority")
 
 
 class _Networks(nn.Module):

@@ -9,7 +9,7 @@ from ilfo.demos.checks import check_fits, fit_to
 from ilfo.demos.files import open
 from ilfo.demos.library import Bundled, bundled, bundled_path
 from ilfo.demos.plot import plot_demonstrations
-from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory
+from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory, shuffled
 from ilfo.demos.writers import convert, write
 
 __all__ = [
@@ -24,5 +24,6 @@ __all__ = [
     "fit_to",
     "open",
     "plot_demonstrations",
+    "shuffled",
     "write",
 ]

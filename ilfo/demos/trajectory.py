@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 
-__all__ = ["Demonstrations", "Provenance", "Trajectory", "sha256_of"]
+__all__ = ["Demonstrations", "Provenance", "Trajectory", "sha256_of", "shuffled"]
 
 
 @dataclass(frozen=True)
@@ -164,3 +164,11 @@ def sha256_of(trajectories: Iterable[Trajectory]) -> str:
                 digest.update(contiguous.tobytes())
         digest.update(f"{trajectory.terminated}{trajectory.truncated}{trajectory.success}".encode())
     return digest.hexdigest()
+
+
+def shuffled(trajectory: Trajectory, seed: int = 0) -> Trajectory:
+    """The same states in a random order: a reward that looks at transitions must rank it below the original."""
+    order = np.random.default_rng(seed).permutation(len(trajectory.observations))
+    frames = None if trajectory.frames is None else trajectory.frames[order]
+    observations = trajectory.observations[order]
+    return replace(trajectory, observations=observations, frames=frames, env_rewards=None, terminated=False)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from ilfo._checks import check_choices, check_not_negative, check_positive
 from ilfo._errors import InputError
 from ilfo.demos import Demonstrations
-from ilfo.rewards._checks import check_choices, check_not_negative, check_positive
 from ilfo.rewards._flow_model import FlowModelOptions, held_out_slices, make_flow, train_flow
 from ilfo.rewards.base import Episodes, Needs, RewardGenerator, check_episodes
 from ilfo.rewards.features import StateFeatures
@@ -57,8 +57,7 @@ class FlowOptions(FlowModelOptions):
         check_choices(self, {"squash": Squash})
         check_positive(self, "difference_floor", "scale")
         check_not_negative(self, "state_weight")
-        if self.temperature is not None:
-            check_positive(self, "temperature")
+        check_positive(self, "temperature")
         if not 0 < self.quantile < 0.5:
             raise InputError(f"quantile is {self.quantile}: it must lie above 0 and below 0.5, which is the median.")
 

@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from ilfo._checks import check_choices, check_positive
 from ilfo._errors import InputError
 from ilfo.demos import Demonstrations
-from ilfo.rewards._checks import check_choices, check_positive
 from ilfo.rewards.base import Episodes, RewardGenerator, check_episodes
 from ilfo.rewards.costs import Cost, cost_matrix
 from ilfo.rewards.features import StateFeatures

@@ -37,6 +37,10 @@ def terms_of(expression: str) -> dict[str, float]:
     Raises:
         InputError: It is not a sum of names, or holds one twice.
     """
+    if not isinstance(expression, str):
+        raise InputError(
+            f"the reward is {expression!r}; expected a name, or a sum like 'transport + 0.5*flow', as text"
+        )
     found: dict[str, float] = {}
     for part in expression.split("+"):
         weight, name = re.fullmatch(r"\s*(?:([^*]*)\*)?\s*(.*?)\s*", part, re.DOTALL).groups()  # type: ignore[union-attr]

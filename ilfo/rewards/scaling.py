@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ilfo._checks import check_choices, check_positive, check_share
 from ilfo._errors import InputError
-from ilfo.demos import Demonstrations, Trajectory
-from ilfo.rewards._checks import check_choices, check_positive
+from ilfo.demos import Demonstrations, Trajectory, shuffled
 from ilfo.rewards.base import Episodes, Explanation, RewardGenerator
 
 __all__ = ["ScaledReward", "Scaling", "ScalingOptions"]
@@ -41,8 +41,7 @@ class ScalingOptions:
     def __post_init__(self) -> None:
         check_choices(self, {"method": Method})
         check_positive(self, "factor")
-        if not 0 <= self.discount <= 1:
-            raise InputError(f"discount is {self.discount}: it must lie between 0 and 1.")
+        check_share(self, "discount")
 
 
 class Scaling:
@@ -185,7 +184,7 @@ class ScaledReward(RewardGenerator):
         self.generator.on_progress = None
         if self.options.method == "expert-range":
             experts = list(demonstrations)
-            self.scaling.fit(self._steps_of(experts), self._steps_of([_shuffled(expert) for expert in experts]))
+            self.scaling.fit(self._steps_of(experts), self._steps_of([shuffled(expert) for expert in experts]))
         return self
 
     def _steps_of(self, trajectories: list[Trajectory]) -> Tensor:
@@ -227,8 +226,3 @@ class ScaledReward(RewardGenerator):
         self.generator.load_state_dict(state["generator"])
         self.scaling.load_state_dict(state["scaling"])
         self._follow_scaling()
-
-
-def _shuffled(trajectory: Trajectory) -> Trajectory:
-    order = np.random.default_rng(0).permutation(len(trajectory.observations))
-    return replace(trajectory, observations=trajectory.observations[order], terminated=False)

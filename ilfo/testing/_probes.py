@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ilfo import demos
 from ilfo.demos import Demonstrations, Provenance, Trajectory
 
 __all__ = ["PROBE_STEPS", "cut", "random_walk", "shuffled", "small_demonstrations", "still"]
@@ -40,8 +41,7 @@ def cut(trajectory: Trajectory, steps: int, terminated: bool = False) -> Traject
 
 def shuffled(trajectory: Trajectory) -> Trajectory:
     """Its states in a random order."""
-    order = np.random.default_rng(0).permutation(len(trajectory.observations))
-    return _with_env_rewards(Trajectory(trajectory.observations[order]))
+    return _with_env_rewards(demos.shuffled(trajectory))
 
 
 def still(trajectory: Trajectory) -> Trajectory:

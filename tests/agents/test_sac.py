@@ -61,7 +61,7 @@ def test_the_default_options_are_the_papers():
         *((f"{name}_learning_rate", -1e-3, "finite and at least 0") for name in ("actor", "critic", "temperature")),
         ("temperature", -0.1, "finite and at least 0"),
         ("temperature", math.inf, "finite and at least 0"),
-        ("initial_temperature", 0.0, "finite and above 0"),
+        ("initial_temperature", 0.0, "finite number above 0"),
         ("target_entropy", math.nan, "finite"),
         *((name, 1.1, "between 0 and 1") for name in ("discount", "tau")),
     ],

@@ -148,6 +148,8 @@ def test_sums_are_read(expression, terms):
         ("inf*transport", "is no term"),
         ("2*3*transport", "is no term"),
         ("transport + 2*transport", "names transport twice"),
+        (3, "the reward is 3; expected a name"),
+        (["transport"], r"the reward is \['transport'\]; expected a name"),
     ],
 )
 def test_what_is_no_sum_is_refused(expression, message):

@@ -10,7 +10,7 @@ import torch
 from pendulum_system import cut, demonstrations, flail, rollout
 
 from ilfo._errors import InputError
-from ilfo.plan import shuffled
+from ilfo.demos import shuffled
 from ilfo.rewards import (
     Discriminator,
     EnvironmentReward,
