@@ -7,8 +7,9 @@ The ladder: an agent learns HalfCheetah-v5 on the environment's reward, and epis
 steps. An episode of the final policy is the demonstration, others of it the highest rung; of the stages on the way,
 those are rungs whose returns come closest to even steps from 0 to the expert's. A robot that stands still and a random
 policy are rungs too. Every reward is fitted on the one demonstration and scores all of them, and the demonstration with
-its time shuffled. Spearman's rank correlation between a reward's mean a step and the true return says how well the one
-stands for the other; the shuffled demonstration has no true return, and only has to be below the expert.
+its time shuffled. One that learns from its agent, a discriminator, is first shown episodes of a random policy.
+Spearman's rank correlation between a reward's mean a step and the true return says how well the one stands for the
+other; the shuffled demonstration has no true return, and only has to be below the expert.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import gymnasium
 import numpy as np
 import torch
 import tyro
@@ -40,6 +42,8 @@ EVERY = 2_500
 """Steps of training between the stages."""
 RUNGS = 8
 """Stages that are made rungs."""
+BEGINNINGS = 10
+"""Episodes of a random policy that a reward is shown if it learns from its agent; none of them is a rung."""
 FLAGS = "--env HalfCheetah-v5 --reward environment --td3.layer-norm --steps 60000"
 
 
@@ -61,8 +65,8 @@ class Rank:
 
     ladder: Annotated[Path, tyro.conf.Positional]
     """File that 'record' wrote."""
-    rewards: tuple[str, ...] = tuple(name for name in BUILT_IN if name not in ("environment", "discriminator"))
-    """Names of rewards; by default all that need no agent to learn from."""
+    rewards: tuple[str, ...] = tuple(name for name in BUILT_IN if name != "environment")
+    """Names of rewards; by default all."""
     picture: Path = Path("ladder.png")
     """Where the picture goes."""
 
@@ -140,6 +144,15 @@ def cut(episode: Trajectory, steps: int) -> Trajectory:
     )
 
 
+def learn_from_beginners(reward: RewardGenerator) -> None:
+    """Shows a reward that learns from its agent what that would do at first."""
+    config, _ = parse_train(FLAGS.split())
+    with closing(gymnasium.make(config.env)) as env:
+        width = env.action_space.shape[0]  # type: ignore[index]
+    for episode in rollout(random_policy(width, seed=3_000), config.env, BEGINNINGS, seed=3_000):
+        reward.observe(Episodes.from_trajectories([episode]))
+
+
 def mean_rewards(reward: RewardGenerator, trajectories: list[Trajectory]) -> np.ndarray:
     """Mean reward a step of each episode."""
     episodes = Episodes.from_trajectories(trajectories)
@@ -162,6 +175,8 @@ def rank(options: Rank) -> None:
     scored: dict[str, tuple[np.ndarray, float, float]] = {}
     for name in track(options.rewards, "rewards"):
         reward = make_reward(name).fit(expert)
+        if not reward.stationary:
+            learn_from_beginners(reward)
         rewards = mean_rewards(reward, ladder.episodes)
         scored[name] = rewards, float(mean_rewards(reward, mixed).mean()), rank_correlation(rewards, returns)
     print("| episode | true return | " + " | ".join(scored) + " |")

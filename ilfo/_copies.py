@@ -26,6 +26,8 @@ class Moves(NamedTuple):
         terminated: ``(M,)`` bool.
         observations: ``(M, D)`` float32, where the copies stand now: after an end, the next episode's first.
         finished: Row and episode of every copy whose episode ended.
+        frames: ``(M + E, H, W, 3)`` uint8 where each step is drawn and episodes hold no frames, else None: those of
+            ``next_observations``, and then of where the ``E`` copies stand whose episodes ended.
     """
 
     next_observations: np.ndarray
@@ -33,6 +35,7 @@ class Moves(NamedTuple):
     terminated: np.ndarray
     observations: np.ndarray
     finished: tuple[tuple[int, Trajectory], ...]
+    frames: np.ndarray | None = None
 
 
 class _Copy:
@@ -42,13 +45,20 @@ class _Copy:
         env: The simulator.
         seed: Seed that the seeds of its episodes come from.
         index: Which copy of that seed's it is.
-        frame_size: Width and height of the frames to keep; None: none are drawn.
+        frame_size: Width and height of its frames; None: none are drawn.
+        films: Whether episodes hold their frames.
     """
 
     def __init__(
-        self, env: gymnasium.Env[Any, Any], seed: int, index: int, frame_size: tuple[int, int] | None = None
+        self,
+        env: gymnasium.Env[Any, Any],
+        seed: int,
+        index: int,
+        frame_size: tuple[int, int] | None = None,
+        films: bool = True,
     ) -> None:
-        self.env, self.seed, self.index, self.frame_size = env, seed, index, frame_size
+        self.env, self.seed, self.index = env, seed, index
+        self.frame_size, self.films = frame_size, films and frame_size is not None
         self.quota: int | None = None
         self.begin(0)
 
@@ -66,7 +76,8 @@ class _Copy:
         self.observations = [np.array(observation, np.float32)]
         self.actions: list[np.ndarray] = []
         self.env_rewards: list[float] = []
-        self.frames = [] if self.frame_size is None else [frame(first_frame(self.env), self.frame_size)]
+        self._newest: np.ndarray | None = None
+        self.frames = [self.look()] if self.films else []
         self.success: bool | None = None
         self.success_step: int | None = None
 
@@ -76,14 +87,23 @@ class _Copy:
         self.observations.append(np.array(observation, np.float32))
         self.actions.append(action)
         self.env_rewards.append(float(env_reward))
-        if self.frame_size is not None:
-            self.frames.append(frame(self.env.render(), self.frame_size))  # type: ignore[arg-type]
+        self._newest = None
+        if self.films:
+            self.frames.append(self.look())
         success = success_of(info)
         if success is not None:
             self.success = success or bool(self.success)
             if success and self.success_step is None:
                 self.success_step = len(self.actions)
         return self.env_rewards[-1], bool(terminated), bool(truncated)
+
+    def look(self) -> np.ndarray:
+        """The frame ``(H, W, 3)`` of the newest observation, drawn once."""
+        if self._newest is None:
+            assert self.frame_size is not None
+            picture: Any = self.env.render() if self.actions else first_frame(self.env)
+            self._newest = frame(picture, self.frame_size)
+        return self._newest
 
     def episode(self, terminated: bool) -> Trajectory:
         return Trajectory(
@@ -115,6 +135,7 @@ class Copies:
         protocol: Protocol,
         identities: Sequence[tuple[int, int]],
         frame_size: tuple[int, int] | None = None,
+        films: bool = True,
     ) -> tuple[int, int, int, np.ndarray]:
         """Makes the simulators, each in its first episode.
 
@@ -123,6 +144,7 @@ class Copies:
             protocol: How episodes end.
             identities: Of every copy, its seed and its number among the copies of that seed.
             frame_size: Width and height of the frames that are drawn of every observation; None: none are.
+            films: Episodes hold their frames; else every step brings the newest ones.
 
         Returns:
             Widths ``D`` of observations and ``A`` of actions, the time limit in steps, and the observations ``(M, D)``.
@@ -131,12 +153,13 @@ class Copies:
             InputError: See :func:`ilfo.envs.make_env`.
             RenderError: Frames are wanted where none can be drawn.
         """
-        self._made = env_id, protocol, identities, frame_size
+        self._made = env_id, protocol, identities, frame_size, films
+        self._looks = frame_size is not None and not films
         size = None if frame_size is None else (frame_size[0], frame_size[1])  # A list where it came as JSON.
         self._copies = []
         for seed, index in identities:
             env = make_env(env_id, protocol) if size is None else drawable_env(env_id, protocol, size)
-            self._copies.append(_Copy(env, seed, index, size))
+            self._copies.append(_Copy(env, seed, index, size, films))
         env = self._copies[0].env
         seen, done, spec = env.observation_space.shape, env.action_space.shape, env.spec
         assert seen
@@ -144,7 +167,7 @@ class Copies:
         assert spec
         assert spec.max_episode_steps
         self._width = done[0]
-        self._first = self._observations()
+        self._first = self.observations()
         return seen[0], done[0], spec.max_episode_steps, self._first
 
     def step(self, actions: np.ndarray) -> Moves:
@@ -174,13 +197,16 @@ class Copies:
         if not (finite and isfinite(flat.dot(flat))):
             raise self._diverged()
         finished = tuple((row, copy.episode(bool(terminations[row]))) for row, copy in ended)
+        frames = [copy.look() for copy in self._copies] if self._looks else []
         now = after.copy()
         for row, copy in ended:
             copy.number += 1
             if not copy.resting:
                 copy.begin(copy.number)
             now[row] = copy.observations[-1]
-        return Moves(after, env_rewards, terminations, now, finished)
+            if self._looks:
+                frames.append(copy.look())
+        return Moves(after, env_rewards, terminations, now, finished, np.array(frames) if self._looks else None)
 
     def _diverged(self) -> InputError:
         copy = next(
@@ -194,7 +220,8 @@ class Copies:
             "these actions"
         )
 
-    def _observations(self) -> np.ndarray:
+    def observations(self) -> np.ndarray:
+        """Where the copies stand now, ``(M, D)`` float32."""
         return np.array([copy.observations[-1] for copy in self._copies])
 
     def rest_after(self, quotas: Sequence[int]) -> None:
@@ -217,10 +244,18 @@ class Copies:
         for copy in self._copies:
             copy.quota = None
             copy.begin(0)
-        if not np.array_equal(self._observations(), self._first):
+        if not np.array_equal(self.observations(), self._first):
             self.close()
             self.make(*self._made)
-        return self._observations()
+        return self.observations()
+
+    def frames(self) -> np.ndarray:
+        """Frames ``(M, H, W, 3)`` uint8 of the newest observations.
+
+        Raises:
+            RenderError: None can be drawn.
+        """
+        return np.array([copy.look() for copy in self._copies])
 
     def states(self) -> list[tuple[int, list[list[float]]]]:
         """Of every copy the number of its episode, and the actions ``(t, A)`` done in it.
@@ -246,7 +281,7 @@ class Copies:
             copy.begin(number)
             for action in np.array(actions, np.float32).reshape(-1, self._width):
                 copy.step(action)
-        return self._observations()
+        return self.observations()
 
     def close(self) -> None:
         """Frees the simulators."""

@@ -54,6 +54,7 @@ class Worker:
         protocol: How episodes end.
         identities: See :meth:`ilfo._copies.Copies.make`, which is already asked for.
         frame_size: See there.
+        films: See there.
     """
 
     def __init__(
@@ -62,8 +63,9 @@ class Worker:
         protocol: Protocol,
         identities: Sequence[tuple[int, int]],
         frame_size: tuple[int, int] | None = None,
+        films: bool = True,
     ) -> None:
-        self._env_id, self._count, self._frame_size = env_id, len(identities), frame_size
+        self._env_id, self._count, self._frame_size, self._films = env_id, len(identities), frame_size, films
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
@@ -74,7 +76,7 @@ class Worker:
             )
         self._line: Connection[Any, Any] = Connection(ours.detach())
         self._cut = weakref.finalize(self, _end, self._line, self._process)
-        self.ask("make", env_id, protocol, identities, frame_size)
+        self.ask("make", env_id, protocol, identities, frame_size, films)
 
     def ask(self, method: str, *arguments: Any) -> None:
         """Asks for a call of a method of :class:`~ilfo._copies.Copies`."""
@@ -103,7 +105,7 @@ class Worker:
         if kind == _FAILED:
             raise RuntimeError(f"{self._env_id} failed in a worker process:\n{content.decode()}")
         if self._asked == "step":
-            return _unpack(content, self._count, *self._widths, self._frame_size)
+            return _unpack(content, self._count, *self._widths, self._frame_size, self._films)
         result = json.loads(content)
         if self._asked == "make":
             self._widths: tuple[int, int] = result[0], result[1]
@@ -188,10 +190,14 @@ def _pack(moves: Moves) -> bytes:
             b"" if episode.goal is None else episode.goal.tobytes(),
             b"" if episode.frames is None else episode.frames.tobytes(),
         ]
-    return b"".join([*parts, moves.observations.tobytes()] if moves.finished else parts)
+    if moves.finished:
+        parts.append(moves.observations.tobytes())
+    if moves.frames is not None:
+        parts.append(moves.frames.tobytes())
+    return b"".join(parts)
 
 
-def _unpack(content: bytes, count: int, seen: int, done: int, frame_size: tuple[int, int] | None) -> Moves:
+def _unpack(content: bytes, count: int, seen: int, done: int, frame_size: tuple[int, int] | None, films: bool) -> Moves:
     position = 0
 
     def read(*shape: int, dtype: type = np.float32) -> np.ndarray:
@@ -204,6 +210,7 @@ def _unpack(content: bytes, count: int, seen: int, done: int, frame_size: tuple[
     position += _ENDED.size
     after, env_rewards, terminated = read(count, seen), read(count), read(count, dtype=np.bool_)
     finished = []
+    film_size, look_size = (frame_size, None) if films else (None, frame_size)
     for _ in range(ended):
         row, steps, seed, fell, success, step, width = _EPISODE.unpack_from(content, position)
         position += _EPISODE.size
@@ -216,9 +223,10 @@ def _unpack(content: bytes, count: int, seen: int, done: int, frame_size: tuple[
             success=None if success < 0 else bool(success),
             seed=seed,
             goal=None if width < 0 else read(width),
-            frames=None if frame_size is None else read(steps + 1, *frame_size[::-1], 3, dtype=np.uint8),
+            frames=None if film_size is None else read(steps + 1, *film_size[::-1], 3, dtype=np.uint8),
             success_step=None if step < 0 else step,
         )
         finished.append((row, episode))
     now = read(count, seen) if ended else after.copy()
-    return Moves(after, env_rewards, terminated, now, tuple(finished))
+    frames = None if look_size is None else read(count + ended, *look_size[::-1], 3, dtype=np.uint8)
+    return Moves(after, env_rewards, terminated, now, tuple(finished), frames)

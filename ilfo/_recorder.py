@@ -13,6 +13,7 @@ from ilfo._errors import InputError
 from ilfo.demos import Trajectory
 from ilfo.envs import Protocol, goal_of, make_env, success_of
 from ilfo.rollouts import Policy
+from ilfo.sight import View
 
 __all__ = ["Recorder"]
 
@@ -31,9 +32,10 @@ class Recorder:
         name: What an error calls the policy.
         frame_size: Width and height of the frames to keep; None: none.
         stop_after_success: Steps that an episode goes on after its first success; None: to its end.
+        view: What the policy sees in place of states; None: these.
 
     Raises:
-        InputError: See :func:`ilfo.envs.make_env`.
+        InputError: See :func:`ilfo.envs.make_env`; or frames of another size than the policy sees.
         RenderError: Frames are wanted of an environment that takes no ``render_mode``.
     """
 
@@ -46,14 +48,23 @@ class Recorder:
         *,
         frame_size: tuple[int, int] | None = None,
         stop_after_success: int | None = None,
+        view: View | None = None,
     ) -> None:
+        if view is not None and frame_size is not None and frame_size != view.frame_size:
+            wanted, seen = (f"{width}x{height}" for width, height in (frame_size, view.frame_size))
+            raise InputError(
+                f"--frame-size is {wanted}, and {name} sees frames of {seen}, which are drawn once: record them with "
+                f"--frame-size {seen}"
+            )
+        self._drawn_size = frame_size if view is None else view.frame_size
         self._env: gymnasium.Env[Any, Any]
-        if frame_size is None:
+        if self._drawn_size is None:
             self._env = make_env(env_id, protocol)
         else:
-            self._env = drawable_env(env_id, protocol, frame_size)
+            self._env = drawable_env(env_id, protocol, self._drawn_size)
         self._env_id, self._policy, self._name = env_id, policy, name
-        self._frame_size, self._stop_after_success = frame_size, stop_after_success
+        self._keeps_frames, self._stop_after_success = frame_size is not None, stop_after_success
+        self._gaze = None if view is None else view.gaze(1)
         shape = self._env.action_space.shape
         assert shape
         self._action_dim = shape[0]
@@ -79,13 +90,14 @@ class Recorder:
         observations = [np.array(observation, np.float32)]
         actions: list[np.ndarray] = []
         env_rewards: list[float] = []
-        frames = [] if self._frame_size is None else [frame(first_frame(self._env), self._frame_size)]
+        shown, picture = self._look(observations[-1], first=True)
+        frames = [picture]
         success: bool | None = None
         success_step: int | None = None
         steps_left = -1
         terminated = truncated = False
         while not (terminated or truncated):
-            action = self._act(observations[-1], len(actions), seed)
+            action = self._act(shown, len(actions), seed)
             observation, env_reward, terminated, truncated, info = self._env.step(action.copy())
             observations.append(np.array(observation, np.float32))
             actions.append(action)
@@ -95,8 +107,9 @@ class Recorder:
                     f"{self._env_id} returned a NaN or an infinity at step {len(actions) - 1} of the episode with "
                     f"seed {seed}: the simulation is unstable under these actions"
                 )
-            if self._frame_size is not None:
-                frames.append(frame(self._env.render(), self._frame_size))  # type: ignore[arg-type]
+            shown, picture = self._look(observations[-1])
+            if self._keeps_frames:
+                frames.append(picture)
             now = success_of(info)
             if now is not None:
                 success = now or bool(success)
@@ -117,9 +130,21 @@ class Recorder:
             success=success,
             success_step=success_step,
             seed=seed,
-            frames=np.array(frames) if frames else None,
+            frames=np.array(frames) if self._keeps_frames else None,
             goal=goal,
         )
+
+    def _look(self, state: np.ndarray, first: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
+        """What the policy sees of the newest observation ``(D,)``, and its frame where one is drawn."""
+        if self._drawn_size is None:
+            return state, None
+        drawn: Any = first_frame(self._env) if first else self._env.render()
+        picture = frame(drawn, self._drawn_size)
+        if self._gaze is None:
+            return state, picture
+        if first:
+            return self._gaze.begin(state[None], picture[None])[0], picture
+        return self._gaze.step(state[None], state[None], picture[None], [])[0][0], picture
 
     def _act(self, observation: np.ndarray, step: int, seed: int) -> np.ndarray:
         """The policy's action ``(A,)`` float32, sure to be one."""

@@ -17,6 +17,7 @@ __all__ = ["main"]
 
 _VERBS = {
     "train": ("ilfo.train", "learn a policy from one file of expert states"),
+    "clone": ("ilfo.clone", "imitate the actions of demonstrations, from states, keypoints or pixels"),
     "compare": ("ilfo.compare", "train every reward with every agent: one table, one picture"),
     "evaluate": ("ilfo.evaluate", "play a trained policy, or train and evaluate a suite of tasks"),
     "report": ("ilfo.report", "one HTML page on a run: curves, rewards, matches, video"),

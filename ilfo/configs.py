@@ -82,11 +82,12 @@ class TrainConfig:
     """Parts of a dict observation that the reward sees, by their names in the environment; all by default. With
     --features keypoints, concepts: 'concept 0', 'concept 3'."""
     policy_keys: tuple[str, ...] = ()
-    """Parts of a dict observation that the policy sees; all by default."""
+    """Parts of a dict observation that the policy sees; all by default. With --policy-sees keypoints those that it sees
+    beside them; none by default."""
     normalize_observations: Normalization = "expert"
-    """By what the policy's observations are standardised: the expert's states, these and the states of the random
-    steps in equal parts (as OOPS does), the states of the random steps alone, or nothing. Without a demonstration they
-    are raw."""
+    """By what the policy's observations are standardised: those of the expert (its states, or its keypoints), these and
+    the ones of the random steps in equal parts (as OOPS does), the ones of the random steps alone, or nothing. Without
+    a demonstration they are raw."""
     time_aware: bool = False
     """Show the policy how much of the horizon is left, and take the time limit for a true end."""
     eval_every: int = 5_000
@@ -101,14 +102,18 @@ class TrainConfig:
     """Write the report, with a video of the best episode, at the end."""
     sees: Annotated[Sees, tyro.conf.arg(name="features")] = "states"
     """What the reward looks at: the states, or keypoints that are found in frames, the demonstration's and those that
-    the environment draws (their flags: --features keypoints --help). The policy sees the states in either case. In a
-    file it is called 'sees'."""
+    the environment draws (their flags: --features keypoints --help). In a file it is called 'sees'."""
+    policy_sees: Sees = "states"
+    """What the policy looks at: the states, or the keypoints of the newest frame, which take --features keypoints: then
+    the reward sees the same ones. A robot that knows its own joints is shown these beside them with --policy-keys or
+    --policy-features.dims."""
     features: FeatureOptions = field(default_factory=FeatureOptions)
     """Which columns of that, in which units."""
     scaling: ScalingOptions = field(default_factory=ScalingOptions)
     """How large rewards are; in a sum, those of each term before its weight."""
     policy_features: FeatureOptions = field(default_factory=lambda: FeatureOptions(std_floor=0.1))
-    """What the policy looks at, in which units, like the reward's features."""
+    """What the policy looks at, in which units, like the reward's features. With --policy-sees keypoints 'dims' are
+    columns of the state that it sees beside them; none by default."""
 
 
 def several_seeds(spelled_out: str) -> tuple[int, ...]:
@@ -316,6 +321,11 @@ def _check(config: TrainConfig) -> None:
             raise InputError(f"--{name.replace('_', '-')} is {getattr(config, name)}; it cannot be negative")
     if several_seeds(config.seeds) and config.seed != TrainConfig.seed:
         raise InputError(f"--seed is {config.seed} and --seeds {config.seeds!r}: give one of them")
+    if config.policy_sees == "keypoints" and config.sees != "keypoints":
+        raise InputError(
+            f"--policy-sees keypoints with --features {config.sees}: keypoints are found for the reward, and the "
+            "policy sees the same ones; give --features keypoints too"
+        )
     if config.random_steps >= config.steps:
         raise InputError(
             f"--random-steps is {config.random_steps} and --steps {config.steps}: nothing would be learned; "

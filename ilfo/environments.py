@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from ilfo._env_worker import Worker
 from ilfo._errors import InputError
 from ilfo.demos import Trajectory
 from ilfo.envs import Protocol
+
+if TYPE_CHECKING:
+    from ilfo.sight import View
 
 __all__ = ["Environments", "Steps"]
 
@@ -28,6 +31,7 @@ class Steps(NamedTuple):
         terminated: ``(M,)`` bool; a time limit is not a termination.
         ages: ``(M,)`` int64, steps of the episode before this one.
         finished: The episodes that this step ended, each with its row, in the order of the rows.
+        shown: Of each of these all observations ``(T+1, D)``, as they were at its steps.
     """
 
     observations: np.ndarray
@@ -37,6 +41,7 @@ class Steps(NamedTuple):
     terminated: np.ndarray
     ages: np.ndarray
     finished: tuple[tuple[int, Trajectory], ...]
+    shown: tuple[np.ndarray, ...]
 
 
 class Environments:
@@ -55,6 +60,8 @@ class Environments:
         workers: Processes that the copies live in; with 0 they live in this one.
         frame_size: Width and height in pixels of a frame that is drawn of every observation, for the episodes to hold;
             None: none are. A copy keeps those of one episode at a time.
+        view: What observations are to be in place of states: it sees the newest frames of all copies at once, and
+            follows each episode. Episodes hold their states in either case, and with a view no frames.
 
     Raises:
         InputError: See :func:`ilfo.envs.make_env`; or no copies or no seeds.
@@ -75,6 +82,7 @@ class Environments:
         seed: int | Sequence[int] = 0,
         workers: int = 0,
         frame_size: tuple[int, int] | None = None,
+        view: View | None = None,
     ) -> None:
         self.env_id, self.protocol, self.num_envs = env_id, protocol, num_envs
         self.seeds = _seeds(seed)
@@ -88,18 +96,23 @@ class Environments:
         edges = [part * len(identities) // parts for part in range(parts + 1)]
         self._slices = [slice(*pair) for pair in pairwise(edges)]
         kind = Worker if workers else Here
+        size = frame_size if view is None else view.frame_size
         self._groups: list[Here | Worker] = []
         self._actions: np.ndarray | None = None
         try:
             for rows in self._slices:
-                self._groups.append(kind(env_id, protocol, identities[rows], frame_size))
+                self._groups.append(kind(env_id, protocol, identities[rows], size, view is None))
             made = self._answers()
+            self.observation_dim, self.action_dim, self.horizon = (int(value) for value in made[0][:3])
+            self._states = self._observations = _joined([observations for *_, observations in made])
+            self._ages = np.zeros(len(self), np.int64)
+            self._gaze = None
+            if view is not None:
+                self.observation_dim, self._gaze = view.width, view.gaze(len(self))
+                self._look()
         except BaseException:
             self.close()
             raise
-        self.observation_dim, self.action_dim, self.horizon = (int(value) for value in made[0][:3])
-        self._observations = _joined([observations for *_, observations in made])
-        self._ages = np.zeros(len(self), np.int64)
 
     def __len__(self) -> int:
         return len(self.seeds) * self.num_envs
@@ -145,6 +158,13 @@ class Environments:
         self._ask(method, rows)
         return self._answers()
 
+    def _look(self) -> None:
+        """Shows the first observations of all copies."""
+        self._observations = self._states
+        if self._gaze is not None:
+            frames = np.concatenate([np.array(part, np.uint8) for part in self._call("frames")])
+            self._observations = self._gaze.begin(self._states, frames)
+
     def begin(self, actions: np.ndarray) -> None:
         """Begins a step of every copy. Workers do it while the caller does other things.
 
@@ -178,9 +198,9 @@ class Environments:
         answers = self._answers()
         before, ages = self._observations, self.ages
         if len(answers) == 1:
-            after, env_rewards, terminated, self._observations, finished = answers[0]
+            after, env_rewards, terminated, self._states, finished, _ = answers[0]
         else:
-            after, env_rewards, terminated, self._observations = (
+            after, env_rewards, terminated, self._states = (
                 np.concatenate(parts) for parts in list(zip(*answers, strict=True))[:4]
             )
             finished = tuple(
@@ -188,9 +208,18 @@ class Environments:
                 for part, moves in zip(self._slices, answers, strict=True)
                 for row, episode in moves.finished
             )
+        ended = [row for row, _ in finished]
         self._ages += 1
-        self._ages[[row for row, _ in finished]] = 0
-        return Steps(before, actions, env_rewards, after, terminated, ages, finished)
+        self._ages[ended] = 0
+        if self._gaze is None:
+            self._observations, shown = self._states, tuple(episode.observations for _, episode in finished)
+        else:
+            # Of every group those after the step, and then of every group those that follow an end.
+            sizes = [part.stop - part.start for part in self._slices]
+            frames = [moves.frames[:size] for moves, size in zip(answers, sizes, strict=True)]
+            frames += [moves.frames[size:] for moves, size in zip(answers, sizes, strict=True)]
+            after, self._observations, shown = self._gaze.step(after, self._states, np.concatenate(frames), ended)
+        return Steps(before, actions, env_rewards, after, terminated, ages, finished, shown)
 
     def step(self, actions: np.ndarray) -> Steps:
         """Steps every copy: :meth:`begin` and :meth:`finish`."""
@@ -202,8 +231,9 @@ class Environments:
 
         An environment whose reset does not bring back the observations that it was made with is made again.
         """
-        self._observations = _joined(self._call("restart"))
+        self._states = _joined(self._call("restart"))
         self._ages[:] = 0
+        self._look()
 
     def rest_after(self, quotas: Sequence[int]) -> None:
         """Lets copies stand still, unstepped, in their last observation once they have played so many episodes.
@@ -214,14 +244,18 @@ class Environments:
         self._call("rest_after", list(quotas))
 
     def state_dicts(self) -> list[dict[str, Any]]:
-        """Of each seed: episode numbers, the actions of the episodes under way, and the observations after them."""
+        """Of each seed: episode numbers, the actions of the episodes under way, and the states after them.
+
+        With a view also all that was shown of these episodes, which is not drawn again.
+        """
         states = [state for group in self._call("states") for state in group]
         return [
             {
                 "numbers": [number for number, _ in states[rows]],
                 "actions": [actions for _, actions in states[rows]],
-                "observations": self._observations[rows].tolist(),
+                "observations": self._states[rows].tolist(),
             }
+            | ({} if self._gaze is None else {"shown": self._gaze.state_of(rows)})
             for rows in self._rows_of_seeds()
         ]
 
@@ -242,13 +276,15 @@ class Environments:
                 f"{len(self.seeds)} of {self.num_envs}: go on with the settings that the run was begun with"
             )
         episodes = [pair for state in states for pair in zip(state["numbers"], state["actions"], strict=True)]
-        self._observations = _joined(self._call("load", episodes))
+        self._states = self._observations = _joined(self._call("load", episodes))
         self._ages = np.array([len(actions) for _, actions in episodes], np.int64)
-        if not np.array_equal(self._observations, _joined([state["observations"] for state in states])):
+        if not np.array_equal(self._states, _joined([state["observations"] for state in states])):
             raise InputError(
                 f"{self.env_id} did not return to the observations of the checkpoint when its actions were repeated: "
                 "it is not deterministic given its seed, or its version has changed, and the run cannot go on exactly"
             )
+        if self._gaze is not None:
+            self._observations = self._gaze.load_states([state["shown"] for state in states])
 
     def _rows_of_seeds(self) -> list[slice]:
         return [slice(start, start + self.num_envs) for start in range(0, len(self), self.num_envs)]

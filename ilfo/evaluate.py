@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,11 +17,13 @@ from ilfo._errors import InputError
 from ilfo._evaluations import Evaluation, SeedsEvaluation, interval_text
 from ilfo._video import check_video_path, write_video
 from ilfo._words import counted
+from ilfo.cloning import Looks, evaluate_clone, evaluate_looks, is_clone
 from ilfo.run_group import seed_runs
-from ilfo.runs import read_summary
+from ilfo.runs import read_config, read_summary
 from ilfo.statistics import bootstrap_interval, interquartile_mean
 from ilfo.suites import bundled_suites, is_suite
 from ilfo.training import Training, load
+from ilfo.variants import Kind, Split
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,7 +49,7 @@ def evaluate(run: str | os.PathLike[str], episodes: int = 10, *, seed: int | Non
     """Plays fresh episodes with the policy of a run, under the run's protocol.
 
     Args:
-        run: Folder of a run, finished or under way.
+        run: Folder of a run, finished or, unless it is a cloned one, under way.
         episodes: How many, at least 1.
         seed: Seed of their initial states; by default one that depends on the run's seed and is not the one of
             the evaluations during training.
@@ -58,6 +60,8 @@ def evaluate(run: str | os.PathLike[str], episodes: int = 10, *, seed: int | Non
     """
     check_episodes(episodes)
     check_seed(seed)
+    if is_clone(run):
+        return evaluate_clone(run, episodes, _seed_of(run, seed))
     with closing(load(run)) as training:
         return play(training, run, episodes, seed)
 
@@ -118,16 +122,24 @@ def write_evaluation(run: str | os.PathLike[str], found: Evaluation | SeedsEvalu
         folders = seed_runs(run)
         each = {folders[seed]: one for seed, one in found.each.items()}
     for folder, one in each.items():
-        try:
-            with atomic_path(folder / "evaluation.json") as partial:
-                partial.write_text(json.dumps(one.as_dict(), indent=2) + "\n")
-        except OSError as error:
-            warnings.warn(f"evaluation.json is not kept: {error}", stacklevel=2)
+        _write(folder, "evaluation.json", one.as_dict())
+
+
+def _write(folder: Path, name: str, content: dict[str, Any]) -> None:
+    try:
+        with atomic_path(folder / name) as partial:
+            partial.write_text(json.dumps(content, indent=2) + "\n")
+    except OSError as error:
+        warnings.warn(f"{name} is not kept: {error}", stacklevel=3)
 
 
 def fresh_seed(run_seed: int, purpose: int) -> int:
     """A seed that no part of a run's training uses, another for every purpose."""
     return int(np.random.SeedSequence(run_seed, spawn_key=(purpose,)).generate_state(1)[0])
+
+
+def _seed_of(run: str | os.PathLike[str], seed: int | None) -> int:
+    return fresh_seed(read_config(run)["config"]["seed"], 0) if seed is None else seed
 
 
 def check_episodes(episodes: int) -> None:
@@ -156,7 +168,16 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _command(run: Path, /, *, episodes: int = 10, seed: int | None = None, video: Path | None = None) -> None:
+def _command(
+    run: Path,
+    /,
+    *,
+    episodes: int = 10,
+    seed: int | None = None,
+    video: Path | None = None,
+    variants: tuple[Kind, ...] = (),
+    split: tuple[Split, ...] = ("seen", "unseen"),
+) -> None:
     """Play a trained policy, or those of several seeds: return, success, ratio to the expert.
 
     Args:
@@ -164,11 +185,18 @@ def _command(run: Path, /, *, episodes: int = 10, seed: int | None = None, video
         episodes: Episodes to play (of each seed), without exploration noise, under the run's protocol.
         seed: Seed of their initial states; by default one that the evaluations in training do not use.
         video: Film the best of them (of the best seed): a file that ends in .webm or .mp4.
+        variants: Of a cloned policy: play where the environment looks different in one of these ways at a time, each
+            episode in a variant of its own, and print one table. It is kept as variants.json.
+        split: Variants to train on, held-out ones, or both.
     """
     from rich.console import Console
 
     console = Console(highlight=False, soft_wrap=True)
     check_episodes(episodes)
+    check_seed(seed)
+    if variants:
+        _evaluate_looks(run, episodes, seed, video, variants, split, console)
+        return
     if video is not None:
         check_video_path(video)
     whose = ""
@@ -190,9 +218,45 @@ def _command(run: Path, /, *, episodes: int = 10, seed: int | None = None, video
         console.print(f"video     {video} (the best episode{whose})", markup=False)
 
 
+def _evaluate_looks(
+    run: Path,
+    episodes: int,
+    seed: int | None,
+    video: Path | None,
+    kinds: tuple[Kind, ...],
+    splits: tuple[Split, ...],
+    console: Console,
+) -> None:
+    if not is_clone(run):
+        raise InputError(f"--variants is for policies of 'ilfo clone', and {run} is none: leave it out")
+    if video is not None:
+        raise InputError("--video with --variants: film one of them by 'ilfo evaluate RUN --video', without --variants")
+    with console.status("") as status:
+        seed = _seed_of(run, seed)
+        looks = evaluate_looks(run, kinds, splits, episodes, seed=seed, progress=status.update)
+    _write(run, "variants.json", looks.as_dict())
+    _print_looks(looks, console)
+
+
+def _print_looks(looks: Looks, console: Console) -> None:
+    from rich.table import Table
+
+    table = Table("variants", "split", "success (Wilson)", "return (bootstrap)")
+    for row in looks.rows():
+        table.add_row(*row)
+    console.print(table)
+    found = looks.plain
+    rows = [("policy", f"{found.env_id}, cloned")]
+    if found.expert_return is not None:
+        rows.append(("expert", f"{found.expert_return:,.1f}"))
+    each = f"{len(found.trajectories)} in each row, one a variant, from the same initial states in all rows"
+    rows.append(("episodes", f"{each}; protocol {found.protocol}, seed {found.seed}"))
+    _print_rows(rows, console)
+
+
 def _print(found: Evaluation, console: Console) -> None:
     rows = [
-        ("policy", f"{found.env_id} after {found.steps:,} steps"),
+        ("policy", f"{found.env_id} after {found.steps:,} steps" if found.steps else f"{found.env_id}, cloned"),
         ("return", found.return_text),
     ]
     if found.successes is not None and found.success_interval is not None:

@@ -13,6 +13,7 @@ from ilfo.envs import Protocol
 from ilfo.plugins import find
 from ilfo.rollouts import Policy
 from ilfo.runs import read_summary
+from ilfo.sight import View
 from ilfo.training import load
 
 __all__ = ["Expert", "own_policy", "scripted_policy", "trained_expert"]
@@ -28,6 +29,7 @@ class Expert:
         protocol: How episodes end there.
         seed: What the initial states are chosen by.
         what: In words, for the source of a file and for errors.
+        view: What it sees in place of states; None: these.
     """
 
     policy: Policy
@@ -35,6 +37,7 @@ class Expert:
     protocol: Protocol
     seed: int
     what: str
+    view: View | None = None
 
 
 def trained_expert(run: str, env_id: str | None, seed: int | None) -> Expert:
@@ -59,6 +62,7 @@ def trained_expert(run: str, env_id: str | None, seed: int | None) -> Expert:
         protocol=config.protocol,
         seed=config.seed if seed is None else seed,
         what=f"{config.agent} after {steps} steps on the {config.reward} reward, seed {config.seed} of training",
+        view=training.view,
     )
 
 

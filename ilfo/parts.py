@@ -20,9 +20,9 @@ from ilfo.plugins import option_group, resolve
 from ilfo.policy_inputs import PolicyInputs, columns_of
 from ilfo.rewards import RewardGenerator
 from ilfo.rewards.registry import terms_of
-from ilfo.sight import Sight
+from ilfo.sight import Sight, View
 
-__all__ = ["make_inputs", "make_learner", "make_reward", "make_sight", "open_demonstrations"]
+__all__ = ["make_inputs", "make_learner", "make_reward", "make_sight", "make_view", "open_demonstrations"]
 
 EXPERTS = ("expert", "expert-and-random")
 """Ways to standardise the policy's observations that take the expert's states."""
@@ -34,7 +34,8 @@ def open_demonstrations(
     """The demonstrations of ``config.demo`` in the environment's layout, and the SHA-256 of the file's data as it is.
 
     Where the reward sees keypoints they come with frames, and of states only those that the policy's observations are
-    standardised by: ``(T+1, 0)`` where none are wanted, or where the file's are not this environment's.
+    standardised by: ``(T+1, 0)`` where none are wanted, or where the file's are not this environment's. A policy that
+    sees keypoints wants none, but for those that it is shown beside them.
 
     Args:
         config: The resolved configuration.
@@ -52,7 +53,7 @@ def open_demonstrations(
     everything = environment.observation_keys
     sees_frames = config.sees == "keypoints"
     looked_at = set() if sees_frames else {*(config.reward_keys or everything)}
-    if config.normalize_observations in EXPERTS:
+    if config.normalize_observations in EXPERTS and (config.policy_sees == "states" or _chooses_states(config)):
         looked_at |= {*(config.policy_keys or everything)}
     opened = demos.open(config.demo, frames=sees_frames)
     try:
@@ -92,12 +93,12 @@ def make_reward(config: TrainConfig) -> RewardGenerator:
         raise InputError(f"--reward {config.reward} learns from demonstrations: give --demo FILE")
     if config.sees == "keypoints" and not made.imitates:
         raise InputError(f"--features keypoints: --reward {config.reward} looks at no demonstration; leave them out")
-    if config.sees == "keypoints" and not made.stationary:
+    if config.sees == "keypoints" and config.policy_sees == "states" and not made.stationary:
         raise InputError(
             f"--features keypoints: --reward {config.reward} with --scaling.method {config.scaling.method} changes "
             "what it says of a transition while the agent learns; it would have to be seen again, but frames are kept "
             "for one episode alone. Use a reward that stays, like transport, nearest or flow, and --scaling.method "
-            "none, fixed or expert-range"
+            "none, fixed or expert-range; or let the policy see keypoints too, which are kept: --policy-sees keypoints"
         )
     return made
 
@@ -118,8 +119,35 @@ def make_sight(config: TrainConfig, frame_size: tuple[int, int] | None) -> Sight
     return Sight(options, frame_size, torch.device(config.device))
 
 
+def make_view(config: TrainConfig, environment: Provenance, sight: Sight | None) -> View | None:
+    """What the policy is shown in place of states; None where it is shown these.
+
+    Args:
+        config: The resolved configuration.
+        environment: What the environment says of itself.
+        sight: What the reward sees, where that is keypoints.
+
+    Raises:
+        InputError: A part of the observation, or a column, that does not exist.
+    """
+    if config.policy_sees == "states" or sight is None:
+        return None
+    chosen = (config.policy_keys, config.policy_features.dims, environment.observation_keys)
+    return View(sight, columns_of(*chosen) if _chooses_states(config) else ())
+
+
+def _chooses_states(config: TrainConfig) -> bool:
+    """Whether parts of the state are named for the policy."""
+    return bool(config.policy_keys or config.policy_features.dims)
+
+
 def make_inputs(
-    config: TrainConfig, environment: Provenance, horizon: int, stack: tuple[int, ...], states: bool = True
+    config: TrainConfig,
+    environment: Provenance,
+    horizon: int,
+    stack: tuple[int, ...],
+    states: bool = True,
+    view: View | None = None,
 ) -> PolicyInputs:
     """What the policy is shown, not fitted yet; raw where there is no demonstration.
 
@@ -129,15 +157,20 @@ def make_inputs(
         horizon: Its time limit in steps.
         stack: ``(S,)`` for several seeds, else none.
         states: Whether the demonstrations have some; else those of random steps take the place of the expert's.
+        view: What it is shown in place of states; None: these.
 
     Raises:
         InputError: A part of the observation, or a column, that does not exist.
     """
-    keys = environment.observation_keys
+    if view is None:
+        keys = environment.observation_keys
+        width, columns = sum(keys.values()), columns_of(config.policy_keys, config.policy_features.dims, keys)
+    else:
+        width, columns, states = view.width, list(range(view.width)), states or not view.columns
     normalization = config.normalize_observations if config.demo is not None else "none"
     return PolicyInputs(
-        sum(keys.values()),
-        columns_of(config.policy_keys, config.policy_features.dims, keys),
+        width,
+        columns,
         normalization if states or normalization not in EXPERTS else "random",
         config.policy_features,
         horizon if config.time_aware else None,

@@ -83,26 +83,41 @@ def protocol_line(training: Training) -> str:
 
 
 def _policy_input(training: Training) -> str:
-    inputs = training.inputs
+    inputs, view = training.inputs, training.view
+    kind = "states" if view is None else "keypoints"
     whose = {
-        "expert": "the expert's states",
-        "expert-and-random": "the expert's states and those of the random steps",
-        "random": "the states of the random steps",
+        "expert": f"the expert's {kind}",
+        "expert-and-random": f"the expert's {kind} and those of the random steps",
+        "random": f"the {kind} of the random steps",
     }.get(inputs.normalization)
     how = f"standardised by {whose}" if whose else "raw"
-    return f"{inputs.width} numbers, {how}{', with the time that is left' if inputs.horizon else ''}"
+    what = ""
+    if view is not None:
+        beside = f" and {counted(len(view.columns), 'column')} of the state" if view.columns else ""
+        what = f" ({counted(len(view.sight.features.concepts), 'keypoint')} of the newest frame{beside})"
+    return f"{inputs.width} numbers{what}, {how}{', with the time that is left' if inputs.horizon else ''}"
 
 
 def _frames_line(training: Training, plan: EncodingPlan) -> str:
     """What seeing takes: the demonstrations, and all that the run has still to see."""
     assert training.sight is not None
+    config, seeds = training.config, len(training.seeds)
     width, height = training.sight.frame_size
-    steps = (training.config.steps - training.step) * len(training.seeds)
-    seconds = plan.seconds / plan.frames * steps
+    each = plan.seconds / plan.frames
+    steps = (config.steps - training.step) * seeds
+    seen = f"of the run {counted(steps, 'frame')}"
+    in_step = ""
+    if training.view is not None:
+        evaluations = -(-config.steps // config.eval_every) - training.step // config.eval_every
+        evaluated = evaluations * config.eval_episodes * training.environments.horizon * seeds
+        seen += f" and of its evaluations up to {evaluated:,}"
+        steps += evaluated
+        in_step = f", {1000 * each * len(training.environments):.1f} ms a step"
+    seconds = each * steps
     took = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
     return (
-        f"{width} x {height}, seen by {training.sight.features.options.backbone}; of the demonstration {plan}; of the "
-        f"run {counted(steps, 'frame')}: about {took}, drawing them aside"
+        f"{width} x {height}, seen by {training.sight.features.options.backbone}; of the demonstration {plan}; {seen}: "
+        f"about {took}{in_step}, drawing them aside"
     )
 
 

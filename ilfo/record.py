@@ -58,7 +58,8 @@ class RecordOptions:
     frames: bool = False
     """Write what a camera saw at every observation. Drawing needs OpenGL, and time."""
     frame_size: str | None = None
-    """Pixels of a frame with --frames: 84 for a square, or width and height, 128x96. By default 84."""
+    """Pixels of a frame with --frames: 84 for a square, or width and height, 128x96. By default 84, or
+    what the run's policy sees."""
     seed: int | None = None
     """Chooses the initial states, which neither training nor evaluation plays; by default the run's own seed, or 0."""
     max_tries: int | None = None
@@ -97,6 +98,8 @@ def record(
         raise InputError(f"--stop-after-success is {options.stop_after_success}; expected 0 or more steps")
     frame_size = _frame_size(options)
     expert = _open_expert(options)
+    if expert.view is not None and options.frames and options.frame_size is None:
+        frame_size = expert.view.frame_size
     kept, played = _play(expert, options, tries, frame_size, progress)
     if not options.actions:
         kept = [replace(trajectory, actions=None) for trajectory in kept]
@@ -133,6 +136,7 @@ def _play(
         expert.what,
         frame_size=frame_size,
         stop_after_success=options.stop_after_success,
+        view=expert.view,
     )
     with closing(recorder):
         while len(kept) < options.episodes:

@@ -228,7 +228,7 @@ class _Report:
         return [html.section("Best episode", speed, html.video(content)), *self._keypoints(found)]
 
     def _keypoints(self, found: Evaluation) -> list[str]:
-        """What the reward saw of the best episode, where it sees keypoints."""
+        """What the reward saw of the best episode, and perhaps the policy, where it sees keypoints."""
         sight = self.training.sight
         if sight is None or self.film_of_best is None:
             return []
@@ -236,11 +236,12 @@ class _Report:
         time_step = describe(found.env_id)[0].time_step
         write_keypoints(path, self.film_of_best, sight.features, time_step)
         self.files["keypoints.webm"] = content = path.read_bytes()
+        who, see = ("the reward", "sees") if self.training.view is None else ("the policy and the reward", "see")
         text = (
-            f"The best episode in the frames of {sight.frame_size[0]} x {sight.frame_size[1]} pixels that the reward "
-            "sees, enlarged: a colour for each concept, a larger disc where it is surer, and the way that it came."
+            f"The best episode in the frames of {sight.frame_size[0]} x {sight.frame_size[1]} pixels that {who} {see}, "
+            "enlarged: a colour for each concept, a larger disc where it is surer, and the way that it came."
         )
-        return [html.section("What the reward saw", text, html.video(content))]
+        return [html.section(f"What {who} saw", text, html.video(content))]
 
     def _picture(self, name: str, png: bytes, description: str) -> str:
         self.files[name] = png

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from ilfo._errors import InputError
 from ilfo.demos import Trajectory
 from ilfo.environments import Environments
 from ilfo.envs import Protocol
+
+if TYPE_CHECKING:
+    from ilfo.sight import View
 
 __all__ = ["Policy", "Stage", "random_policy", "rollout"]
 
@@ -125,17 +128,23 @@ class Stage:
         protocol: How episodes end.
         seeds: Seeds of the initial states; each time the same ones.
         workers: Processes that the environments live in; 0: this one.
+        view: What policies see in place of states.
     """
 
-    def __init__(self, env_id: str, protocol: Protocol, seeds: Sequence[int], workers: int = 0) -> None:
+    def __init__(
+        self, env_id: str, protocol: Protocol, seeds: Sequence[int], workers: int = 0, view: View | None = None
+    ) -> None:
         self._env_id, self._protocol, self._seeds, self._workers = env_id, protocol, seeds, workers
+        self._view = view
         self._environments: dict[int, Environments] = {}
 
     def play(self, policy: Policy, episodes: int) -> list[list[Trajectory]]:
         """Episodes of each seed; see :func:`rollout`."""
         copies = min(COPIES, episodes)
         if copies not in self._environments:
-            self._environments[copies] = Environments(self._env_id, copies, self._protocol, self._seeds, self._workers)
+            self._environments[copies] = Environments(
+                self._env_id, copies, self._protocol, self._seeds, self._workers, view=self._view
+            )
         return rollout(
             policy,
             self._env_id,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +16,7 @@ from ilfo.demos import Demonstrations, Trajectory
 from ilfo.labelling import Labels, imitation_rewards, without_terminations
 from ilfo.rewards import Episodes, Explanation, RewardGenerator
 from ilfo.rewards.base import Needs
-from ilfo.sight import Sight
+from ilfo.sight import Sight, View
 
 __all__ = ["Scorer"]
 
@@ -32,6 +33,7 @@ class Scorer:
         time_aware: The time limit is the end, and the last column of a batch's observations the share that is left.
         device: Where rewards are computed.
         sight: What the generator sees in place of states; None: the states.
+        view: What the policy is shown, where the keypoints that the generator sees are among it; else None.
 
     Attributes:
         reward: The generator of the first seed.
@@ -48,31 +50,30 @@ class Scorer:
         time_aware: bool,
         device: torch.device,
         sight: Sight | None = None,
+        view: View | None = None,
     ) -> None:
-        self.reward, self._members, self._sight = reward, members, sight
+        self.reward, self._members, self._sight, self._view = reward, members, sight, view
         self._discount, self._absorbing = discount, absorbing and reward.imitates
         self._horizon, self._time_aware, self._device = horizon, time_aware, device
         self._share()
 
     @property
     def needs(self) -> Needs:
-        """What a reward takes: with frames always whole episodes, since these are seen in batches and not kept."""
-        return self.reward.needs if self._sight is None else "trajectory"
+        """What a reward takes: whole episodes where it alone sees frames, which are encoded in batches and not kept."""
+        return self.reward.needs if self._sight is None or self._view is not None else "trajectory"
 
     def fit(self, demonstrations: Demonstrations, on_progress: Callable[[float, str], None] | None = None) -> None:
         """Learns from the expert; without absorbing states an end of the expert's is a step like any other.
+
+        Args:
+            demonstrations: As they are seen.
+            on_progress: See :class:`~ilfo.rewards.RewardGenerator`.
 
         Raises:
             InputError: The generator cannot be fitted on these demonstrations.
         """
         if not self._absorbing:
             demonstrations = without_terminations(demonstrations)
-        if self._sight is not None:
-            if on_progress is not None:
-                on_progress(0.0, f"seeing {self._sight.plan(demonstrations)}")
-            demonstrations = self._sight.fit(demonstrations)
-            if on_progress is not None:
-                on_progress(0.0, f"{len(self._sight.features.concepts)} concepts found")
         self.reward.on_progress = on_progress
         self.reward.fit(demonstrations)
         self.reward.on_progress = None
@@ -82,13 +83,24 @@ class Scorer:
         """One for each seed: a reward that draws or learns while it scores does so on its own."""
         self._rewards = [self.reward, *(copy.deepcopy(self.reward) for _ in range(self._members - 1))]
 
-    def of_finished(self, trajectory: Trajectory, member: int) -> tuple[Labels, dict[str, float]]:
+    def of_finished(
+        self, trajectory: Trajectory, member: int, shown: np.ndarray | None = None
+    ) -> tuple[Labels, dict[str, float]]:
         """Lets a seed's generator learn from an episode of its agent, and then judge it.
+
+        Args:
+            trajectory: The episode.
+            member: Index of the seed.
+            shown: What the policy was shown of it; where there is a view, nothing is sought in its frames.
 
         Returns:
             What it says, and numbers to log: its own, and of a sum what the episode gets from each term.
         """
-        episodes, reward = self._episodes([trajectory]), self._rewards[member]
+        if self._view is None or shown is None:
+            seen = self._as_seen([trajectory])
+        else:
+            seen = [replace(trajectory, observations=self._view.keypoints(shown))]
+        episodes, reward = self._seen(Episodes.from_trajectories(seen, self._device)), self._rewards[member]
         learned = reward.observe(episodes)
         labels = self._labels(episodes, self._horizon - episodes.lengths, member)
         terms = reward.terms(episodes)
@@ -112,7 +124,7 @@ class Scorer:
         """
         copies = len(remaining) // self._members
         parts = [slice(member * copies, (member + 1) * copies) for member in range(self._members)]
-        seen = self._seen(steps)
+        seen = self._seen(replace(steps, observations=self._looked_at(steps.observations)))
         found = [
             self._labels(seen.rows(own.start, own.stop), remaining[own], member) for member, own in enumerate(parts)
         ]
@@ -137,9 +149,14 @@ class Scorer:
         if self._time_aware:
             left = self._horizon * batch.next_observations[:, -1]
             states = [state[:, :-1] for state in states]
+        states = [self._looked_at(state) for state in states]
         once = torch.ones(len(left), dtype=torch.int64, device=left.device)
         steps = Episodes(torch.stack(states, dim=1), once, batch.terminated > 0)
         return self._labels(steps, left, member).rewards[:, 0]
+
+    def _looked_at(self, observations: Tensor) -> Tensor:
+        """Of what the policy is shown, ``(..., D)``, the part that the generator sees."""
+        return observations if self._view is None else self._view.keypoints(observations)
 
     def _labels(self, episodes: Episodes, remaining: Tensor, member: int) -> Labels:
         return imitation_rewards(

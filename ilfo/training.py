@@ -6,6 +6,7 @@ import dataclasses
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from typing import Any
 
 import numpy as np
@@ -17,14 +18,14 @@ from ilfo._drawing import filmed
 from ilfo._errors import InputError
 from ilfo.agents.many import Separate, load_states, states_of
 from ilfo.configs import TrainConfig, config_from_dict, several_seeds
-from ilfo.demos import Trajectory
+from ilfo.demos import Demonstrations, Trajectory
 from ilfo.environments import Environments, Steps
 from ilfo.envs import describe
 from ilfo.labelling import Labels
-from ilfo.parts import make_inputs, make_learner, make_reward, make_sight, open_demonstrations
+from ilfo.parts import make_inputs, make_learner, make_reward, make_sight, make_view, open_demonstrations
 from ilfo.replay import Replay
 from ilfo.rewards import Episodes, Explanation, RewardGenerator
-from ilfo.rollouts import Stage, random_policy, rollout
+from ilfo.rollouts import Stage, random_policy
 from ilfo.run_group import seed_runs
 from ilfo.runs import read_checkpoint, read_config
 from ilfo.scorer import Scorer
@@ -47,6 +48,8 @@ class Training:
         seeds: The ``S`` seeds that train side by side, usually one.
         step: Environment steps that each seed has taken.
         sight: What the reward sees in place of states; None: the states.
+        view: What the policy is shown in place of states; None: the states. How wide that is shows when keypoints are
+            found: only then there is all that acts and learns, the environments and the agent among it.
         fitted: Whether the reward and the policy's inputs have learned from the demonstrations.
 
     Raises:
@@ -63,30 +66,49 @@ class Training:
         self.seeds = several_seeds(config.seeds) or (config.seed,)
         self._stack = (len(self.seeds),) if config.seeds else ()
         streams = [np.random.SeedSequence(seed).generate_state(5).tolist() for seed in self.seeds]
-        agent_seeds, replay_seeds, self._random_seeds, env_seeds, self._eval_seeds = map(
+        self._agent_seeds, self._replay_seeds, self._random_seeds, self._env_seeds, self._eval_seeds = map(
             list, zip(*streams, strict=True)
         )
 
-        environment, *bounds = describe(config.env)
+        self._layout, *bounds = describe(config.env)
         self.demonstrations, self.demo_sha256 = None, None
         if fitted is None and config.demo is not None:
-            self.demonstrations, self.demo_sha256 = open_demonstrations(config, environment, *bounds)
+            self.demonstrations, self.demo_sha256 = open_demonstrations(config, self._layout, *bounds)
         self.expert_return = self.demonstrations.expert_return if self.demonstrations else None
-        reward = make_reward(config)
+        self._reward = make_reward(config)
         self.sight = make_sight(config, self._frame_size(fitted))
+        self.view = make_view(config, self._layout, self.sight)
         # What is restored from a checkpoint of one seed plays and scores, and films what it scores.
-        frame_size = self.sight.frame_size if self.sight and fitted is None else None
+        self._films = fitted is None
+        self._simulators = ExitStack()
+        self._made = self.fitted = False
+        self.step = 0
+        if self.view is None:
+            self._make()
+        if fitted is not None:
+            self._restore_fitted([fitted])
+        elif fit:
+            self.fit()
+
+    def _make(self) -> None:
+        """Makes all that acts and learns, unless it is there already."""
+        if self._made:
+            return
+        self._made, config = True, self.config
+        frame_size = self.sight.frame_size if self.sight and self._films else None
         self.environments = Environments(
-            config.env, config.num_envs, config.protocol, env_seeds, config.env_workers, frame_size
+            config.env, config.num_envs, config.protocol, self._env_seeds, config.env_workers, frame_size, self.view
         )
+        self._simulators.callback(self.environments.close)
         states = self.demonstrations is None or self.demonstrations.observation_dim > 0
-        self.inputs = make_inputs(config, environment, self.environments.horizon, self._stack, states)
-        self._stage = Stage(config.env, config.protocol, self._eval_seeds, config.env_workers)
+        self.inputs = make_inputs(config, self._layout, self.environments.horizon, self._stack, states, self.view)
+        self._stage = Stage(config.env, config.protocol, self._eval_seeds, config.env_workers, self.view)
+        self._simulators.callback(self._stage.close)
         self.agent = make_learner(
-            config, self.inputs, self.environments.action_dim, self._one_or_all(agent_seeds), self.absorbing
+            config, self.inputs, self.environments.action_dim, self._one_or_all(self._agent_seeds), self.absorbing
         )
         self.scorer = Scorer(
-            reward,
+            self._reward,
             len(self.seeds),
             discount=self.agent.discount,
             absorbing=self.absorbing,
@@ -94,23 +116,18 @@ class Training:
             time_aware=config.time_aware,
             device=self.device,
             sight=self.sight,
+            view=self.view,
         )
-        self.fitted = False
-        if fitted is not None:
-            self._restore_fitted([fitted])
-        elif fit:
-            self.fit()
         self.replay = Replay(
             min(config.replay_size, config.steps + config.num_envs),
             self.environments.observation_dim + config.time_aware,
             self.environments.action_dim,
             device=self.device,
-            seed=self._one_or_all(replay_seeds),
+            seed=self._one_or_all(self._replay_seeds),
             streams=config.num_envs,
             refresh_priorities_every=self.agent.refresh_priorities_every,
         )
         self.averages = Averages(len(self.seeds))
-        self.step = 0
         self._at_random = np.ones(len(self.environments), bool)
         self._owed = np.zeros(len(self.seeds), np.int64)
         self._generators = [torch.Generator().manual_seed(seed) for seed in self._random_seeds]
@@ -134,8 +151,7 @@ class Training:
 
     def close(self) -> None:
         """Frees the simulators."""
-        self.environments.close()
-        self._stage.close()
+        self._simulators.close()
 
     @property
     def reward(self) -> RewardGenerator:
@@ -154,15 +170,24 @@ class Training:
         self.fitted = True
         if self.demonstrations is None:
             return
+        seen = self.demonstrations if self.sight is None else self.sight.fit(self.demonstrations, on_progress)
+        self._make()
         if self.inputs.normalization == "expert":
-            self.inputs.fit(self.demonstrations)
-        self.scorer.fit(self.demonstrations, on_progress)
+            self.inputs.fit(self._as_shown(self.demonstrations, seen))
+        self.scorer.fit(seen, on_progress)
+
+    def _as_shown(self, demonstrations: Demonstrations, seen: Demonstrations | None = None) -> Demonstrations:
+        """Demonstrations as the policy would have been shown them; ``seen`` where that is known already."""
+        if self.view is None:
+            return demonstrations
+        return self.view.of_demonstrations(seen or self.view.sight.see_demonstrations(demonstrations), demonstrations)
 
     def _restore_fitted(self, states: Sequence[Mapping[str, Any]]) -> None:
         self.fitted = True
         self.expert_return = states[0]["expert_return"]
         if self.sight is not None:
             self.sight.load_state_dict(states[0]["sight"])
+        self._make()
         self.scorer.load_state_dicts([state["reward"] for state in states])
         self.inputs.load_state_dicts([state["policy_inputs"] for state in states])
 
@@ -185,8 +210,8 @@ class Training:
         steps = self.environments.finish()
         if self.scorer.needs == "transition":
             self._remember_transitions(steps)
-        for row, trajectory in steps.finished:
-            self._remember_episode(trajectory, *divmod(row, self.config.num_envs))
+        for (row, trajectory), shown in zip(steps.finished, steps.shown, strict=True):
+            self._remember_episode(trajectory, shown, *divmod(row, self.config.num_envs))
 
     @property
     def _warming_up(self) -> bool:
@@ -205,7 +230,9 @@ class Training:
         return actions
 
     def _fit_inputs_to_random_steps(self) -> None:
-        expert = self.demonstrations if self.inputs.normalization == "expert-and-random" else None
+        expert = None
+        if self.inputs.normalization == "expert-and-random" and self.demonstrations is not None:
+            expert = self._as_shown(self.demonstrations)
         width = self.environments.observation_dim
         visited = [self.replay.contents(member).observations[:, :width] for member in range(len(self.seeds))]
         self.inputs.fit_mixture(expert, visited)
@@ -240,7 +267,7 @@ class Training:
         """The agents' actions ``(S*N, A)``, the rows of the first seed first.
 
         Args:
-            observations: ``(S*N, D)``, raw.
+            observations: ``(S*N, D)``, raw: states, or what :attr:`view` shows.
             ages: ``(S*N,)`` steps since the episodes began; only a policy that is shown the time needs them.
             explore: With exploration noise, as in training.
 
@@ -261,7 +288,8 @@ class Training:
         """Episodes of a single policy without exploration noise, from the initial states that a seed gives."""
         if self._stack:
             raise InputError(f"{len(self.seeds)} seeds train here: load the run of one of them to evaluate it alone")
-        return rollout(self.act, self.config.env, episodes, protocol=self.config.protocol, seed=seed)
+        with closing(Stage(self.config.env, self.config.protocol, [seed], view=self.view)) as stage:
+            return stage.play(self.act, episodes)[0]
 
     def evaluate_all(self, episodes: int) -> list[list[Trajectory]]:
         """Episodes of every seed's policy without exploration noise; each time from the same initial states."""
@@ -331,8 +359,8 @@ class Training:
             ended,
         )
 
-    def _remember_episode(self, trajectory: Trajectory, member: int, stream: int) -> None:
-        labels, numbers = self.scorer.of_finished(trajectory, member)
+    def _remember_episode(self, trajectory: Trajectory, shown: np.ndarray, member: int, stream: int) -> None:
+        labels, numbers = self.scorer.of_finished(trajectory, member, shown)
         ages = np.arange(len(trajectory) + 1)
         measured = numbers | {
             "imitation_return": float(labels.scores.sum()),
@@ -343,7 +371,7 @@ class Training:
         if self.scorer.needs == "trajectory":
             assert trajectory.actions is not None
             self.replay.extend(
-                self.inputs.with_time(self._moved(trajectory.observations), ages),
+                self.inputs.with_time(self._moved(shown), ages),
                 torch.from_numpy(trajectory.actions),
                 labels.rewards[0],
                 bool(self._ends(np.array([trajectory.terminated]), ages[-1:])[0]),
@@ -413,7 +441,13 @@ def load(folder: str | os.PathLike[str]) -> Training:
     Raises:
         InputError: The folder is not a run, or nothing was saved in it yet.
     """
-    config = config_from_dict(read_config(folder)["config"], f"{folder}/config.json")
+    stored = read_config(folder)["config"]
+    if stored.get("verb", "train") != "train":
+        raise InputError(
+            f"{folder} holds a run of 'ilfo {stored['verb']}', which has no reward and no learner; 'ilfo evaluate' "
+            "plays its policy"
+        )
+    config = config_from_dict(stored, f"{folder}/config.json")
     if config.seeds:
         names = ", ".join(path.name for path in seed_runs(folder).values())
         raise InputError(f"{folder} holds a run for each of the seeds {config.seeds}: give the folder of one, {names}")

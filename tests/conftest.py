@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import small_clones
 from small_envs import expert
 
 from ilfo import demos
@@ -18,6 +19,20 @@ SHORT = [
     *("--steps", "300", "--random-steps", "150", "--threads", "1"),
     *("--eval-every", "150", "--eval-episodes", "2", "--log-every", "50"),
 ]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cache(tmp_path_factory):
+    """Keeps what tests see of frames out of the user's own cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ILFO_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def squares():
+    """Eight episodes of the expert of the small square, with states, actions and frames."""
+    return small_clones.record(small_clones.SQUARE, small_clones.expert, 8)
 
 
 @pytest.fixture(scope="session")

@@ -35,11 +35,6 @@ SEES = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("ILFO_CACHE", str(tmp_path_factory.getbasetemp() / "keypoints_of_runs"))
-
-
 @pytest.fixture(scope="module")
 def episode():
     """The square is pushed to the right."""

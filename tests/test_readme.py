@@ -85,8 +85,8 @@ def test_files_that_the_readme_links_to_exist():
 
 def test_flags_that_the_readme_names_exist(capsys):
     known = set()
-    verbs = ("train", "train --reward flow", "compare", "label", "evaluate", "evaluate locomotion", "report", "record")
-    for verb in (*verbs, "demos convert", "demos info"):
+    verbs = ("train", "train --reward flow", "clone", "compare", "label", "evaluate", "evaluate locomotion", "report")
+    for verb in (*verbs, "record", "demos convert", "demos info"):
         with pytest.raises(SystemExit):
             main([*verb.split(), "--help"])
         known |= set(re.findall(r"--[a-z][a-z0-9.-]*", capsys.readouterr().out))

@@ -1,4 +1,4 @@
-"""A conditional normalizing flow: how it is made, and fitted to few samples."""
+"""Conditional normalizing flows: how they are made, and fitted to few samples."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from ilfo._errors import InputError
 if TYPE_CHECKING:
     from nflows.flows import Flow as NormalizingFlow
 
-__all__ = ["FlowModelOptions", "held_out_slices", "make_flow", "train_flow"]
+__all__ = ["FlowModelOptions", "Progress", "held_out_slices", "make_flow", "maximise_likelihood", "train_flow"]
 
 Family = Literal["maf", "spline"]
+Progress = Callable[[float, str], None]
+"""Called with the share that is done, and what to say of it."""
 
 TAIL_BOUND = 5.0
 """Standard deviations within which a spline bends; outside it is the identity."""
@@ -75,10 +77,10 @@ class FlowModelOptions:
             raise InputError(f"held_out is {self.held_out}: it is a share, above 0 and below 1.")
 
 
-def make_flow(width: int, options: FlowModelOptions, conditional: bool = True) -> NormalizingFlow:
-    """A flow with ``log_prob(targets, contexts) -> (N,)`` for both ``(N, width)``, with random weights.
+def make_flow(width: int, options: FlowModelOptions, context_width: int | None = None) -> NormalizingFlow:
+    """A flow with ``log_prob(targets, contexts) -> (N,)`` for targets ``(N, width)``, with random weights.
 
-    One that is not conditional takes None for the contexts.
+    Contexts are ``(N, context_width)``, by default as wide as the targets.
 
     Autoregressive transforms (nflows) to a standard normal, each with a residual block, and each on the features in the
     opposite order of the one before. PyTorch's own random state is left as it was.
@@ -94,7 +96,7 @@ def make_flow(width: int, options: FlowModelOptions, conditional: bool = True) -
 
     network: dict[str, Any] = {
         "features": width,
-        "context_features": width if conditional else None,
+        "context_features": width if context_width is None else context_width,
         "hidden_features": options.hidden_dim,
         "num_blocks": 1,
     }
@@ -128,52 +130,78 @@ def held_out_slices(count: int, share: float) -> Tensor:
     return torch.isin(torch.arange(count) // length, chosen)
 
 
-@torch.enable_grad()
 def train_flow(
     flow: NormalizingFlow,
     targets: Tensor,
-    contexts: Tensor | None,
+    contexts: Tensor,
     held_out: Tensor,
     options: FlowModelOptions,
-    on_progress: Callable[[float, str], None] | None = None,
+    on_progress: Progress | None = None,
 ) -> None:
-    """Maximises the likelihood of targets under noise, and leaves the weights that are best without on those held out.
+    """Fits the density of targets under their contexts; see :func:`maximise_likelihood`.
 
     Noise on both sides of the condition keeps the density finite where the targets are constant or lie on a surface,
-    and smooth between the few samples of one demonstration.
+    and smooth between the few samples of one demonstration. The weights that are kept are those that are best without
+    noise on what was held out.
 
     Args:
         flow: From :func:`make_flow`.
         targets: ``(N, F)``, standardised.
-        contexts: ``(N, F)``, standardised; None for a flow that is not conditional.
+        contexts: ``(N, F)``, standardised.
         held_out: ``(N,)`` bool.
         options: How.
-        on_progress: Called with the share that is done and the held-out log-density in nats a feature, at most four
-            times a second and at the end.
+        on_progress: See :func:`maximise_likelihood`.
+
+    Raises:
+        InputError: See :func:`maximise_likelihood`.
+    """
+
+    def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        drawn = fitted[torch.randint(len(fitted), (options.batch_size,), generator=generator)]
+        noise = torch.randn(2, options.batch_size, targets.shape[1], generator=generator)
+        return targets[drawn] + options.noise * noise[0], contexts[drawn] + options.context_noise * noise[1]
+
+    fitted = torch.nonzero(~held_out).squeeze(1)
+    maximise_likelihood(flow, draw, (targets[held_out], contexts[held_out]), options, on_progress)
+
+
+@torch.enable_grad()
+def maximise_likelihood(
+    flow: NormalizingFlow,
+    draw: Callable[[torch.Generator], tuple[Tensor, Tensor]],
+    held_out: tuple[Tensor, Tensor],
+    options: FlowModelOptions,
+    on_progress: Progress | None = None,
+) -> None:
+    """Fits a flow, and leaves the weights that are best on what was held out.
+
+    Args:
+        flow: From :func:`make_flow`.
+        draw: The targets and contexts of an update, from what is fitted.
+        held_out: Targets and contexts that are not.
+        options: How.
+        on_progress: Called with the held-out log-density in nats a feature, at most four times a second and at the end.
 
     Raises:
         InputError: No update gave the held-out targets a finite density.
     """
     generator = torch.Generator().manual_seed(options.seed)
-    fitted, width = torch.nonzero(~held_out).squeeze(1), targets.shape[1]
+    width = held_out[0].shape[1]
     optimizer = torch.optim.AdamW(flow.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.updates)
     best, best_update, best_weights = -math.inf, 0, flow.state_dict()
     told = time.monotonic()
     for update in range(1, options.updates + 1):
-        drawn = fitted[torch.randint(len(fitted), (options.batch_size,), generator=generator)]
-        noise = torch.randn(2, options.batch_size, width, generator=generator)
-        given = None if contexts is None else contexts[drawn] + options.context_noise * noise[1]
+        targets, contexts = draw(generator)
         optimizer.zero_grad()
-        (-flow.log_prob(targets[drawn] + options.noise * noise[0], given).mean() / width).backward()
+        (-flow.log_prob(targets, contexts).mean() / width).backward()
         nn.utils.clip_grad_norm_(flow.parameters(), LARGEST_GRADIENT)
         optimizer.step()
         schedule.step()
         if update % CHECK_EVERY and update < options.updates:
             continue
         with torch.no_grad():
-            given = None if contexts is None else contexts[held_out]
-            found = float(flow.log_prob(targets[held_out], given).mean()) / width
+            found = float(flow.log_prob(*held_out).mean()) / width
         if best < found < math.inf:
             best, best_update, best_weights = found, update, copy.deepcopy(flow.state_dict())
         if on_progress is not None and time.monotonic() - told > 0.25:

@@ -185,6 +185,34 @@ class KeypointFeatures:
         """
         return self._seen(Reel([frames], ["the frames"]))[0]
 
+    def follow(self, frames: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Keypoints of episodes that are under way: of the newest frame of each, all encoded together.
+
+        Frame by frame it finds, up to rounding, what a call finds of the whole episode.
+
+        Args:
+            frames: ``(M, H, W, 3)`` uint8.
+            last: ``(M, K)`` int64, best patches of the frames before, as the call for these returned them; -1 in the
+                rows of episodes that begin.
+
+        Returns:
+            Keypoints ``(M, 3K)`` float32, and the best patches.
+
+        Raises:
+            InputError: As a call.
+        """
+        points, peaks = np.empty((len(frames), self.width), np.float32), np.empty_like(last)
+        centroids = self.concepts.centroids.to(self.backbone.device)
+        centres = self.backbone.centres(*frames.shape[1:3])
+        batches = encode(self.backbone, frames, self.options, memory_gib=self.options.memory_gib)
+        maps = torch.cat([similarity_maps(patches.descriptors, centroids).cpu() for patches in batches])
+        begins = (last < 0).any(axis=1)
+        for rows, start in ((begins, None), (~begins, last[~begins])):
+            if rows.any():
+                located, peaks[rows] = locate(maps[torch.from_numpy(rows), None], centres, self.options, start)
+                points[rows] = located.flatten(1).numpy()
+        return points, peaks
+
     def see(self, trajectory: Trajectory) -> Trajectory:
         """The trajectory with its keypoints for observations.
 

@@ -16,13 +16,14 @@ from ilfo._errors import InputError
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.rewards import Episodes, FeatureOptions, StateFeatures
 from ilfo.rewards._flow_model import FlowModelOptions, held_out_slices, make_flow, train_flow
+from ilfo.rewards._state_density import StateDensity
 from ilfo.rewards.flow import Flow, FlowOptions
 
 FAMILIES = ["maf", "spline"]
 
 
 def fitted(*experts: Trajectory, **options) -> Flow:
-    return Flow(FlowOptions(**{"updates": 60, "hidden_dim": 32} | options)).fit(demonstrations(*experts))
+    return Flow(FlowOptions(**{"updates": 60, "hidden_dim": 32, "scale": 2.0} | options)).fit(demonstrations(*experts))
 
 
 def densities(reward: Flow, *trajectories: Trajectory) -> torch.Tensor:
@@ -35,41 +36,70 @@ def pairs(before: np.ndarray, after: np.ndarray) -> Episodes:
     return Episodes(states, torch.ones(len(states), dtype=torch.int64), torch.zeros(len(states), dtype=torch.bool))
 
 
+def wins(these: torch.Tensor, those: torch.Tensor) -> float:
+    """How often one of these is above one of those."""
+    return float((these.flatten()[:, None] > those.flatten()).float().mean())
+
+
 @pytest.fixture(scope="module", params=FAMILIES)
 def reward(request) -> Flow:
     """Fitted to the pendulum's one demonstration; tests only look at it."""
     return fitted(family=request.param, updates=200)
 
 
+@pytest.fixture(scope="module", params=FAMILIES)
+def of_moves(request) -> Flow:
+    """The same, and all of its reward is for the transition."""
+    return fitted(family=request.param, updates=200, state_share=0.0, squash="rational")
+
+
 class TestWhatItTellsApart:
-    def test_the_pendulums_expert_outscores_shuffled_pairs_standing_still_and_flailing(self, reward):
+    def test_the_pendulums_expert_outscores_shuffled_pairs_standing_still_and_flailing(self, of_moves):
         expert = rollout(seed=5).observations
         order = np.random.default_rng(0).permutation(len(expert) - 1)
-        alike = reward.score(pairs(expert[:-1], expert[1:]))
-        shuffled = reward.score(pairs(expert[:-1], expert[1:][order]))
-        still = reward.score(pairs(expert[:-1], expert[:-1]))
-        flailing = scores(reward, rollout(flail, seed=6))
+        alike = of_moves.score(pairs(expert[:-1], expert[1:]))
+        shuffled = of_moves.score(pairs(expert[:-1], expert[1:][order]))
+        still = of_moves.score(pairs(expert[:-1], expert[:-1]))
+        flailing = scores(of_moves, rollout(flail, seed=6))
         assert alike.mean() > 1.4
         assert shuffled.mean() < 0.3
         assert still.mean() < 1.0
         assert flailing.mean() < 1.2
 
+    def test_so_it_does_where_some_of_the_reward_is_for_being_near(self, reward):
+        expert = rollout(seed=5).observations
+        order = np.random.default_rng(0).permutation(len(expert) - 1)
+        alike = reward.score(pairs(expert[:-1], expert[1:]))
+        assert wins(alike, reward.score(pairs(expert[:-1], expert[1:][order]))) > 0.8
+        assert wins(alike, reward.score(pairs(expert[:-1], expert[:-1]))) > 0.8
+        assert wins(alike, scores(reward, rollout(flail, seed=6))) > 0.7
+
     def test_steps_of_a_half_cheetah_that_were_not_fitted_outscore_what_is_not_the_experts(self):
         whole = demos.open("halfcheetah")[0]
-        reward = Flow(FlowOptions(updates=200)).fit(Demonstrations((cut(whole, 800, terminated=False),)))
+        fitted_on = Demonstrations((cut(whole, 800, terminated=False),))
         held = whole.observations[801:]
         order = np.random.default_rng(0).permutation(len(held) - 1)
         random = rollouts.rollout(rollouts.random_policy(6, seed=0), "HalfCheetah-v5", 1)[0]
-        alike = reward.score(pairs(held[:-1], held[1:]))
-        others = {
-            "shuffled": reward.score(pairs(held[:-1], held[1:][order])),
-            "still": reward.score(pairs(held[:-1], held[:-1])),
-            "random": scores(reward, random),
-        }
+
+        def found(reward: Flow) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+            others = {
+                "shuffled": reward.score(pairs(held[:-1], held[1:][order])),
+                "still": reward.score(pairs(held[:-1], held[:-1])),
+                "random": scores(reward, random),
+            }
+            return reward.score(pairs(held[:-1], held[1:])), others
+
+        alike, others = found(
+            Flow(FlowOptions(updates=200, state_share=0.0, squash="rational", scale=2.0)).fit(fitted_on)
+        )
         assert alike.median() > 1.4
         assert {name: float((other < alike.quantile(0.05)).float().mean()) for name, other in others.items()} == (
             pytest.approx({"shuffled": 1.0, "still": 1.0, "random": 1.0}, abs=0.05)
         )
+        alike, others = found(Flow(FlowOptions(updates=200)).fit(fitted_on))
+        assert alike.median() > 0.7 * 5.0
+        assert min(wins(alike, other) for other in others.values()) > 0.9
+        assert wins(alike, others["random"]) == 1.0
 
     def test_far_from_the_expert_there_is_still_a_nearer_and_a_further(self):
         reward, expert = fitted(), rollout().observations
@@ -96,24 +126,24 @@ class TestTheScale:
     @pytest.mark.parametrize(
         ("squash", "at"),
         [
-            ("rational", lambda x: 3.0 / (1.0 + x)),
-            ("exponential", lambda x: 3.0 * math.exp(-x)),
-            ("clip", lambda x: 3.0 * max(1.0 - x, 0.0)),
+            ("rational", lambda x: 1.0 / (1.0 + x)),
+            ("exponential", lambda x: math.exp(-x)),
+            ("clip", lambda x: max(1.0 - x, 0.0)),
         ],
     )
-    def test_the_median_gets_the_scale_and_the_low_quantile_its_share(self, squash, at):
-        reward = fitted(updates=20, squash=squash, scale=3.0)
+    def test_a_move_is_worth_all_at_the_median_and_its_share_at_the_low_quantile(self, squash, at):
+        reward = fitted(updates=20, squash=squash)
         state = reward.state_dict()
         median, low = state["median"], state["low"]
         for x in (0.0, 0.5, 1.0, 3.0):
-            found = float(reward.reward_of(torch.tensor(median - x * (median - low))))
+            found = float(reward.worth_of_moving(torch.tensor(median - x * (median - low))))
             assert found == pytest.approx(at(x), abs=1e-4)
-        assert float(reward.reward_of(torch.tensor(median + 5.0))) == 3.0
+        assert float(reward.worth_of_moving(torch.tensor(median + 5.0))) == 1.0
 
     def test_a_temperature_of_ones_own_takes_the_place_of_the_quantile(self):
         reward = fitted(updates=20, squash="exponential", temperature=0.5)
         median = reward.state_dict()["median"]
-        assert float(reward.reward_of(torch.tensor(median - 1.0))) == pytest.approx(2.0 * math.exp(-2.0), abs=1e-4)
+        assert float(reward.worth_of_moving(torch.tensor(median - 1.0))) == pytest.approx(math.exp(-2.0), abs=1e-4)
 
     def test_it_is_measured_on_what_was_not_fitted(self):
         reward = fitted(quantile=0.2, held_out=0.5)
@@ -132,25 +162,56 @@ class TestTheScale:
 
 
 class TestTheDensityOfStates:
-    def test_it_enters_by_its_weight(self):
-        """The same flows under other weights: densities are a line in ``1 / (1 + weight)``."""
+    def test_the_reward_is_what_the_docstring_says(self, reward):
+        options = reward.options
         episodes = Episodes.from_trajectories([rollout(flail, seed=6)])
-        found = [fitted(updates=30, state_weight=weight).log_density(episodes) for weight in (0.0, 1.0, 3.0)]
-        of_states = 2 * found[1] - found[0]
-        torch.testing.assert_close(found[2], (found[0] + 3 * of_states) / 4, atol=1e-4, rtol=1e-4)
+        move = reward.worth_of_moving(reward.log_density(episodes))
+        near = reward.worth_of_being_near(reward.state_log_density(episodes))
+        assert near.shape == (*move.shape, 4)
+        share = options.state_share
+        expected = options.scale * ((1 - share) * near[..., 0] * move + share * near.mean(dim=-1))
+        torch.testing.assert_close(reward.score(episodes), expected)
 
-    def test_standing_still_where_the_expert_never_was_no_longer_pays(self):
+    def test_a_sharper_density_counts_for_no_more_than_the_more_blurred_ones(self):
+        reward = fitted(updates=20, state_noise=(0.5, 1.0, 2.0), state_temperature=0.5)
+        medians = reward.state_dict()["state_medians"]
+        below = torch.tensor([[0.0, 0.25, 0.5], [1.0, 0.5, -3.0], [0.25, 1.0, 0.5]])
+        counted = torch.tensor([[0.5, 0.5, 0.5], [1.0, 0.5, 0.0], [1.0, 1.0, 0.5]])
+        torch.testing.assert_close(reward.worth_of_being_near(medians - below), torch.exp(-counted / 0.5))
+
+    def test_at_every_level_it_is_the_density_under_that_noise(self):
+        """Of a normal, whose density under noise is known."""
+        drawn = torch.randn(4000, 2, generator=torch.Generator().manual_seed(0))
+        density = StateDensity(2, (0.5, 1.0, 2.0), FlowModelOptions(updates=400, hidden_dim=32))
+        density.fit(drawn, held_out_slices(len(drawn), 0.1))
+        with torch.no_grad():
+            found = density.log_density(drawn)
+        for level, noise in enumerate((0.5, 1.0, 2.0)):
+            known = torch.distributions.Normal(0.0, math.sqrt(1.0 + noise**2)).log_prob(drawn).sum(dim=1)
+            assert float((found[:, level] - known).abs().mean()) < 0.1
+
+    def test_standing_still_where_the_expert_never_was_does_not_pay(self):
         nowhere = np.full((50, 3), 3.0, np.float32)
         still = Trajectory(nowhere + rollout().observations.mean(axis=0))
-        alone, with_states = (fitted(updates=200, state_weight=weight) for weight in (0.0, 10.0))
-        expert = rollout(seed=5)
-        gap = [float(densities(each, expert).mean() - densities(each, still).mean()) for each in (alone, with_states)]
-        assert gap[1] > 2.0
-        assert gap[1] > gap[0]
+        assert scores(fitted(updates=200), still).mean() < 0.1
+
+    def test_afar_the_nearer_is_worth_more(self, reward):
+        expert = rollout().observations
+        means = [float(scores(reward, Trajectory(expert + np.float32(off))).mean()) for off in (0.0, 0.5, 1.0, 2.0)]
+        assert means == sorted(means, reverse=True)
+        assert means[-1] > 0.001
+
+    def test_without_it_there_is_one_flow(self):
+        reward = fitted(updates=20, state_share=0.0)
+        assert reward.state_dict()["states"] == {}
+        episodes = Episodes.from_trajectories([rollout(flail, seed=6)])
+        assert reward.state_log_density(episodes).shape == (1, 120, 0)
+        expected = reward.options.scale * reward.worth_of_moving(reward.log_density(episodes))
+        torch.testing.assert_close(reward.score(episodes), expected)
 
     def test_both_flows_are_kept_and_both_fits_are_told_of(self):
         told = []
-        reward = Flow(FlowOptions(updates=20, hidden_dim=8, state_weight=2.0))
+        reward = Flow(FlowOptions(updates=20, hidden_dim=8))
         reward.on_progress = lambda share, text: told.append(share)
         reward.fit(demonstrations())
         assert told[-1] == 1.0
@@ -250,7 +311,7 @@ class TestPoorDemonstrations:
         frozen = Trajectory(np.ones((31, 3), np.float32))
         drifting = Trajectory(np.linspace([1.0] * 3, [2.0] * 3, 31, dtype=np.float32))
         still, drift = scores(fitted(frozen), frozen, drifting).mean(dim=1)
-        assert still == 2.0
+        assert still == pytest.approx(2.0, abs=1e-4)
         assert drift < 1.0
 
     @pytest.mark.parametrize("family", FAMILIES)
@@ -378,7 +439,6 @@ class TestEpisodes:
         ({"updates": 0}, "updates is 0"),
         ({"bins": 1}, "bins is 1"),
         ({"noise": 0.0}, "noise is 0.0"),
-        ({"state_weight": -1.0}, "state_weight is -1.0"),
         ({"temperature": 0.0}, "temperature is 0.0"),
         ({"context_noise": -1.0}, "context_noise is -1.0"),
         ({"learning_rate": math.inf}, "learning_rate is inf"),

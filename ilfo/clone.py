@@ -1,0 +1,204 @@
+"""``ilfo clone``: a policy from demonstrations that have actions, by behaviour cloning."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from ilfo._errors import InputError
+from ilfo._words import counted
+from ilfo.cloning.configs import CloneConfig, parse_clone, state_columns
+from ilfo.cloning.data import Samples, action_space_of, held_out, open_demonstrations
+from ilfo.cloning.eyes import EYES
+from ilfo.cloning.fit import Epoch, fit_network, seeded
+from ilfo.cloning.looks import evaluation_of
+from ilfo.cloning.policy import VERB, ClonedPolicy
+from ilfo.demos import Demonstrations
+from ilfo.envs import describe
+from ilfo.evaluate import fresh_seed
+from ilfo.rollouts import random_policy, rollout
+from ilfo.runs import Run, read_summary
+
+__all__ = ["clone", "main"]
+
+_RANDOM_EPISODES = 10
+
+
+def clone(
+    config: CloneConfig,
+    *,
+    on_epoch: Callable[[Epoch], object] = lambda epoch: None,
+    doing: Callable[[str], object] = lambda what: None,
+) -> dict[str, Any]:
+    """Clones the expert of some files, and plays the policy.
+
+    Nothing of a run that was stopped is gone on with: it begins again.
+
+    Args:
+        config: What is cloned; see :func:`~ilfo.cloning.configs.clone_config`.
+        on_epoch: Called after each pass over the demonstrations.
+        doing: Called with what is being done.
+
+    Returns:
+        The content of ``summary.json``; of a run that is finished, as it is there.
+
+    Raises:
+        InputError: The demonstrations lack what it takes, nothing can be seen in them, or the folder holds another run.
+        RenderError: Frames are seen, and nothing can be drawn here.
+    """
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: this machine's PyTorch sees no GPU; use --device cpu")
+    torch.set_num_threads(config.threads)
+    started = time.monotonic()
+    # Before anything is drawn, which the libraries of some eyes do not survive being imported after.
+    eye = EYES[config.sees](getattr(config, config.sees, None), config.device)
+    doing("reading the demonstrations")
+    demonstrations, digest = open_demonstrations(config)
+    width = sum(describe(config.env)[0].observation_keys.values())
+    policy = ClonedPolicy(
+        config.sees,
+        eye,
+        state_columns(config.state_dims, width),
+        action_space_of(config.env)[0],
+        config.hidden_dim,
+        _frame_size(demonstrations) if eye.takes_frames else None,
+        config.device,
+    )
+    chosen, left_out = held_out(len(demonstrations), config.held_out, config.seed)
+    # Before its folder is made: what cannot be learned from leaves nothing behind.
+    doing("looking at the demonstrations")
+    seen = [] if read_summary(config.out) else eye.study(demonstrations)
+    plain = {"verb": VERB} | {name: value for name, value in dataclasses.asdict(config).items() if name != "out"}
+    with closing(Run(config.out, plain, digest)) as run:
+        finished = read_summary(config.out)
+        if finished is not None:
+            return finished
+        run.restore(None)
+        parts = [
+            Samples.of([demonstrations[index] for index in rows], [seen[index] for index in rows], policy.own)
+            for rows in (chosen, left_out)
+            if rows
+        ]
+
+        def note(epoch: Epoch) -> None:
+            seconds = round(time.monotonic() - started, 3)
+            row = {"epoch": epoch.number, "seconds": seconds, "loss": epoch.loss, "held_out_loss": epoch.held_out_loss}
+            run.append(row)
+            on_epoch(epoch)
+
+        with seeded(config.seed):
+            best = fit_network(
+                policy.make_network(),
+                parts[0],
+                parts[1] if left_out else None,
+                epochs=config.epochs,
+                batch_size=config.batch_size,
+                learning_rate=config.learning_rate,
+                device=config.device,
+                on_epoch=note,
+            )
+        doing(f"playing {counted(config.eval_episodes, 'episode')}")
+        summary = _measured(policy, config, demonstrations.expert_return)
+        summary |= {
+            "epoch": best.number,
+            "loss": best.loss,
+            "held_out_loss": best.held_out_loss,
+            "samples": len(parts[0]),
+            "episodes": len(chosen),
+            "held_out_episodes": left_out,
+            "seconds": round(time.monotonic() - started, 3),
+            "demo_sha256": digest,
+        }
+        run.finish(summary, policy.state_dict())
+    return summary
+
+
+def _frame_size(demonstrations: Demonstrations) -> tuple[int, int]:
+    frames = demonstrations[0].frames
+    assert frames is not None
+    return frames.shape[2], frames.shape[1]
+
+
+def _measured(policy: ClonedPolicy, config: CloneConfig, expert_return: float | None) -> dict[str, Any]:
+    """What the policy does on the episodes that ``ilfo evaluate`` plays, as plain values."""
+    seed = fresh_seed(config.seed, 0)
+    at_random = rollout(
+        random_policy(policy.action_dim, config.seed), config.env, _RANDOM_EPISODES, protocol=config.protocol, seed=seed
+    )
+    found = dataclasses.replace(
+        evaluation_of(policy, config.env, config.protocol, config.eval_episodes, seed),
+        expert_return=expert_return,
+        random_return=float(np.mean([each.env_return for each in at_random])),
+    )
+    count, played = found.successes or (0, 0)
+    return {
+        "env": config.env,
+        "sees": config.sees,
+        "expert_return": expert_return,
+        "random_return": found.random_return,
+        "policy_return": found.return_mean,
+        "policy_returns": found.returns,
+        "ratio": found.ratio,
+        "success": count / played if played else None,
+        "success_interval": found.success_interval,
+        "seed": config.seed,
+        "protocol": config.protocol,
+    }
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command line of ``ilfo clone``."""
+    config = parse_clone(argv)
+    console = Console(highlight=False, soft_wrap=True)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} epochs"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[numbers]}"),
+        console=console,
+        disable=not console.is_terminal,
+    )
+    every = max(1, config.epochs // 10)
+    with bar:
+        task = bar.add_task("cloning", total=config.epochs, numbers="")
+
+        def show(epoch: Epoch) -> None:
+            numbers = f"loss {epoch.loss:.4f}"
+            if epoch.held_out_loss is not None:
+                numbers += f"  held out {epoch.held_out_loss:.4f}"
+            bar.update(task, completed=epoch.number, description="cloning", numbers=numbers)
+            if not console.is_terminal and epoch.number % every == 0:
+                console.print(f"epoch {epoch.number}/{config.epochs}  {numbers}")
+
+        summary = clone(config, on_epoch=show, doing=lambda what: bar.update(task, description=what))
+    _conclude(summary, config, console)
+    return 0
+
+
+def _conclude(summary: dict[str, Any], config: CloneConfig, console: Console) -> None:
+    held = summary["held_out_loss"]
+    learned = f"{counted(summary['samples'], 'step')} of {counted(summary['episodes'], 'episode')}"
+    chosen = "the last one, for nothing is held out" if held is None else f"held-out loss {held:.4f}, the lowest"
+    rows = [
+        ("policy", f"sees {config.sees}; cloned from {learned} in {summary['seconds']:,.0f} s"),
+        ("epoch", f"{summary['epoch']}: loss {summary['loss']:.4f}, {chosen}"),
+    ]
+    expert = "unknown" if summary["expert_return"] is None else f"{summary['expert_return']:,.1f}"
+    returns = f"{summary['policy_return']:,.1f} over {counted(len(summary['policy_returns']), 'episode')}"
+    rows.append(("return", f"{returns} (expert {expert}, random policy {summary['random_return']:,.1f})"))
+    if summary["success"] is not None:
+        low, high = summary["success_interval"]
+        rows.append(("success", f"{summary['success']:.0%}, 95 % interval {low:.0%} to {high:.0%} (Wilson)"))
+    rows.append(("folder", f"{config.out}; 'ilfo evaluate {config.out}' plays it again, --variants in other looks"))
+    for name, text in rows:
+        console.print(f"{name:<10}{text}", markup=False)

@@ -1,0 +1,35 @@
+"""Behaviour cloning from states, from keypoints of frames, and from frames end to end: alike but for what is seen."""
+
+from ilfo.cloning.configs import CloneConfig, clone_config, parse_clone
+from ilfo.cloning.data import Samples, held_out, open_demonstrations
+from ilfo.cloning.eyes import EYES, Eye, KeypointEye, PixelEye, PixelOptions, StateEye
+from ilfo.cloning.fit import Epoch, fit_network, seeded
+from ilfo.cloning.looks import Looks, evaluate_clone, evaluate_looks, evaluation_of
+from ilfo.cloning.policy import ClonedPolicy, is_clone, load_clone, play, play_each
+
+__all__ = [
+    "EYES",
+    "CloneConfig",
+    "ClonedPolicy",
+    "Epoch",
+    "Eye",
+    "KeypointEye",
+    "Looks",
+    "PixelEye",
+    "PixelOptions",
+    "Samples",
+    "StateEye",
+    "clone_config",
+    "evaluate_clone",
+    "evaluate_looks",
+    "evaluation_of",
+    "fit_network",
+    "held_out",
+    "is_clone",
+    "load_clone",
+    "open_demonstrations",
+    "parse_clone",
+    "play",
+    "play_each",
+    "seeded",
+]

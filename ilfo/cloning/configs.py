@@ -1,0 +1,133 @@
+"""What ``ilfo clone`` is told."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ilfo._checks import check_at_least, check_not_negative, check_positive
+from ilfo._errors import InputError, closest
+from ilfo.cloning.eyes import EYES, Sees
+from ilfo.envs import Protocol
+
+__all__ = ["CloneConfig", "clone_config", "parse_clone", "state_columns"]
+
+
+@dataclass(frozen=True)
+class CloneConfig:
+    """Imitate the actions of demonstrations, from states, from keypoints of frames, or from frames end to end."""
+
+    env: str
+    """Gymnasium id of the environment that the policy is played in; 'module:Id' imports a module that registers it."""
+    demo: tuple[str, ...]
+    """Files with actions and, unless states are seen, frames: 'ilfo record --actions --frames'. Files of several looks,
+    recorded in 'ENV@colours-seen-0' and so on, are learned from together."""
+    sees: Sees = "states"
+    """What the policy sees: states; keypoints, positions and visibility of concepts that a frozen vision transformer
+    finds in the frames; pixels, the frames through a convolutional network that is trained with the rest. The flags of
+    the last two: --sees keypoints --help, --sees pixels --help."""
+    state_dims: str = ""
+    """Columns of the state that a policy which sees keypoints or pixels knows beside them, like '0-3,7': those of a
+    robot's own joints, which it has no need to look for. None by default."""
+    out: str = "runs/clone"
+    """Folder of the run. A run that was stopped begins again with the same command on the same folder."""
+    seed: int = 0
+    """Of weights, batches, shifts, of the episodes that are held out, and of the evaluation."""
+    epochs: int = 100
+    """Passes over the demonstrations. The policy of the epoch with the lowest loss on what is held out is kept."""
+    batch_size: int = 128
+    """Steps of the demonstrations that an update learns from."""
+    learning_rate: float = 1e-3
+    """Of Adam."""
+    hidden_dim: int = 256
+    """Units of each of two hidden layers."""
+    held_out: float = 0.1
+    """Share of the episodes, whole ones and at least one of three or more, that no update sees."""
+    protocol: Protocol = "standard"
+    """How episodes of the evaluation end."""
+    eval_episodes: int = 10
+    """Episodes of the evaluation at the end: those that 'ilfo evaluate' plays."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where networks live."""
+    threads: int = 1
+    """Processor threads; another number changes results in the last bits."""
+
+    def __post_init__(self) -> None:
+        if not self.demo:
+            raise InputError("--demo names no file; expected at least one")
+        if self.sees not in EYES:
+            raise InputError(f"--sees is {self.sees!r}; {closest(self.sees, EYES)}")
+        check_at_least(self, 1, "epochs", "batch_size", "hidden_dim", "eval_episodes", "threads")
+        check_at_least(self, 0, "seed")
+        check_positive(self, "learning_rate")
+        check_not_negative(self, "held_out")
+        if self.held_out >= 1:
+            raise InputError(f"held_out is {self.held_out}: something has to be left to learn from, give less than 1.")
+        if self.sees == "states" and self.state_dims:
+            raise InputError(f"--state-dims {self.state_dims} with --sees states, which are all seen: leave it out")
+
+
+def clone_config(sees: Sees) -> type[CloneConfig]:
+    """``CloneConfig`` for what is seen, with a field of that name for its options where it has some.
+
+    Examples:
+        >>> config = clone_config("pixels")(env="Reacher-v5", demo=("d.hdf5",), sees="pixels")
+        >>> config.pixels.shift
+        4
+    """
+    options = EYES[sees].Options
+    extra = [] if options is None else [(str(sees), options, field(default_factory=options))]
+    seen = ("sees", Sees, field(default=sees))
+    made = dataclasses.make_dataclass("CloneConfig", [seen, *extra], bases=(CloneConfig,), frozen=True)
+    made.__doc__ = CloneConfig.__doc__
+    return made
+
+
+def parse_clone(argv: Sequence[str]) -> CloneConfig:
+    """Reads the flags of ``ilfo clone``.
+
+    Raises:
+        InputError: A value that makes no sense.
+    """
+    import tyro
+
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--sees", default=CloneConfig.sees)
+    chosen = first.parse_known_args(list(argv))[0].sees
+    kind: Any = clone_config(chosen) if chosen in EYES else CloneConfig
+    config: CloneConfig = tyro.cli(kind, args=list(argv), prog="ilfo clone", description=CloneConfig.__doc__)
+    return config
+
+
+def state_columns(spelled_out: str, width: int) -> list[int]:
+    """The columns of ``--state-dims``.
+
+    Args:
+        spelled_out: Numbers and ranges.
+        width: Columns that there are.
+
+    Raises:
+        InputError: Something else, a column twice, or one that does not exist.
+
+    Examples:
+        >>> state_columns("0-2,7", width=9)
+        [0, 1, 2, 7]
+    """
+    found: list[int] = []
+    for part in spelled_out.split(",") if spelled_out else ():
+        spelled = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        if spelled is None:
+            raise InputError(f"--state-dims is {spelled_out!r}; expected columns and ranges of columns, like 0-3,7")
+        found += range(int(spelled[1]), int(spelled[2] or spelled[1]) + 1)
+    if len(set(found)) < len(found):
+        raise InputError(f"--state-dims is {spelled_out!r}, which names a column twice: give each once")
+    if found and max(found) >= width:
+        raise InputError(
+            f"--state-dims is {spelled_out!r}; the environment's states have columns 0 to {width - 1}: choose among "
+            "them. 'ilfo demos info FILE' names them"
+        )
+    return found

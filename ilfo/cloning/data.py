@@ -1,0 +1,204 @@
+"""Demonstrations to clone: checked, brought together from several files, split into whole episodes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import gymnasium
+import numpy as np
+import torch
+from torch import Tensor
+
+from ilfo import demos
+from ilfo._errors import InputError
+from ilfo.cloning.configs import CloneConfig
+from ilfo.cloning.eyes import EYES
+from ilfo.demos import Demonstrations, Provenance, Trajectory
+from ilfo.demos.checks import differences
+from ilfo.demos.files import has_frames
+from ilfo.demos.trajectory import sha256_of
+from ilfo.envs import describe, make_env
+from ilfo.variants import split_id
+
+__all__ = ["Samples", "action_space_of", "held_out", "open_demonstrations"]
+
+ROUNDING = 1e-6
+"""How far beyond [-1, 1] an action of a file may be."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Steps of an expert.
+
+    Attributes:
+        seen: ``(N, ...)``, what an eye saw before each.
+        own: ``(N, S)`` float32, columns of the state beside it.
+        actions: ``(N, A)`` float32 in [-1, 1], what the expert then did.
+    """
+
+    seen: Tensor
+    own: Tensor
+    actions: Tensor
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+    @classmethod
+    def of(cls, trajectories: Sequence[Trajectory], seen: Sequence[np.ndarray], own: Sequence[int]) -> Samples:
+        """The steps of episodes; the last observation, after which nothing was done, is none.
+
+        Args:
+            trajectories: With actions.
+            seen: ``(T+1, ...)`` of each.
+            own: Columns of the state.
+        """
+        known = [each.observations[:-1, list(own)] if own else np.empty((len(each), 0)) for each in trajectories]
+        return cls(
+            torch.from_numpy(np.concatenate([each[:-1] for each in seen])),
+            torch.from_numpy(np.concatenate(known).astype(np.float32)),
+            torch.from_numpy(np.concatenate([np.asarray(each.actions, np.float32) for each in trajectories])),
+        )
+
+
+def action_space_of(env_id: str) -> tuple[int, bool]:
+    """Width of an environment's actions, and whether its own bounds are -1 and 1.
+
+    Raises:
+        InputError: See :func:`ilfo.envs.make_env`.
+    """
+    env = make_env(env_id)
+    try:
+        shape, within_one = env.action_space.shape, True
+        assert shape
+        layer = env
+        while isinstance(layer, gymnasium.Wrapper):
+            within_one &= not isinstance(layer, gymnasium.wrappers.RescaleAction)
+            layer = layer.env
+        return shape[0], within_one
+    finally:
+        env.close()
+
+
+def open_demonstrations(config: CloneConfig) -> tuple[Demonstrations, str]:
+    """The episodes of all files, in the environment's layout, and the SHA-256 of their data as it is.
+
+    They come with frames where these are seen, and with states where these are seen or columns of them are known.
+
+    Raises:
+        InputError: A file cannot be read, lacks what is needed, or has actions that are not in [-1, 1] or frames of
+            another size; says how to record one that is of use.
+
+    Warns:
+        UserWarning: A sentence for each difference of a file and the environment, its look aside.
+    """
+    frames = EYES[config.sees].takes_frames
+    environment, low, high = describe(config.env)
+    environment = _plain(environment)
+    action_dim, within_one = action_space_of(config.env)
+    fitting, digests = [], []
+    for path in config.demo:
+        opened = demos.open(path, frames=frames and has_frames(path))
+        _check_has(opened, path, config, frames)
+        digests.append(opened.sha256)
+        _check_actions(opened, path, config.env, action_dim, within_one)
+        opened = replace(opened, provenance=_plain(opened.provenance))
+        if not frames or config.state_dims:
+            fitted, found = demos.fit_to(opened, environment, low, high)
+        else:
+            fitted, found = opened, differences(opened.provenance, environment, path)
+        for difference in found:
+            warnings.warn(difference, stacklevel=2)
+        fitting.append(fitted)
+    if frames:
+        _check_sizes(fitting, config.demo)
+    if len(fitting) == 1:
+        return fitting[0], digests[0]
+    provenance = replace(environment, expert_return=_mean_return(fitting))
+    together = Demonstrations(tuple(each for part in fitting for each in part), provenance)
+    return together, sha256_of(each for part in fitting for each in part)
+
+
+def _plain(provenance: Provenance) -> Provenance:
+    """What is said of an environment, whatever it looks like."""
+    return replace(provenance, env_id=split_id(provenance.env_id)[0] if provenance.env_id else None)
+
+
+def _mean_return(parts: Sequence[Demonstrations]) -> float | None:
+    known = [part.expert_return for part in parts]
+    weights = [len(part) for part in parts]
+    return None if None in known else float(np.average(known, weights=weights))  # type: ignore[arg-type]
+
+
+def _check_has(opened: Demonstrations, path: str, config: CloneConfig, frames: bool) -> None:
+    """Refuses demonstrations without actions, or without what is seen."""
+    lacks = [] if all(each.actions is not None for each in opened) else ["actions, which are what is imitated"]
+    if frames and any(each.frames is None for each in opened):
+        lacks.append(f"frames, which --sees {config.sees} takes")
+    if config.state_dims and not opened.observation_dim:
+        lacks.append("states, which --state-dims takes")
+    if lacks:
+        env = opened.provenance.env_id or config.env
+        flags = " --actions --frames" if frames else " --actions"
+        raise InputError(
+            f"{path}: there are no {' and no '.join(lacks)}. Record them: 'ilfo record --env {env} --scripted{flags} "
+            "--episodes 10 FILE', with --policy or --run in place of --scripted for an expert of your own"
+        )
+
+
+def _check_actions(opened: Demonstrations, path: str, env_id: str, action_dim: int, within_one: bool) -> None:
+    if not within_one and opened.layout != "ilfo":
+        raise InputError(
+            f"{path}: actions of a file of layout {opened.layout} are in the units of {env_id}, whose bounds are not "
+            "-1 and 1. Divide them by these bounds, and write them with ilfo.demos.write."
+        )
+    for index, each in enumerate(opened):
+        actions = np.asarray(each.actions)
+        if actions.shape[1] != action_dim:
+            raise InputError(
+                f"{path}, episode {index}: actions of {actions.shape[1]} numbers; those of {env_id} have {action_dim}. "
+                "Use a demonstration of this environment."
+            )
+        beyond = np.argwhere(~(np.abs(actions) <= 1 + ROUNDING))
+        if len(beyond):
+            step, dimension = beyond[0].tolist()
+            raise InputError(
+                f"{path}, episode {index}, step {step}: dimension {dimension} of the action is "
+                f"{actions[step, dimension]:g}; expected -1 to 1, which stand for the environment's bounds: divide by "
+                "these, as 'ilfo record' does, or clip them with 'ilfo demos convert --clip-actions'."
+            )
+
+
+def _check_sizes(parts: Sequence[Demonstrations], paths: Sequence[str]) -> None:
+    """Refuses frames of several sizes."""
+    first: tuple[str, tuple[int, ...]] | None = None
+    for part, path in zip(parts, paths, strict=True):
+        for index, each in enumerate(part):
+            assert each.frames is not None
+            where, size = f"{path}, episode {index}", each.frames.shape[1:3]
+            first = first or (where, size)
+            if size != first[1]:
+                raise InputError(
+                    f"{where}: frames of {size[1]} x {size[0]} pixels, and those of {first[0]} have {first[1][1]} x "
+                    f"{first[1][0]}. Record all in one size: 'ilfo record --frame-size'."
+                )
+
+
+def held_out(episodes: int, share: float, seed: int) -> tuple[list[int], list[int]]:
+    """Which episodes to learn from, and which to hold out: a share, at least one where there are more than two.
+
+    Args:
+        episodes: How many there are.
+        share: Of them, rounded; 0 holds out none.
+        seed: Of the choice.
+
+    Examples:
+        >>> held_out(2, 0.1, seed=0)
+        ([0, 1], [])
+        >>> [len(part) for part in held_out(25, 0.1, seed=0)]
+        [23, 2]
+    """
+    count = min(max(1, round(share * episodes)), episodes - 1) if episodes > 2 and share else 0
+    order = np.random.default_rng(seed).permutation(episodes)
+    return sorted(order[count:].tolist()), sorted(order[:count].tolist())

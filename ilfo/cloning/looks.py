@@ -1,0 +1,131 @@
+"""What a cloned policy does in its environment, and where that only looks different."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ilfo._errors import InputError
+from ilfo._evaluations import Evaluation
+from ilfo.cloning.policy import ClonedPolicy, load_clone, play, play_each
+from ilfo.envs import Protocol
+from ilfo.runs import read_config, read_summary
+from ilfo.variants import Kind, Split, Variant, split_id
+
+__all__ = ["Looks", "evaluate_clone", "evaluate_looks", "evaluation_of"]
+
+
+@dataclass(frozen=True)
+class Looks:
+    """A policy where everything but the picture is the same.
+
+    Attributes:
+        plain: In the environment as it is, on the same initial states as the others.
+        each: Kind of variant and split to what it did in these; episode ``i`` in variant ``i``.
+    """
+
+    plain: Evaluation
+    each: Mapping[tuple[Kind, Split], Evaluation]
+
+    def rows(self) -> list[tuple[str, str, str, str]]:
+        """Kind, split, success with its Wilson interval, return with its bootstrap interval, in words."""
+        return [
+            ("none", "–", _success(self.plain), _returned(self.plain)),
+            *((kind, split, _success(found), _returned(found)) for (kind, split), found in self.each.items()),
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it but the states, as ``variants.json`` holds it."""
+        each = [{"kind": kind, "split": split} | found.as_dict() for (kind, split), found in self.each.items()]
+        return {"plain": self.plain.as_dict(), "each": each}
+
+
+def _success(found: Evaluation) -> str:
+    if found.successes is None or found.success_interval is None:
+        return "–"
+    low, high = found.success_interval
+    return f"{found.successes[0]} of {found.successes[1]} ({low:.0%} to {high:.0%})"
+
+
+def _returned(found: Evaluation) -> str:
+    interval = found.return_interval
+    return f"{found.return_mean:,.1f}" + (f" ({interval[0]:,.1f} to {interval[1]:,.1f})" if interval else "")
+
+
+def evaluation_of(policy: ClonedPolicy, env_id: str, protocol: Protocol, episodes: int, seed: int) -> Evaluation:
+    """Plays a policy; expert and random policy are left open."""
+    played = play(policy, env_id, episodes, protocol=protocol, seed=seed)
+    return Evaluation(env_id, protocol, seed, steps=0, trajectories=tuple(played))
+
+
+def evaluate_clone(run: str | os.PathLike[str], episodes: int, seed: int, *, env_id: str | None = None) -> Evaluation:
+    """Plays the policy of a cloned run.
+
+    Args:
+        run: Its folder.
+        episodes: How many.
+        seed: Of their initial states.
+        env_id: An environment other than the run's, like ``ENV@colours-unseen-3``.
+
+    Raises:
+        InputError: It is not finished, or its environment cannot be made.
+        RenderError: The policy takes frames, and nothing can be drawn here.
+    """
+    config = read_config(run)["config"]
+    found = evaluation_of(load_clone(run), env_id or config["env"], config["protocol"], episodes, seed)
+    return _on_the_scale(run, found)
+
+
+def evaluate_looks(
+    run: str | os.PathLike[str],
+    kinds: Sequence[Kind],
+    splits: Sequence[Split] = ("seen", "unseen"),
+    episodes: int = 10,
+    *,
+    seed: int = 0,
+    progress: Callable[[str], object] = lambda doing: None,
+) -> Looks:
+    """Plays the policy of a cloned run where everything looks different.
+
+    Of each kind and split there are as many variants as episodes, one episode each. All rows begin in the same states,
+    so that what differs between them is what the policy saw.
+
+    Args:
+        run: Its folder.
+        kinds: What varies, one at a time.
+        splits: Variants to train on, and variants that are held out.
+        episodes: Of each kind and split.
+        seed: Of the initial states.
+        progress: Called with what is being done.
+
+    Raises:
+        InputError: It is not finished, a kind or split is named twice, or the environment has no such variants.
+        RenderError: The policy takes frames, and nothing can be drawn here.
+    """
+    for flag, names in (("variants", kinds), ("split", splits)):
+        if len(set(names)) < len(names) or not names:
+            raise InputError(f"--{flag} is {' '.join(names) or 'empty'}: give each once, and at least one")
+    config = read_config(run)["config"]
+    env_id, protocol = split_id(config["env"])[0], config["protocol"]
+    policy = load_clone(run)
+
+    def evaluation(name: str, ids: Sequence[str]) -> Evaluation:
+        progress(f"playing {episodes} episodes in {name}")
+        played = play_each(policy, ids, protocol=protocol, seed=seed)
+        return _on_the_scale(run, Evaluation(name, protocol, seed, steps=0, trajectories=tuple(played)))
+
+    plain = evaluation(env_id, [env_id] * episodes)
+    each = {}
+    for kind in kinds:
+        for split in splits:
+            ids = [f"{env_id}@{Variant(kind, index, split)}" for index in range(episodes)]
+            each[kind, split] = evaluation(f"{env_id}@{kind}-{split}-*", ids)
+    return Looks(plain, each)
+
+
+def _on_the_scale(run: str | os.PathLike[str], found: Evaluation) -> Evaluation:
+    """With the returns of the expert and of a random policy, as the run's summary has them."""
+    summary = read_summary(run) or {}
+    return replace(found, expert_return=summary.get("expert_return"), random_return=summary.get("random_return"))

@@ -1,0 +1,72 @@
+"""How dense the expert's states are, seen more or less sharply."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ilfo.rewards._flow_model import FlowModelOptions, Progress, make_flow, maximise_likelihood
+
+__all__ = ["StateDensity"]
+
+CHECKED = 2000
+"""States under noise, at least, by which a fit is judged."""
+
+
+class StateDensity(nn.Module):
+    """One flow for the density of states under noise of several levels, which is its only context.
+
+    Under much noise the density is known far around the expert's states, and says where they are; under little it is
+    sharp, and known only close to them.
+
+    Args:
+        width: Features of a state.
+        noise: Levels, in standard deviations of a feature, from the least to the largest.
+        options: The flow and its fit.
+    """
+
+    _noise: Tensor
+
+    def __init__(self, width: int, noise: Sequence[float], options: FlowModelOptions) -> None:
+        super().__init__()
+        self._options = options
+        self._flow = make_flow(width, options, context_width=1)
+        self.register_buffer("_noise", torch.tensor(noise), persistent=False)
+
+    def fit(self, states: Tensor, held_out: Tensor, on_progress: Progress | None = None) -> None:
+        """Fits all levels together.
+
+        Args:
+            states: ``(N, F)``, standardised.
+            held_out: ``(N,)`` bool: those that decide which weights are kept.
+            on_progress: See :func:`~ilfo.rewards._flow_model.maximise_likelihood`.
+
+        Raises:
+            InputError: See there.
+        """
+
+        def noisy(rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+            levels = torch.randint(len(self._noise), (len(rows),), generator=generator)
+            noise = torch.randn(len(rows), states.shape[1], generator=generator)
+            return states[rows] + self._noise[levels, None] * noise, self._context(levels)
+
+        def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+            return noisy(
+                fitted[torch.randint(len(fitted), (self._options.batch_size,), generator=generator)], generator
+            )
+
+        fitted, rest = (torch.nonzero(which).squeeze(1) for which in (~held_out, held_out))
+        checked = noisy(rest.repeat(-(-CHECKED // len(rest))), torch.Generator().manual_seed(self._options.seed))
+        maximise_likelihood(self._flow, draw, checked, self._options, on_progress)
+
+    def log_density(self, states: Tensor) -> Tensor:
+        """Log-density ``(N, K)`` of states ``(N, F)`` at each of the K levels, in nats."""
+        count, levels = len(states), len(self._noise)
+        context = self._context(torch.arange(levels, device=states.device).repeat_interleave(count))
+        return self._flow.log_prob(states.repeat(levels, 1), context).view(levels, count).T
+
+    def _context(self, levels: Tensor) -> Tensor:
+        """What the flow is told of levels ``(N,)``: ``(N, 1)``, from -1 for the least to 1 for the largest."""
+        return (2.0 * levels[:, None] / max(1, len(self._noise) - 1) - 1.0).to(self._noise.dtype)

@@ -1,0 +1,122 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from small_clones import PENDULUM, SQUARE, changed, configure, expert, record, write
+
+from ilfo import demos
+from ilfo._errors import InputError
+from ilfo.cloning import Samples, held_out, open_demonstrations
+from ilfo.envs import describe
+from ilfo.rollouts import random_policy
+
+
+@pytest.fixture
+def file(squares, tmp_path):
+    """Writes the recording, with some fields of its trajectories replaced."""
+    return lambda name="square.hdf5", **changes: write(tmp_path, name, changed(squares, **changes))
+
+
+def opened(sees, demo, **changes):
+    return open_demonstrations(configure(sees, demo, "run", **changes))
+
+
+def test_whole_episodes_are_held_out():
+    for episodes, held in ((1, 0), (2, 0), (3, 1), (10, 1), (15, 2), (40, 4)):
+        chosen, left_out = held_out(episodes, 0.1, seed=0)
+        assert len(left_out) == held
+        assert sorted(chosen + left_out) == list(range(episodes))
+    assert held_out(40, 0.1, seed=0) != held_out(40, 0.1, seed=1)
+    assert held_out(3, 0.9, seed=0)[0], "something is left to learn from"
+    assert held_out(9, 0.0, seed=0) == (list(range(9)), [])
+
+
+def test_an_action_belongs_to_the_observation_before_it(squares):
+    seen = [each.observations * 2 for each in squares]
+    found = Samples.of(list(squares), seen, [1])
+    assert len(found) == 8 * 20
+    np.testing.assert_array_equal(found.actions.numpy(), expert(found.seen.numpy() / 2))
+    np.testing.assert_array_equal(found.own.numpy(), found.seen.numpy()[:, 1:] / 2)
+    assert Samples.of(list(squares), seen, []).own.shape == (160, 0)
+
+
+def test_frames_are_read_where_they_are_seen_alone(file):
+    path = file()
+    assert opened("states", path)[0][0].frames is None
+    assert opened("pixels", path)[0][0].frames.shape == (21, 32, 32, 3)
+    assert opened("states", path)[1] == demos.open(path).sha256
+
+
+def test_files_of_several_looks_are_learned_from_together(squares, tmp_path):
+    looks = [
+        replace(squares, provenance=replace(squares.provenance, env_id=f"{SQUARE}@colours-seen-{index}"))
+        for index in range(2)
+    ]
+    paths = tuple(write(tmp_path, f"{index}.hdf5", look[index : 3 + 2 * index]) for index, look in enumerate(looks))
+    together, digest = opened("pixels", paths)
+    assert len(together) == 3 + 4
+    assert together.expert_return == pytest.approx(
+        np.mean([each.env_return for each in (*squares[:3], *squares[1:5])]), rel=1e-6
+    )
+    assert digest not in (opened("pixels", paths[:1])[1], opened("pixels", paths[::-1])[1])
+
+
+def test_another_environment_is_said(squares, tmp_path):
+    other = replace(squares, provenance=replace(squares.provenance, env_id="small_envs:Mirrored-v0"))
+    with pytest.warns(UserWarning, match="was recorded in small_envs:Mirrored-v0"):
+        opened("states", write(tmp_path, "other.hdf5", other))
+
+
+def test_frames_alone_are_enough_for_pixels(squares, tmp_path):
+    blank = [replace(each, observations=each.observations[:, :0]) for each in squares]
+    alone = replace(squares, trajectories=tuple(blank), provenance=replace(squares.provenance, observation_keys={}))
+    path = write(tmp_path, "video.hdf5", alone)
+    assert len(opened("pixels", path)[0]) == 8
+    with pytest.raises(InputError, match="there are no states, which --state-dims takes"):
+        opened("pixels", path, state_dims="0")
+
+
+@pytest.mark.parametrize(
+    ("sees", "changes", "message"),
+    [
+        ("states", {"actions": None}, r"no actions, which are what is imitated\. .*--scripted --actions --episodes"),
+        ("keypoints", {"frames": None}, r"no frames, which --sees keypoints takes\. .*--actions --frames"),
+        ("pixels", {"frames": None, "actions": None}, r"square\.hdf5: there are no actions.* and no frames"),
+    ],
+)
+def test_a_file_that_lacks_something_is_refused_with_the_command_that_makes_it(file, sees, changes, message):
+    with pytest.raises(InputError, match=message) as refused:
+        opened(sees, file(**changes))
+    assert f"ilfo record --env {SQUARE} " in str(refused.value)
+
+
+def test_a_bundled_demonstration_has_states_alone():
+    with pytest.raises(InputError, match=r"metaworld-reach: there are no actions.*reach-v3 --scripted"):
+        opened("states", "metaworld-reach")
+
+
+def test_actions_beyond_one_are_refused(squares, file):
+    actions = np.array(squares[0].actions)
+    actions[3] = 1.5
+    with pytest.raises(InputError, match=r"episode 0, step 3: dimension 0 of the action is 1\.5; expected -1 to 1"):
+        opened("states", file(actions=actions))
+
+
+def test_actions_of_another_width_are_refused(file):
+    with pytest.raises(InputError, match=r"episode 0: actions of 2 numbers; those of .*Square-v0 have 1"):
+        opened("states", file(actions=np.zeros((20, 2), np.float32)))
+
+
+def test_actions_in_units_of_their_own_are_refused(tmp_path):
+    path = tmp_path / "d4rl.hdf5"
+    made = record(PENDULUM, random_policy(1, seed=0), 1, None)
+    demos.write(path, replace(made, provenance=describe(PENDULUM)[0]), layout="d4rl")
+    with pytest.raises(InputError, match="layout d4rl are in the units of InvertedPendulum-v5"):
+        opened("states", str(path), env=PENDULUM)
+
+
+def test_frames_of_several_sizes_are_refused(squares, tmp_path):
+    other = changed(squares[:1], frames=np.zeros((21, 16, 24, 3), np.uint8))
+    paths = write(tmp_path, "a.hdf5", squares), write(tmp_path, "b.hdf5", other)
+    with pytest.raises(InputError, match=r"b\.hdf5, episode 0: frames of 24 x 16 pixels, and .*a\.hdf5.* have 32 x 32"):
+        opened("pixels", paths)

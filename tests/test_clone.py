@@ -1,0 +1,183 @@
+"""``ilfo clone`` as a user types it, and ``ilfo evaluate`` of what it made."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from small_clones import MIRRORED, PENDULUM, SETTINGS, SQUARE, changed, configure, expert, record, write
+
+from ilfo._errors import InputError
+from ilfo.cli import main
+from ilfo.clone import clone
+from ilfo.cloning import evaluate_clone, evaluate_looks, load_clone
+from ilfo.evaluate import evaluate
+from ilfo.rollouts import random_policy
+from ilfo.runs import read_config, read_metrics, read_summary
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("film"), "square.hdf5", record(SQUARE, expert, 6))
+
+
+@pytest.fixture(scope="module")
+def runs(film, tmp_path_factory):
+    """A finished run for everything that can be seen."""
+    folder = tmp_path_factory.mktemp("runs")
+    for sees in ("states", "keypoints", "pixels"):
+        clone(configure(sees, film, folder / sees, epochs=15))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pendulum(tmp_path_factory):
+    """States of a MuJoCo environment, which has variants."""
+    folder = tmp_path_factory.mktemp("pendulum")
+    demo = write(folder, "pendulum.hdf5", record(PENDULUM, random_policy(1, seed=0), 3, None))
+    clone(configure("states", demo, folder / "run", env=PENDULUM, epochs=2))
+    return folder / "run"
+
+
+@pytest.mark.parametrize("sees", ["states", "keypoints", "pixels"])
+def test_what_was_measured_at_the_end_is_what_evaluate_finds(runs, sees):
+    summary = read_summary(runs / sees)
+    found = evaluate(runs / sees, SETTINGS["eval_episodes"])
+    assert found.returns == summary["policy_returns"]
+    assert found.return_mean == summary["policy_return"] > summary["random_return"]
+    assert (found.expert_return, found.random_return) == (summary["expert_return"], summary["random_return"])
+
+
+def test_a_run_says_what_was_done(runs, film):
+    config, summary = read_config(runs / "pixels"), read_summary(runs / "pixels")
+    assert config["config"]["verb"] == "clone"
+    assert config["config"]["pixels"] == {"shift": 1, "points": 8}
+    assert config["demo_sha256"] == summary["demo_sha256"]
+    rows = read_metrics(runs / "pixels")
+    assert [row["epoch"] for row in rows] == list(range(1, 16))
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    best = min(rows, key=lambda row: row["held_out_loss"])
+    assert (summary["epoch"], summary["held_out_loss"]) == (best["epoch"], best["held_out_loss"])
+    assert (summary["episodes"], len(summary["held_out_episodes"]), summary["samples"]) == (5, 1, 100)
+
+
+def test_the_same_seed_gives_the_same_policy(runs, film, tmp_path):
+    clone(configure("pixels", film, tmp_path / "again", epochs=15))
+    clone(configure("pixels", film, tmp_path / "other", epochs=15, seed=1))
+    mine, again, other = (
+        torch.load(folder / "checkpoints" / "final.pt", weights_only=True)["network"]
+        for folder in (runs / "pixels", tmp_path / "again", tmp_path / "other")
+    )
+    assert all(torch.equal(mine[name], again[name]) for name in mine)
+    assert not torch.equal(mine["head.0.weight"], other["head.0.weight"])
+
+
+def test_a_finished_run_is_not_made_again_and_a_stopped_one_begins_anew(film, tmp_path):
+    config, stopped = configure("states", film, tmp_path / "run", epochs=4), []
+
+    def stop(epoch):
+        stopped.append(epoch)
+        if epoch.number == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        clone(config, on_epoch=stop)
+    assert len(read_metrics(tmp_path / "run")) == 2
+    with pytest.raises(InputError, match="no checkpoint yet"):
+        evaluate(tmp_path / "run")
+    summary = clone(config)
+    assert [row["epoch"] for row in read_metrics(tmp_path / "run")] == [1, 2, 3, 4]
+    assert clone(config, on_epoch=stopped.append) == json.loads(json.dumps(summary))
+    assert len(stopped) == 2
+    with pytest.raises(InputError, match="epochs was 4 and is now 5"):
+        clone(replace(config, epochs=5))
+
+
+def test_what_cannot_be_cloned_leaves_no_folder(film, tmp_path):
+    silent = write(tmp_path, "silent.hdf5", changed(record(SQUARE, expert, 1), actions=None))
+    for demo, changes, message in (
+        (silent, {}, "no actions"),
+        (film, {"state_dims": "5"}, "columns 0 to 1"),
+        (film, {"device": "cuda"}, "sees no GPU"),
+    ):
+        if "device" in changes and torch.cuda.is_available():
+            continue
+        with pytest.raises(InputError, match=message):
+            clone(configure("pixels", demo, tmp_path / "run", **changes))
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_look_leaves_what_sees_states_as_it_is(runs):
+    there, mirrored = (evaluate_clone(runs / "states", 2, 0, env_id=env_id) for env_id in (SQUARE, MIRRORED))
+    for one, other in zip(there.trajectories, mirrored.trajectories, strict=True):
+        np.testing.assert_array_equal(one.observations, other.observations)
+        np.testing.assert_array_equal(one.actions, other.actions)
+    seen = evaluate_clone(runs / "pixels", 2, 0, env_id=MIRRORED)
+    assert seen.returns != evaluate_clone(runs / "pixels", 2, 0).returns
+
+
+def test_states_are_the_same_in_every_look(pendulum):
+    looks = evaluate_looks(pendulum, ("colours", "camera"), episodes=3)
+    assert list(looks.each) == [(kind, split) for kind in ("colours", "camera") for split in ("seen", "unseen")]
+    for found in looks.each.values():
+        assert found.returns == looks.plain.returns
+        assert [each.seed for each in found.trajectories] == [each.seed for each in looks.plain.trajectories]
+
+
+def test_who_sees_pixels_plays_in_every_look(camera, tmp_path):
+    demo = write(tmp_path, "pendulum.hdf5", record(PENDULUM, random_policy(1, seed=0), 2, (32, 24)))
+    clone(configure("pixels", demo, tmp_path / "run", env=PENDULUM, epochs=1, eval_episodes=1))
+    assert load_clone(tmp_path / "run").frame_size == (32, 24)
+    looks = evaluate_looks(tmp_path / "run", ("colours",), episodes=2)
+    actions = [found.trajectories[0].actions[0].tolist() for found in (looks.plain, *looks.each.values())]
+    assert len(np.unique(actions)) == 3, "the first frames differ, so the first actions do"
+    assert (
+        evaluate_looks(tmp_path / "run", ("colours",), ("unseen",), episodes=1)
+        .each["colours", "unseen"]
+        .trajectories[0]
+        .actions[0]
+        .tolist()
+        == actions[2]
+    )
+
+
+class TestCommands:
+    def test_clone_and_evaluate(self, film, tmp_path, capsys):
+        out = tmp_path / "run"
+        flags = ["--env", SQUARE, "--demo", film, "--sees", "pixels", "--out", str(out), "--state-dims", "1"]
+        small = ["--epochs", "2", "--eval-episodes", "2", "--hidden-dim", "8", "--pixels.shift", "0"]
+        assert main(["clone", *flags, *small]) == 0
+        said = capsys.readouterr().out
+        assert "epoch 2/2" in said
+        assert "cloned from 100 steps of 5 episodes" in said
+        assert main(["evaluate", str(out), "--episodes", "2"]) == 0
+        assert f"{SQUARE}, cloned" in capsys.readouterr().out
+        kept = json.loads((out / "evaluation.json").read_text())
+        assert len(kept["episodes"]) == 2
+        assert kept["return_mean"] == read_summary(out)["policy_return"]
+
+    def test_evaluate_in_other_looks(self, pendulum, capsys):
+        given = ["evaluate", str(pendulum), "--episodes", "2", "--variants", "colours", "lights", "--split", "unseen"]
+        assert main(given) == 0
+        said = capsys.readouterr().out
+        assert [line.split()[1:4:2] for line in said.splitlines() if "unseen" in line] == [
+            ["colours", "unseen"],
+            ["lights", "unseen"],
+        ]
+        kept = json.loads((pendulum / "variants.json").read_text())
+        assert [(each["kind"], each["split"], len(each["episodes"])) for each in kept["each"]] == [
+            ("colours", "unseen", 2),
+            ("lights", "unseen", 2),
+        ]
+
+    def test_refusals(self, pendulum, film, imitation_run, tmp_path, capsys):
+        video = str(tmp_path / "best.webm")
+        for given, message in (
+            (["evaluate", str(imitation_run), "--variants", "colours"], "is for policies of 'ilfo clone'"),
+            (["evaluate", str(pendulum), "--variants", "colours", "--video", video], "--video with --variants"),
+            (["evaluate", str(pendulum), "--variants", "colours", "colours"], "give each once"),
+            (["clone", "--env", SQUARE, "--demo", str(tmp_path / "none.hdf5")], "no such file"),
+        ):
+            assert main(given) == 2
+            assert message in capsys.readouterr().err
