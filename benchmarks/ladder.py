@@ -15,6 +15,7 @@ other; the shuffled demonstration has no true return, and only has to be below t
 from __future__ import annotations
 
 import dataclasses
+import math
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -191,7 +192,7 @@ def rank(options: Rank) -> None:
 
 def draw(path: Path, returns: np.ndarray, scored: dict[str, tuple[np.ndarray, float, float]]) -> None:
     """One panel a reward: its mean a step against the true return of every episode."""
-    columns = min(4, len(scored))
+    columns = math.ceil(math.sqrt(len(scored)))
     lines = -(-len(scored) // columns)
     figure = Figure(figsize=(3.1 * columns, 2.7 * lines), layout="constrained")
     FigureCanvasAgg(figure)

@@ -12,6 +12,7 @@ import numpy as np
 
 from ilfo._errors import InputError
 from ilfo.demos._provenance import check_keys_add_up
+from ilfo.demos.stored_frames import StoredFrames
 from ilfo.demos.trajectory import Demonstrations, Trajectory
 
 __all__ = [
@@ -120,8 +121,10 @@ def checked(trajectory: Trajectory, where: str) -> Trajectory:
         env_rewards = as_float32(env_rewards, f"{where}, dataset 'rewards'")
         env_rewards = env_rewards[:, 0] if env_rewards.shape[1:] == (1,) else env_rewards
         _check_shape(env_rewards, 1, steps, f"{where}, dataset 'rewards'")
-    frames = None if trajectory.frames is None else np.ascontiguousarray(trajectory.frames)
+    frames = trajectory.frames
     if frames is not None:
+        if not isinstance(frames, StoredFrames):
+            frames = np.ascontiguousarray(frames)
         check_frames(frames, steps, f"{where}, dataset 'frames'")
     return Trajectory(
         observations=observations,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import ilfo.demos
+from ilfo._errors import InputError
 from ilfo._words import counted
 from ilfo.demos.files import has_frames
 from ilfo.demos.trajectory import Demonstrations
@@ -60,7 +61,7 @@ def _info(file: str, /, *, filter_key: str | None = None) -> None:
     from rich.markup import escape
 
     console = new_console()
-    demonstrations = opened(console, file, filter_key=filter_key)
+    demonstrations = opened(console, file, filter_key=filter_key, frames=has_frames(file, alone=True))
     console.print(f"[bold cyan]{escape(str(demonstrations.path))}[/]", soft_wrap=True, highlight=False)
     for name, value in _facts(demonstrations, has_frames(file)).items():
         shown = f"[dim]{value}[/]" if value == _UNKNOWN else escape(value)
@@ -76,8 +77,10 @@ def _validate(file: str, /, *, env: str | None = None, filter_key: str | None = 
         filter_key: Look only at the demonstrations of this filter key of a robomimic file.
     """
     console = new_console()
-    demonstrations = opened(console, file, filter_key=filter_key)
-    against = ""
+    demonstrations = opened(console, file, filter_key=filter_key, frames=has_frames(file))
+    against, states = "", demonstrations.observation_dim
+    if env is not None and not states:
+        raise InputError(f"{file} holds frames and no states that could fit {env}: leave --env out")
     if env is not None:
         from ilfo.envs import describe
 
@@ -87,7 +90,7 @@ def _validate(file: str, /, *, env: str | None = None, filter_key: str | None = 
     steps = sum(len(trajectory) for trajectory in demonstrations)
     console.print(
         f"[bold green]OK[/] {counted(len(demonstrations), 'episode')}, {counted(steps, 'step')}, "
-        f"{counted(demonstrations.observation_dim, 'dimension')}{against}",
+        f"{counted(states, 'dimension') if states else 'frames alone'}{against}",
         soft_wrap=True,
         highlight=False,
     )
@@ -169,8 +172,7 @@ def _facts(demonstrations: Demonstrations, frames: bool) -> dict[str, str]:
         "layout": demonstrations.layout,
         "episodes": f"{len(demonstrations)} ({', '.join(f'{count} {end}' for end, count in ends.items())})",
         "steps": f"{sum(steps):,}" + ("" if len(steps) == 1 else f" ({_spread(steps, '.0f')} an episode)"),
-        "observations": f"{counted(demonstrations.observation_dim, 'dimension')}: "
-        + (", ".join(f"{key}[{width}]" for key, width in provenance.observation_keys.items()) or "keys not recorded"),
+        "observations": _observations(demonstrations),
         "actions": "no" if actions is None else f"yes, {counted(actions.shape[1], 'dimension')}",
         "frames": "yes" if frames else "",
         "goal": "" if goal is None else f"yes, {counted(len(goal), 'dimension')}",
@@ -186,6 +188,13 @@ def _facts(demonstrations: Demonstrations, frames: bool) -> dict[str, str]:
         "sha256": demonstrations.sha256,
     }
     return {name: value for name, value in facts.items() if value}
+
+
+def _observations(demonstrations: Demonstrations) -> str:
+    if not demonstrations.observation_dim:
+        return "none: the frames are all that was seen, which is enough for --features keypoints"
+    keys = ", ".join(f"{key}[{width}]" for key, width in demonstrations.provenance.observation_keys.items())
+    return f"{counted(demonstrations.observation_dim, 'dimension')}: {keys or 'keys not recorded'}"
 
 
 def opened(console: Console, file: str, **how: Any) -> Demonstrations:

@@ -76,8 +76,12 @@ def open(
         return read_d4rl(opened, episodes, max_episode_steps)
 
 
-def has_frames(path: str | os.PathLike[str]) -> bool:
+def has_frames(path: str | os.PathLike[str], *, alone: bool = False) -> bool:
     """Whether :func:`open` can read frames from a file.
+
+    Args:
+        path: As for :func:`open`.
+        alone: Ask whether there are frames and no states, so that it can be read in no other way.
 
     Raises:
         InputError: The file is missing, damaged or of another layout.
@@ -86,8 +90,9 @@ def has_frames(path: str | os.PathLike[str]) -> bool:
     if file.is_dir():
         return False
     with _opened(file) as opened:
-        groups = (opened[name] for name in episode_groups(opened))
-        return layout_of(opened) == "ilfo" and any("frames" in each for each in groups if isinstance(each, h5py.Group))
+        groups = [each for name in episode_groups(opened) if isinstance(each := opened[name], h5py.Group)]
+        filmed = layout_of(opened) == "ilfo" and any("frames" in each for each in groups)
+        return filmed and not (alone and any("observations" in each for each in groups))
 
 
 def layout_of(file: h5py.File) -> str:

@@ -35,6 +35,7 @@ from ilfo._errors import InputError
 from ilfo._target import file_to_write
 from ilfo.demos._arrays import canonical, check_frames, check_widths, checked, ends_at_last_step, numeric_dataset, pick
 from ilfo.demos._provenance import check_keys_add_up
+from ilfo.demos.stored_frames import StoredFrames
 from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory, sha256_of
 
 __all__ = [
@@ -236,7 +237,7 @@ def read_episode(file: h5py.File, name: str, path: str, frames: bool) -> Traject
             env_rewards=read("rewards"),
             success=None if success is None else bool(success),
             seed=int(seed) if isinstance(seed, np.integer) else None,
-            frames=read("frames") if frames else None,
+            frames=StoredFrames(numeric_dataset(group, "frames", where)) if frames else None,  # type: ignore[arg-type]
             goal=read("goal"),
         ),
         where,
@@ -305,7 +306,9 @@ def restate_sha256(file: h5py.File) -> None:
     """
     for name, frames in (("sha256", False), ("sha256_with_frames", True)):
         if name in file.attrs:
-            episodes = (read_episode(file, group, file.filename, frames) for group in episode_groups(file))
+            read = ((group, read_episode(file, group, file.filename, frames)) for group in episode_groups(file))
+            # Not by StoredFrames, which opens the file once more.
+            episodes = (replace(each, frames=file[group]["frames"][()]) if frames else each for group, each in read)
             file.attrs[name] = sha256_of(episodes)
 
 

@@ -25,7 +25,8 @@ class Trajectory:
             ``Provenance.observation_keys``. ``(T+1, 0)`` where there are frames and no states.
         actions: ``(T, A)`` float32, or None.
         env_rewards: ``(T,)`` float32, the environment's own reward, for evaluation only, or None.
-        frames: ``(T+1, H, W, 3)`` uint8 RGB, what a camera saw at each observation, or None.
+        frames: ``(T+1, H, W, 3)`` uint8 RGB, what a camera saw at each observation, or None. Those of a file are read
+            from it as they are looked at, see :class:`~ilfo.demos.stored_frames.StoredFrames`.
         goal: ``(G,)`` float32, what this episode was to reach, where the environment says so; else None.
         terminated: The environment ended the episode (a fall, a goal) after the last observation.
         truncated: A time limit, or the end of the recording, ended it.

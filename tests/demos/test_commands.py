@@ -72,6 +72,27 @@ def test_info_says_what_few_files_have(tmp_path, capsys):
     assert (said["frames"], said["goal"], said["kept for"]) == ("yes", "yes, 3 dimensions", "success")
 
 
+def test_a_video_alone_can_be_used(tmp_path, capsys):
+    film = Trajectory(np.zeros((5, 0), np.float32), frames=np.zeros((5, 4, 4, 3), np.uint8))
+    path = str(ilfo.demos.write(tmp_path / "video.hdf5", Demonstrations((film,))))
+    main(["info", path])
+    said = facts(capsys.readouterr().out)
+    assert (said["frames"], said["observations"].partition(":")[0], said["steps"]) == ("yes", "none", "4")
+    main(["validate", path])
+    assert capsys.readouterr().out == "OK 1 episode, 4 steps, frames alone\n"
+    with pytest.raises(InputError, match="no states that could fit Hopper-v5: leave --env out"):
+        main(["validate", path, "--env", "Hopper-v5"])
+
+
+def test_validate_looks_at_the_frames_too(tmp_path):
+    film = Trajectory(np.zeros((5, 2), np.float32), frames=np.ones((5, 4, 4, 3), np.uint8))
+    path = ilfo.demos.write(tmp_path / "film.hdf5", Demonstrations((film,)))
+    with h5py.File(path, "r+") as opened:
+        opened["episode_0/frames"][3] = 2
+    with pytest.raises(InputError, match="changed or damaged after it was written"):
+        main(["validate", str(path)])
+
+
 def test_info_looks_at_a_filter_key_alone(tmp_path, file, capsys):
     path = tmp_path / "robomimic.hdf5"
     main(["convert", str(file), str(path), "--to", "robomimic"])

@@ -1,0 +1,74 @@
+"""Frames that stay in their file until they are looked at."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from ilfo._errors import InputError
+
+__all__ = ["StoredFrames"]
+
+
+class StoredFrames:
+    """The frames of one episode in an HDF5 file: an array of which only the slices that are taken are read.
+
+    ``frames[10:20]`` reads ten frames; ``np.asarray(frames)`` reads all of them. An hour of video need not fit into
+    memory to be encoded.
+
+    Args:
+        dataset: ``(T+1, H, W, 3)`` uint8; its file may be closed afterwards.
+
+    Attributes:
+        shape: ``(T+1, H, W, 3)``.
+        dtype: Of the frames.
+        ndim: 4.
+    """
+
+    def __init__(self, dataset: h5py.Dataset) -> None:
+        self._path, self._name = Path(dataset.file.filename).absolute(), str(dataset.name)
+        self.shape: tuple[int, ...] = dataset.shape
+        self.dtype: np.dtype[Any] = dataset.dtype
+        self.ndim = len(self.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return math.prod(self.shape)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        """The frames of an index, a slice, or an array of indices.
+
+        Raises:
+            IndexError: There is no such frame.
+            InputError: The file is gone, or is no longer what it was.
+        """
+        if not isinstance(index, int | np.integer | slice):
+            return np.asarray(self)[index]
+        if not isinstance(index, slice):
+            index = range(len(self))[index]
+        try:
+            with h5py.File(self._path, "r") as file:
+                dataset = file[self._name]
+                if dataset.shape == self.shape:
+                    return np.asarray(dataset[index])
+                found = f"it has shape {dataset.shape}, and had {self.shape}"
+        except (OSError, KeyError) as error:
+            found = str(error)
+        raise InputError(
+            f"{self._path}, dataset {self._name!r}: cannot be read: {found}. It is truncated or damaged, or was "
+            "changed while it was in use: take a fresh copy, and leave it as it is."
+        )
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self[:].astype(self.dtype if dtype is None else dtype, copy=False)
+
+    def __repr__(self) -> str:
+        return f"StoredFrames({self._path}, {self._name!r}, shape={self.shape})"

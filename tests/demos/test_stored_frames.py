@@ -1,0 +1,67 @@
+"""Frames that are read as they are looked at."""
+
+import h5py
+import numpy as np
+import pytest
+
+from ilfo import demos
+from ilfo._errors import InputError
+from ilfo.demos import Demonstrations, Trajectory
+
+PICTURES = np.random.default_rng(0).integers(0, 256, (7, 4, 6, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def path(tmp_path):
+    film = Trajectory(np.zeros((7, 2), np.float32), frames=PICTURES)
+    return demos.write(tmp_path / "film.hdf5", Demonstrations((film,)))
+
+
+@pytest.fixture
+def frames(path):
+    return demos.open(path, frames=True)[0].frames
+
+
+@pytest.mark.parametrize(
+    "index",
+    [0, -1, np.int64(3), slice(2, 5), slice(None), slice(-2, None), slice(0, 7, 3), [4, 1, 1], np.arange(7) > 4],
+)
+def test_any_index_gives_what_it_gives_of_the_array(frames, index):
+    np.testing.assert_array_equal(frames[index], PICTURES[index])
+
+
+def test_it_looks_like_an_array(frames):
+    assert (frames.shape, frames.dtype, frames.ndim, frames.size, len(frames)) == ((7, 4, 6, 3), np.uint8, 4, 504, 7)
+    np.testing.assert_array_equal(np.asarray(frames), PICTURES)
+    np.testing.assert_array_equal(np.stack(list(frames)), PICTURES)
+    with pytest.raises(IndexError):
+        frames[7]
+
+
+def test_only_what_is_looked_at_is_read(path, frames):
+    """One frame of the file is overwritten with rubbish; the others can still be read, and it cannot."""
+    with h5py.File(path) as file:
+        chunk = file["episode_0/frames"].id.get_chunk_info(5)
+    with path.open("r+b") as file:
+        file.seek(chunk.byte_offset)
+        file.write(bytes(chunk.size))
+    np.testing.assert_array_equal(frames[:5], PICTURES[:5])
+    with pytest.raises(InputError, match=r"'/episode_0/frames': cannot be read: .* truncated or damaged"):
+        frames[5]
+
+
+def test_a_file_that_is_gone_or_another_is_an_error(path, frames):
+    short = Trajectory(np.zeros((3, 2), np.float32), frames=PICTURES[:3])
+    path.unlink()
+    with pytest.raises(InputError, match="cannot be read"):
+        frames[0]
+    demos.write(path, Demonstrations((short,)))
+    with pytest.raises(InputError, match=r"it has shape \(3, 4, 6, 3\), and had \(7, 4, 6, 3\)"):
+        frames[0]
+
+
+def test_they_are_written_again_as_they_are(path, tmp_path):
+    read = demos.open(path, frames=True)
+    copy = demos.write(tmp_path / "copy.hdf5", read)
+    np.testing.assert_array_equal(demos.open(copy, frames=True)[0].frames, PICTURES)
+    assert demos.open(copy, frames=True).sha256 == read.sha256
