@@ -39,7 +39,8 @@ def print_plan(training: Training, measure: bool = False, console: Console | Non
     )
     table.add_row(
         "agent",
-        f"{config.agent} on {config.device}, batch {training.agent.batch_size}, discount {training.agent.discount}",
+        f"{config.agent} on {config.device}, batch {training.agent.batch_size}, discount {training.agent.discount}"
+        + ("; evaluated is its best policy so far, by the imitation return" if training.agent.plays_best else ""),
     )
     table.add_row(
         "replay",

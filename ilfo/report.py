@@ -156,9 +156,10 @@ class _Report:
         if self.evaluated:
             curve = figures.learning_curve(self.rows, self.training.expert_return, self.random_return)
             seen = "The agent never sees it." if self.training.reward.imitates else "It is what the agent learns from."
+            best = " It plays its checkpoint, the policy of the best imitation return so far."
             text = (
                 "The environment's return over the episodes of each evaluation, without exploration noise: the mean, "
-                f"and the range from the worst to the best. {seen}"
+                f"and the range from the worst to the best. {seen}{best if self.training.agent.plays_best else ''}"
             )
             sections.append(html.section("Learning", text, self._picture("learning.png", curve, "learning curve")))
         small = figures.training_curves(self.rows)

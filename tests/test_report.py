@@ -105,6 +105,18 @@ def test_a_run_under_way_without_demonstrations_or_rewards_to_explain(environmen
     assert not (run / "report" / "plan.png").exists()
 
 
+def test_it_says_whose_policy_is_evaluated(imitation_run, demonstration, tmp_path, capsys):
+    """The latest; or with checkpoints the best so far, which the plan says too."""
+    said = "the policy of the best imitation return so far"
+    assert said not in write_report(imitation_run, episodes=1, video=False).read_text()
+    assert "its best policy so far" not in capsys.readouterr().out
+    given = ["--env", "InvertedPendulum-v5", "--demo", str(demonstration), "--out", str(tmp_path), "--td3.checkpoints"]
+    small = ["--steps", "100", "--random-steps", "50", "--eval-every", "100", "--eval-episodes", "1"]
+    assert main(["train", *given, *small]) == 0
+    assert "its best policy so far" in " ".join(capsys.readouterr().out.split())
+    assert said in write_report(tmp_path, episodes=1, video=False).read_text()
+
+
 @pytest.mark.parametrize(
     "rows",
     [

@@ -63,6 +63,7 @@ class Agent(ABC):
         trains_between_episodes: The policy stands still during an episode. After it the loop asks :meth:`end_episode`
             how many updates to make, instead of making one a step. Of several copies of an environment the others
             are then in the middle of theirs, and go on with the updated policy.
+        plays_best: Without exploration it acts by a checkpoint, the policy of the best imitation return so far.
     """
 
     Options: ClassVar[type | None] = None
@@ -74,6 +75,7 @@ class Agent(ABC):
     refresh_priorities_every: int = 0
     priorities: Tensor
     trains_between_episodes: bool = False
+    plays_best: bool = False
 
     @classmethod
     def can_stack(cls, options: Any) -> bool:

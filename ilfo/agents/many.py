@@ -55,7 +55,7 @@ class Separate(Agent):
         first = agents[0]
         self.batch_size, self.discount = first.batch_size, first.discount
         self.refresh_priorities_every = first.refresh_priorities_every
-        self.trains_between_episodes = first.trains_between_episodes
+        self.trains_between_episodes, self.plays_best = first.trains_between_episodes, first.plays_best
 
     def act(self, observations: Tensor, explore: bool) -> Tensor:
         """``(S, B, D)`` to ``(S, B, A)``."""

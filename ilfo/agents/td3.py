@@ -123,7 +123,7 @@ class TD3(Agent):
         if options.resample_time and horizon is None:
             raise InputError("resample_time draws the time of a step, which this agent is not shown: add --time-aware")
         self._horizon = horizon
-        self.trains_between_episodes = _between_episodes(options)
+        self.trains_between_episodes, self.plays_best = _between_episodes(options), options.checkpoints
         self.refresh_priorities_every = 250 if options.critic_loss == "lap" else 0
         self.discount, self.batch_size = options.discount, options.batch_size
         self._random = RandomStreams(seed, device)

@@ -136,7 +136,7 @@ class TD7(Agent):
             raise InputError("seed is a sequence and checkpoints is True: train seeds one by one, or switch it off.")
         self.discount, self.batch_size = options.discount, options.batch_size
         self.refresh_priorities_every = options.target_update_every
-        self.trains_between_episodes = options.checkpoints
+        self.trains_between_episodes = self.plays_best = options.checkpoints
         self._random = RandomStreams(seed, device)
         networks = populate(lambda: _Networks(observation_dim, action_dim, options), seed).to(device)
         self.actor, self.critics, self.encoder = networks.actor, networks.critics, networks.encoder

@@ -378,7 +378,9 @@ def test_without_checkpoints_it_trains_at_every_step_and_is_evaluated_as_it_is()
     train(agent, 4)
     assert torch.equal(agent.act(seen, explore=False), present_policy(agent, seen))
     assert not agent.trains_between_episodes
+    assert not agent.plays_best
     assert make().trains_between_episodes
+    assert make().plays_best
     with pytest.raises(NotImplementedError, match="TD7 trains at every step"):
         agent.end_episode(1.0, 10)
 
