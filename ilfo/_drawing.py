@@ -52,7 +52,35 @@ def drawable_env(env_id: str, protocol: Protocol, size: tuple[int, int] | None =
         renderer.width, renderer.height = size
         buffer = renderer.model.vis.global_
         buffer.offwidth, buffer.offheight = max(buffer.offwidth, size[0]), max(buffer.offheight, size[1])
-    return env
+    return _OwnContext(env)
+
+
+class _OwnContext(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Draws by what the graphics card was given for this environment, whatever else is drawn in the process.
+
+    Gymnasium makes an OpenGL context current when it is new, and never again. Of several environments, all would then
+    be drawn with the textures of the newest one, and with none once that is closed; and what one frees, it would free
+    in another's context.
+    """
+
+    def render(self) -> Any:
+        """A frame, as the environment draws it."""
+        self._make_current()
+        return self.env.render()
+
+    def close(self) -> None:
+        """Frees the simulator and, while its context is there to do so, what the card holds for it."""
+        viewer = self._make_current()
+        if viewer is not None:
+            viewer.con.free()
+        self.env.close()
+
+    def _make_current(self) -> Any:
+        """The viewer of MuJoCo's pictures, in whose context the next calls are; None before the first frame."""
+        viewer: Any = getattr(getattr(self.unwrapped, "mujoco_renderer", None), "viewer", None)
+        if viewer is not None:
+            viewer.make_context_current()
+        return viewer
 
 
 def _lighten(env: gymnasium.Env[Any, Any]) -> None:

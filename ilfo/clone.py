@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from ilfo._drawing import drawable_env, first_frame
 from ilfo._errors import InputError
 from ilfo._words import counted
 from ilfo.cloning.configs import CloneConfig, parse_clone, state_columns
@@ -21,11 +22,11 @@ from ilfo.cloning.eyes import EYES
 from ilfo.cloning.fit import Epoch, fit_network, seeded
 from ilfo.cloning.looks import evaluation_of
 from ilfo.cloning.policy import VERB, ClonedPolicy
-from ilfo.demos import Demonstrations
 from ilfo.envs import describe
 from ilfo.evaluate import fresh_seed
 from ilfo.rollouts import random_policy, rollout
 from ilfo.runs import Run, read_summary
+from ilfo.sight import frame_size_of
 
 __all__ = ["clone", "main"]
 
@@ -69,13 +70,17 @@ def clone(
         state_columns(config.state_dims, width),
         action_space_of(config.env)[0],
         config.hidden_dim,
-        _frame_size(demonstrations) if eye.takes_frames else None,
+        frame_size_of(demonstrations) if eye.takes_frames else None,
         config.device,
     )
     chosen, left_out = held_out(len(demonstrations), config.held_out, config.seed)
-    # Before its folder is made: what cannot be learned from leaves nothing behind.
-    doing("looking at the demonstrations")
-    seen = [] if read_summary(config.out) else eye.study(demonstrations)
+    seen: list[np.ndarray] = []
+    if read_summary(config.out) is None:
+        # Before its folder is made: what cannot be learned from, or played, leaves nothing behind.
+        if policy.frame_size is not None:
+            _check_drawable(config, policy.frame_size)
+        doing("looking at the demonstrations")
+        seen = eye.study(demonstrations)
     plain = {"verb": VERB} | {name: value for name, value in dataclasses.asdict(config).items() if name != "out"}
     with closing(Run(config.out, plain, digest)) as run:
         finished = read_summary(config.out)
@@ -121,10 +126,11 @@ def clone(
     return summary
 
 
-def _frame_size(demonstrations: Demonstrations) -> tuple[int, int]:
-    frames = demonstrations[0].frames
-    assert frames is not None
-    return frames.shape[2], frames.shape[1]
+def _check_drawable(config: CloneConfig, frame_size: tuple[int, int]) -> None:
+    """Refuses an environment that cannot be drawn here, before it has cost a training to find that out."""
+    with closing(drawable_env(config.env, config.protocol, frame_size)) as env:
+        env.reset(seed=config.seed)
+        first_frame(env)
 
 
 def _measured(policy: ClonedPolicy, config: CloneConfig, expert_return: float | None) -> dict[str, Any]:

@@ -52,7 +52,8 @@ class TrainConfig:
     steps: int = 100_000
     """Environment steps in all, over all copies."""
     seed: int = 0
-    """Seed of everything random: weights, exploration, episodes, sampling."""
+    """Seed of everything random: weights, exploration, episodes, sampling. What a reward fits has a seed of its own,
+    like --flow.seed, so that the seeds of a run share one reward."""
     seeds: str = ""
     """Seeds to train side by side as one computation, like '0-9' or '0,3,7', in place of --seed. Each gets a folder
     'seed_N' in --out and is what it would be alone, once each has an episode by the end of the random steps."""

@@ -13,7 +13,7 @@ from ilfo.demos import Demonstrations, Trajectory
 from ilfo.rewards.keypoints import KeypointFeatures, KeypointOptions
 from ilfo.vision import EncodingPlan
 
-__all__ = ["Gaze", "Sight", "View", "frame_size_of"]
+__all__ = ["NOWHERE", "Gaze", "Sight", "View", "frame_size_of"]
 
 NOWHERE = -1
 """The last patch of a concept in an episode that begins."""

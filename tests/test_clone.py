@@ -3,11 +3,14 @@
 import json
 from dataclasses import replace
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 from small_clones import MIRRORED, PENDULUM, SETTINGS, SQUARE, changed, configure, expert, record, write
+from small_envs import Square
 
+from ilfo._drawing import RenderError
 from ilfo._errors import InputError
 from ilfo.cli import main
 from ilfo.clone import clone
@@ -15,6 +18,16 @@ from ilfo.cloning import evaluate_clone, evaluate_looks, load_clone
 from ilfo.evaluate import evaluate
 from ilfo.rollouts import random_policy
 from ilfo.runs import read_config, read_metrics, read_summary
+
+
+class Unseen(Square):
+    """A square that nobody can draw."""
+
+    def __init__(self):
+        super().__init__()
+
+
+gymnasium.register("Unseen-v0", Unseen, max_episode_steps=20)
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +118,15 @@ def test_what_cannot_be_cloned_leaves_no_folder(film, tmp_path):
             continue
         with pytest.raises(InputError, match=message):
             clone(configure("pixels", demo, tmp_path / "run", **changes))
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_cannot_be_drawn_is_said_before_anything_is_learned(film, tmp_path):
+    with (
+        pytest.warns(UserWarning, match="was recorded in"),
+        pytest.raises(RenderError, match="Unseen-v0 cannot be drawn"),
+    ):
+        clone(configure("pixels", film, tmp_path / "run", env="Unseen-v0"))
     assert not (tmp_path / "run").exists()
 
 

@@ -111,7 +111,7 @@ def state_columns(spelled_out: str, width: int) -> list[int]:
         width: Columns that there are.
 
     Raises:
-        InputError: Something else, a column twice, or one that does not exist.
+        InputError: Something else, a range that goes downwards, a column twice, or one that does not exist.
 
     Examples:
         >>> state_columns("0-2,7", width=9)
@@ -122,7 +122,10 @@ def state_columns(spelled_out: str, width: int) -> list[int]:
         spelled = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
         if spelled is None:
             raise InputError(f"--state-dims is {spelled_out!r}; expected columns and ranges of columns, like 0-3,7")
-        found += range(int(spelled[1]), int(spelled[2] or spelled[1]) + 1)
+        first, last = int(spelled[1]), int(spelled[2] or spelled[1])
+        if last < first:
+            raise InputError(f"--state-dims is {spelled_out!r}; ranges go upwards: {last}-{first}")
+        found += range(first, last + 1)
     if len(set(found)) < len(found):
         raise InputError(f"--state-dims is {spelled_out!r}, which names a column twice: give each once")
     if found and max(found) >= width:

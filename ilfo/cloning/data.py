@@ -97,27 +97,28 @@ def open_demonstrations(config: CloneConfig) -> tuple[Demonstrations, str]:
     environment, low, high = describe(config.env)
     environment = _plain(environment)
     action_dim, within_one = action_space_of(config.env)
-    fitting, digests = [], []
+    found, fitting = [], []
     for path in config.demo:
         opened = demos.open(path, frames=frames and has_frames(path))
         _check_has(opened, path, config, frames)
-        digests.append(opened.sha256)
+        found.append(opened)
         _check_actions(opened, path, config.env, action_dim, within_one)
         opened = replace(opened, provenance=_plain(opened.provenance))
         if not frames or config.state_dims:
-            fitted, found = demos.fit_to(opened, environment, low, high)
+            fitted, unlike = demos.fit_to(opened, environment, low, high)
         else:
-            fitted, found = opened, differences(opened.provenance, environment, path)
-        for difference in found:
+            fitted, unlike = opened, differences(opened.provenance, environment, path)
+        for difference in unlike:
             warnings.warn(difference, stacklevel=2)
         fitting.append(fitted)
     if frames:
         _check_sizes(fitting, config.demo)
+    digest = sha256_of(each for part in found for each in part)
     if len(fitting) == 1:
-        return fitting[0], digests[0]
+        return fitting[0], digest
     provenance = replace(environment, expert_return=_mean_return(fitting))
     together = Demonstrations(tuple(each for part in fitting for each in part), provenance)
-    return together, sha256_of(each for part in fitting for each in part)
+    return together, digest
 
 
 def _plain(provenance: Provenance) -> Provenance:
@@ -142,7 +143,7 @@ def _check_has(opened: Demonstrations, path: str, config: CloneConfig, frames: b
         env = opened.provenance.env_id or config.env
         flags = " --actions --frames" if frames else " --actions"
         raise InputError(
-            f"{path}: there are no {' and no '.join(lacks)}. Record them: 'ilfo record --env {env} --scripted{flags} "
+            f"{path}: there are no {', and no '.join(lacks)}. Record them: 'ilfo record --env {env} --scripted{flags} "
             "--episodes 10 FILE', with --policy or --run in place of --scripted for an expert of your own"
         )
 

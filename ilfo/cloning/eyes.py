@@ -15,7 +15,7 @@ from ilfo._checks import check_at_least
 from ilfo.cloning.networks import FrameEncoder
 from ilfo.demos import Demonstrations
 from ilfo.rewards.keypoints import KeypointFeatures, KeypointOptions
-from ilfo.vision import encode, locate, similarity_maps
+from ilfo.sight import NOWHERE
 
 __all__ = ["EYES", "Eye", "KeypointEye", "PixelEye", "PixelOptions", "Sees", "StateEye"]
 
@@ -145,20 +145,10 @@ class KeypointEye(Eye):
     def look(self, observations: np.ndarray, frames: np.ndarray | None, ages: np.ndarray) -> np.ndarray:
         """Keypoints ``(N, 3K)``."""
         assert frames is not None
-        features, options = self.features, self.features.options
-        centroids = features.concepts.centroids.to(features.backbone.device)
-        batches = encode(features.backbone, frames, options, memory_gib=options.memory_gib)
-        maps = torch.cat([similarity_maps(batch.descriptors, centroids).cpu() for batch in batches])
-        centres = features.backbone.centres(*frames.shape[1:3])
         if self._last is None or len(self._last) != len(frames):
-            self._last = np.zeros(maps.shape[:2], np.int64)
-        points = np.empty((*maps.shape[:2], 3), np.float32)
-        begun = ages > 0
-        for rows, start in ((~begun, None), (begun, self._last[begun])):
-            if rows.any():
-                located, last = locate(maps[torch.from_numpy(rows)][:, None], centres, options, start)
-                points[rows], self._last[rows] = located[:, 0].numpy(), last
-        return points.reshape(len(points), -1)
+            self._last = np.full((len(frames), len(self.features.concepts)), NOWHERE, np.int64)
+        points, self._last = self.features.follow(frames, np.where(ages[:, None] > 0, self._last, NOWHERE))
+        return points
 
     @property
     def columns(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ilfo._errors import InputError
 from ilfo.cloning.data import Samples
 from ilfo.cloning.networks import PolicyNetwork
 
@@ -34,9 +36,10 @@ class Epoch:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """PyTorch's random numbers of a seed, and afterwards those that would have come without it."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    """The CPU's random numbers of a seed, and afterwards those that would have come without it."""
+    with torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed, which would seed the devices' generators too, of which nothing here draws.
+        torch.random.default_generator.manual_seed(seed)
         yield
 
 
@@ -51,7 +54,7 @@ def fit_network(
     device: torch.device | str = "cpu",
     on_epoch: Callable[[Epoch], object] = lambda epoch: None,
 ) -> Epoch:
-    """Teaches a network the actions of an expert, by Adam; draws from PyTorch's global generator, see :func:`seeded`.
+    """Teaches a network the actions of an expert, by Adam; draws from the CPU's generator, see :func:`seeded`.
 
     Args:
         network: On the device. Takes its units from the samples, and ends with the weights that are kept: those of the
@@ -66,6 +69,9 @@ def fit_network(
 
     Returns:
         The epoch whose weights are kept.
+
+    Raises:
+        InputError: The fit diverged.
     """
     network.fit_units(samples.seen, samples.own)
     optimizer = torch.optim.Adam(network.parameters(), learning_rate)
@@ -82,6 +88,11 @@ def fit_network(
             total += error.detach() * len(rows)
         held_out_loss = None if held is None else _loss(network, held, batch_size, device)
         epoch = Epoch(number, float(total) / len(samples), held_out_loss)
+        if not math.isfinite(epoch.loss) or not math.isfinite(held_out_loss or 0.0):
+            raise InputError(
+                f"cloning diverged in epoch {number}, at a learning_rate of {learning_rate:g}: lower it, or look for "
+                "extreme numbers in the demonstrations"
+            )
         if held_out_loss is None or best is None or held_out_loss < best.held_out_loss:  # type: ignore[operator]
             best, kept = epoch, copy.deepcopy(network.state_dict())
         on_epoch(epoch)

@@ -87,6 +87,7 @@ class Flow(RewardGenerator):
 
     The reward is ``scale * ((1 - state_share) * near_0 * move + state_share * mean(near_k))``, between 0 and ``scale``.
     The blurred levels lead to where the expert was from afar; there, most of the reward is for moving on as it did.
+    With a ``state_share`` of 0 no density of states is learned, and the reward is ``scale * move`` everywhere.
 
     **Termination.** Rewards are never negative, so that the state after a termination has reward 0 and dying never
     pays. It follows that an expert's own early end is nothing to imitate here; ``transport`` does so.

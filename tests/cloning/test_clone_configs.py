@@ -22,7 +22,12 @@ def test_what_is_seen_has_flags_of_its_own(capsys):
 def test_columns_of_the_state_are_spelled_as_ranges():
     assert state_columns("", 4) == []
     assert state_columns("3, 0-1", 4) == [3, 0, 1]
-    for spelled, message in (("0-", "expected columns"), ("1,0-2", "twice"), ("2-4", "have columns 0 to 3")):
+    for spelled, message in (
+        ("0-", "expected columns"),
+        ("1,0-2", "twice"),
+        ("2-4", "have columns 0 to 3"),
+        ("3-1", "ranges go upwards: 1-3"),
+    ):
         with pytest.raises(InputError, match=message):
             state_columns(spelled, 4)
 

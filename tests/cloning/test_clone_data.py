@@ -7,6 +7,7 @@ from small_clones import PENDULUM, SQUARE, changed, configure, expert, record, w
 from ilfo import demos
 from ilfo._errors import InputError
 from ilfo.cloning import Samples, held_out, open_demonstrations
+from ilfo.demos.trajectory import sha256_of
 from ilfo.envs import describe
 from ilfo.rollouts import random_policy
 
@@ -59,6 +60,20 @@ def test_files_of_several_looks_are_learned_from_together(squares, tmp_path):
         np.mean([each.env_return for each in (*squares[:3], *squares[1:5])]), rel=1e-6
     )
     assert digest not in (opened("pixels", paths[:1])[1], opened("pixels", paths[::-1])[1])
+
+
+def test_the_hash_of_several_files_is_of_what_stands_in_them(squares, tmp_path):
+    wide = changed(squares, frames=None)
+    wide = replace(
+        wide,
+        trajectories=tuple(replace(each, observations=each.observations[:, [0, 0, 1]]) for each in wide),
+        provenance=replace(squares.provenance, observation_keys={"unknown": 1, "observation": 2}),
+    )
+    paths = write(tmp_path, "a.hdf5", wide[:2]), write(tmp_path, "b.hdf5", wide[2:4])
+    with pytest.warns(UserWarning, match="unknown"):
+        together, digest = opened("states", paths)
+    assert together.observation_dim == 2
+    assert digest == sha256_of(wide[:4])
 
 
 def test_another_environment_is_said(squares, tmp_path):

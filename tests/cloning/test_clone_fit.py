@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from ilfo._errors import InputError
 from ilfo.cloning import Samples, fit_network, seeded
 from ilfo.cloning.networks import PolicyNetwork
 
@@ -50,6 +51,12 @@ def test_the_last_epoch_is_kept_where_nothing_is_held_out():
 def test_what_is_held_out_is_not_learned_from():
     first, second = (fit(held, epochs=1)[0] for held in (samples(seed=1), samples(seed=2)))
     assert all(map(torch.equal, first.state_dict().values(), second.state_dict().values()))
+
+
+@pytest.mark.parametrize("held", [None, samples(seed=1)])
+def test_a_fit_that_diverges_is_refused(held):
+    with pytest.raises(InputError, match=r"cloning diverged in epoch 1, at a learning_rate of 1e\+30: lower it"):
+        fit(held, learning_rate=1e30)
 
 
 def test_the_seed_decides_everything():

@@ -446,6 +446,12 @@ class TestEpisodes:
         ({"quantile": 0.5}, "quantile is 0.5"),
         ({"difference_floor": 0.0}, "difference_floor is 0.0"),
         ({"scale": -2.0}, "scale is -2.0"),
+        ({"state_share": 1.5}, "state_share is 1.5"),
+        ({"state_temperature": 0.0}, "state_temperature is 0.0"),
+        ({"state_noise": ()}, "one or more numbers above 0"),
+        ({"state_noise": (0.5, 0.5)}, "each above the one before"),
+        ({"state_noise": (0.0, 1.0)}, "one or more numbers above 0"),
+        ({"state_noise": (1.0, math.inf)}, "one or more numbers above 0"),
     ],
 )
 def test_impossible_options_are_refused(settings, message):
