@@ -47,6 +47,7 @@ def drawable_env(env_id: str, protocol: Protocol, size: tuple[int, int] | None =
     except TypeError as error:
         raise RenderError(f"{env_id} cannot be drawn: its constructor does not take render_mode ({error})") from error
     _lighten(env)
+    _aim(env)
     renderer = getattr(env.unwrapped, "mujoco_renderer", None)
     if renderer is not None and size is not None:
         renderer.width, renderer.height = size
@@ -81,6 +82,23 @@ class _OwnContext(gymnasium.Wrapper[Any, Any, Any, Any]):
         if viewer is not None:
             viewer.make_context_current()
         return viewer
+
+
+def _aim(env: gymnasium.Env[Any, Any]) -> None:
+    """Points a free camera that nobody has aimed at the middle of the model as it was made.
+
+    Gymnasium points it at the middle of the first state that is drawn: the pictures of two episodes would be shifted
+    against each other.
+    """
+    renderer: Any = getattr(env.unwrapped, "mujoco_renderer", None)
+    known = getattr(renderer, "default_cam_config", {})
+    if renderer is None or (known and "lookat" in known):
+        return
+    import mujoco
+
+    data = mujoco.MjData(renderer.model)
+    mujoco.mj_forward(renderer.model, data)
+    renderer.default_cam_config = (known or {}) | {"lookat": np.median(data.geom_xpos, axis=0)}
 
 
 def _lighten(env: gymnasium.Env[Any, Any]) -> None:

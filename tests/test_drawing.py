@@ -52,3 +52,20 @@ def test_the_end_of_one_leaves_the_others_their_pictures(closed_first):
     np.testing.assert_array_equal(second_frame(env), expected)
     env.close()
     env.close()
+
+
+def test_the_camera_stands_where_it_stood_in_the_episode_before():
+    """Of a model that neither names a camera nor aims one: what stands still is drawn where it was."""
+
+    def drawn(place: float) -> tuple[np.ndarray, np.ndarray]:
+        env = drawable_env("InvertedPendulum-v5", "standard", (64, 64))
+        env.reset(seed=0)
+        env.unwrapped.set_state(np.array([place, 0.0]), np.zeros(2))
+        picture = np.array(env.render())
+        aim = np.array(env.unwrapped.mujoco_renderer.viewer.cam.lookat)
+        env.close()
+        return picture, aim
+
+    (first, aim), (second, other) = drawn(0.0), drawn(0.4)
+    np.testing.assert_array_equal(aim, other)
+    assert not np.array_equal(first, second), "the cart stands elsewhere"
