@@ -1,4 +1,4 @@
-"""Runs side by side: each ``ilfo train`` a process of its own, with its log, and all of them on one display."""
+"""Runs side by side: each a process of its own, with its log, and all of them on one display."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Protocol
+from typing import IO, TYPE_CHECKING, Protocol, TypeVar
 
 from ilfo._errors import InputError
 from ilfo._fleet_display import Display
 from ilfo._interruption import interruptible
-from ilfo._jobs import Job
+from ilfo._jobs import Work
 from ilfo._words import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 __all__ = ["Failure", "Fleet", "Process", "failures_in_words", "run_jobs", "spare_cores", "start_child"]
+
+_Work = TypeVar("_Work", bound=Work)
 
 _RUN = """
 import json, sys
@@ -50,7 +52,7 @@ class Failure:
         what: Its exit status in words, and the last lines that it wrote.
     """
 
-    job: Job
+    job: Work
     what: str
 
 
@@ -70,15 +72,15 @@ class Process(Protocol):
 class Fleet(Protocol):
     """What starts jobs somewhere."""
 
-    def start(self, job: Job) -> Process:
+    def start(self, job: Work) -> Process:
         """Starts a job."""
 
 
 class _Child:
     """A job in a child process of this one."""
 
-    def __init__(self, job: Job) -> None:
-        self._process = start_child(job.commands, job.log, job.config.threads, sys.path)
+    def __init__(self, job: Work) -> None:
+        self._process = start_child(job.commands, job.log, job.threads, sys.path)
 
     def poll(self) -> int | None:
         return self._process.poll()
@@ -93,7 +95,7 @@ class _Child:
 class _Here:
     """This machine."""
 
-    def start(self, job: Job) -> Process:
+    def start(self, job: Work) -> Process:
         return _Child(job)
 
 
@@ -134,17 +136,17 @@ def spare_cores(threads: int) -> int:
 
 
 def run_jobs(
-    jobs: Sequence[Job],
+    jobs: Sequence[_Work],
     side_by_side: int,
     console: Console | None = None,
     *,
     fleet: Fleet | None = None,
-    ended: Callable[[Job], object] = lambda job: None,
+    ended: Callable[[_Work], object] = lambda job: None,
 ) -> list[Failure]:
     """Does all jobs; one that fails does not stop the others.
 
     Args:
-        jobs: What to do, in this order.
+        jobs: What to do, in this order; all of one kind.
         side_by_side: How many at a time; 1 on this machine does them in this process.
         console: Where progress is shown; None: nowhere.
         fleet: Where they run; None: this machine.
@@ -163,13 +165,15 @@ def run_jobs(
         return _one_by_one(jobs, console, ended)
     fleet = fleet or _Here()
     waiting, failures = deque(jobs), []
-    running: dict[Process, Job] = {}
-    with interruptible() as interrupted, Display(console, len(jobs), sum(job.config.steps for job in jobs)) as display:
+    running: dict[Process, _Work] = {}
+    counts = jobs[0].counts if jobs else "step"
+    display = Display(console, len(jobs), sum(job.size for job in jobs), counts)
+    with interruptible() as interrupted, display:
         try:
             while waiting or running:
                 while waiting and len(running) < side_by_side:
                     job = waiting.popleft()
-                    display.begin(job.name, job.folder, job.config.steps)
+                    display.begin(job.name, job.folder, job.size)
                     running[fleet.start(job)] = job
                 for process in [process for process in running if process.poll() is not None]:
                     job, status = running.pop(process), process.wait()
@@ -190,7 +194,7 @@ def run_jobs(
     return failures
 
 
-def _one_by_one(jobs: Sequence[Job], console: Console | None, ended: Callable[[Job], object]) -> list[Failure]:
+def _one_by_one(jobs: Sequence[_Work], console: Console | None, ended: Callable[[_Work], object]) -> list[Failure]:
     failures = []
     for number, job in enumerate(jobs, start=1):
         if console is not None:
@@ -207,7 +211,7 @@ def _one_by_one(jobs: Sequence[Job], console: Console | None, ended: Callable[[J
     return failures
 
 
-def _last_words(job: Job, status: int) -> str:
+def _last_words(job: Work, status: int) -> str:
     how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
     lines = job.log.read_text(errors="replace").splitlines() if job.log.exists() else []
     return "\n".join([f"it {how}; the end of {job.log}:", *lines[-_LAST_LINES:]])

@@ -31,10 +31,11 @@ class Display:
     Args:
         console: Where to; None: nowhere.
         runs: How many there will be.
-        steps: Environment steps of all of them together.
+        size: Steps, or what else they count, of all of them together.
+        counts: What that is: the column of their metrics.
     """
 
-    def __init__(self, console: Console | None, runs: int, steps: int) -> None:
+    def __init__(self, console: Console | None, runs: int, size: int, counts: str = "step") -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -42,15 +43,16 @@ class Display:
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
+            TextColumn(f"{{task.completed:,.0f}}/{{task.total:,.0f}} {counts}s"),
             TimeElapsedColumn(),
             TextColumn("{task.fields[numbers]}"),
             console=self._console,
             disable=not self._console.is_terminal,
             refresh_per_second=2,
         )
-        self._runs, self._ended, self._steps_of_ended = runs, 0, 0
-        self._all = self._bars.add_task(f"0 of {runs}", total=steps, numbers="")
+        self._counts = counts
+        self._runs, self._ended, self._size_of_ended = runs, 0, 0
+        self._all = self._bars.add_task(f"0 of {runs}", total=size, numbers="")
         self._under_way: dict[str, tuple[Any, Path, int]] = {}
         self._read = 0.0
 
@@ -65,17 +67,17 @@ class Display:
             self._say("stopped: what was under way has saved")
         self._bars.stop()
 
-    def begin(self, name: str, folder: Path, steps: int) -> None:
+    def begin(self, name: str, folder: Path, size: int) -> None:
         """A run begins, or goes on."""
-        self._under_way[name] = self._bars.add_task(name, total=steps, numbers=""), folder, steps
+        self._under_way[name] = self._bars.add_task(name, total=size, numbers=""), folder, size
         self._say(f"{name}: begun")
 
     def end(self, name: str, well: bool) -> None:
         """A run has ended."""
-        task, _, steps = self._under_way.pop(name)
+        task, _, size = self._under_way.pop(name)
         self._bars.remove_task(task)
         self._ended += 1
-        self._steps_of_ended += steps
+        self._size_of_ended += size
         self._bars.update(self._all, description=f"{self._ended} of {self._runs}")
         self._say(f"{name}: {'finished' if well else 'failed'}, {self._ended} of {self._runs}")
 
@@ -83,13 +85,13 @@ class Display:
         """Reads how far each is, at most once a second."""
         if not self._console.is_terminal or time.monotonic() - self._read < _REST:
             return
-        self._read, taken = time.monotonic(), self._steps_of_ended
+        self._read, taken = time.monotonic(), self._size_of_ended
         for task, folder, _ in self._under_way.values():
             rows = newest_rows(folder)
             if rows:
-                step = min(row["step"] for row in rows)
-                taken += step
-                self._bars.update(task, completed=step, numbers=_numbers(rows))
+                done = min(row[self._counts] for row in rows)
+                taken += done
+                self._bars.update(task, completed=done, numbers=_numbers(rows))
         self._bars.update(self._all, completed=taken)
 
     def _say(self, text: str) -> None:

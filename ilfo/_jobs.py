@@ -1,4 +1,4 @@
-"""A run to train and to evaluate, as one of many: its flags, its folder, what it takes to do it."""
+"""Runs as some of many: what a fleet asks of each, and a run to train and to evaluate."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ilfo._errors import InputError
 from ilfo._progress import Progress
@@ -20,7 +20,42 @@ from ilfo.train import NOT_OF_THE_RUN, train
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Job", "check_apart", "job_folder"]
+__all__ = ["Job", "Work", "check_apart", "job_folder"]
+
+
+class Work(Protocol):
+    """A run that a fleet can do, whatever it is."""
+
+    @property
+    def name(self) -> str:
+        """What tables and displays call it."""
+
+    @property
+    def folder(self) -> Path:
+        """Where it leaves what it does; no two of a fleet share one."""
+
+    @property
+    def log(self) -> Path:
+        """Where what it prints goes, if it does not run in this process."""
+
+    @property
+    def commands(self) -> list[list[str]]:
+        """What to run, as words after ``ilfo``."""
+
+    @property
+    def threads(self) -> int:
+        """Processor threads that it takes."""
+
+    @property
+    def counts(self) -> str:
+        """The column of its metrics that says how far it is."""
+
+    @property
+    def size(self) -> int:
+        """What that column ends with."""
+
+    def run(self, console: Console | None) -> None:
+        """Does it in this process."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +98,21 @@ class Job:
         """What to run, as words after ``ilfo``."""
         evaluation = ["evaluate", str(self.folder), "--episodes", str(self.episodes)]
         return [["train", *self.words], *([evaluation] if self.episodes else [])]
+
+    @property
+    def threads(self) -> int:
+        """Processor threads of the learner."""
+        return self.config.threads
+
+    @property
+    def counts(self) -> str:
+        """The column of its metrics that says how far it is."""
+        return "step"
+
+    @property
+    def size(self) -> int:
+        """Environment steps of every seed."""
+        return self.config.steps
 
     def check_finished(self, every_flag: bool = False) -> None:
         """Refuses a run that is finished, and was not trained for what a table will say of it.
@@ -108,9 +158,9 @@ def job_folder(out: Path, *names: str) -> Path:
     return out / "--".join(re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-") for name in names)
 
 
-def check_apart(jobs: Iterable[Job]) -> None:
+def check_apart(jobs: Iterable[Work]) -> None:
     """Refuses jobs that would share a folder."""
-    known: dict[Path, Job] = {}
+    known: dict[Path, Work] = {}
     for job in jobs:
         other = known.setdefault(job.folder, job)
         if other is not job:

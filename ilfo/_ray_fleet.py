@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ilfo._errors import InputError
 from ilfo._fleet import Process, start_child
-from ilfo._jobs import Job
+from ilfo._jobs import Work
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -56,11 +56,9 @@ class RayFleet:
         self._remote = ray.remote(num_cpus=threads, max_retries=0)(_work)
         self.side_by_side = max(1, int(ray.cluster_resources().get("CPU", 1)) // threads)
 
-    def start(self, job: Job) -> Process:
+    def start(self, job: Work) -> Process:
         """Submits a job; it waits for free processors."""
-        reference = self._remote.remote(
-            job.commands, str(job.log.absolute()), job.config.threads, os.getcwd(), list(sys.path)
-        )
+        reference = self._remote.remote(job.commands, str(job.log.absolute()), job.threads, os.getcwd(), list(sys.path))
         return _Task(self._ray, reference)
 
     def close(self) -> None:

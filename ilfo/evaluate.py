@@ -21,7 +21,7 @@ from ilfo.cloning import Looks, evaluate_clone, evaluate_looks, is_clone
 from ilfo.run_group import seed_runs
 from ilfo.runs import read_config, read_summary
 from ilfo.statistics import bootstrap_interval, interquartile_mean
-from ilfo.suites import bundled_suites, is_suite
+from ilfo.suites import bundled_suites, is_suite, open_suite
 from ilfo.training import Training, load
 from ilfo.variants import Kind, Split
 
@@ -37,6 +37,7 @@ __all__ = [
     "main",
     "play",
     "write_evaluation",
+    "write_looks",
 ]
 
 _SUITES = (
@@ -125,6 +126,15 @@ def write_evaluation(run: str | os.PathLike[str], found: Evaluation | SeedsEvalu
         _write(folder, "evaluation.json", one.as_dict())
 
 
+def write_looks(run: str | os.PathLike[str], found: Looks) -> None:
+    """Keeps what was found as ``variants.json`` in the folder of the run.
+
+    Warns:
+        UserWarning: It cannot be written there.
+    """
+    _write(Path(run), "variants.json", found.as_dict())
+
+
 def _write(folder: Path, name: str, content: dict[str, Any]) -> None:
     try:
         with atomic_path(folder / name) as partial:
@@ -160,9 +170,9 @@ def main(argv: Sequence[str]) -> int:
 
     given = list(argv)
     if given and is_suite(given[0]):
-        from ilfo import evaluate_suite
+        from ilfo import evaluate_clones, evaluate_suite
 
-        return evaluate_suite.main(given)
+        return (evaluate_clones if open_suite(given[0]).verb == "clone" else evaluate_suite).main(given)
     description = (_command.__doc__ or "").partition("\n\n")[0] + _SUITES + ", ".join(bundled_suites())
     tyro.cli(_command, args=given, prog="ilfo evaluate", description=description)
     return 0
@@ -234,7 +244,7 @@ def _evaluate_looks(
     with console.status("") as status:
         seed = _seed_of(run, seed)
         looks = evaluate_looks(run, kinds, splits, episodes, seed=seed, progress=status.update)
-    _write(run, "variants.json", looks.as_dict())
+    write_looks(run, looks)
     _print_looks(looks, console)
 
 

@@ -142,11 +142,11 @@ def _demonstrations(
         demo = task.find_demo(folder)
         try:
             make_env(task.env).close()
-            if demo is None and task.scripted:
+            if demo is None and task.expert:
                 if not recorded.exists():
                     recorded.parent.mkdir(parents=True, exist_ok=True)
                     chosen = RecordOptions(
-                        env=task.env, scripted=True, success_only=True, stop_after_success=_AFTER_SUCCESS
+                        env=task.env, **task.expert, success_only=True, stop_after_success=_AFTER_SUCCESS
                     )
                     record(recorded, chosen)
                 demo = str(recorded)

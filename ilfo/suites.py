@@ -13,6 +13,10 @@ A suite is a TOML file; those that come with the package are ``suites/NAME.toml`
     demo = ["metaworld-reach"]           # the first that is there: a file in --demo-dir, or a bundled one
     scripted = true                      # where none is: record one of the environment's scripted expert
     flags = ["--reward-keys", "hand"]
+
+A suite with ``verb = "clone"`` asks what a cloned policy minds of how a task looks. It has no steps, its flags are of
+``ilfo clone``, and its demonstrations have actions and frames; a folder of demonstrations is taken whole. An expert in
+place of a demonstration may also be one's own: ``policy = "module:callable"``.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ilfo._errors import InputError, closest
 from ilfo.demos.library import bundled
@@ -41,7 +45,8 @@ class Task:
         env: Gymnasium id; ``module:Id`` imports a module that registers it.
         demo: Names of demonstrations, of which the first that is there is taken.
         scripted: Whether one of the scripted expert may take their place.
-        flags: Of ``ilfo train``, after the suite's.
+        policy: Or one of a policy, ``module:callable``.
+        flags: Of the suite's verb, after the suite's.
         steps: Environment steps of every seed; 0 for the suite's.
     """
 
@@ -49,8 +54,14 @@ class Task:
     env: str
     demo: tuple[str, ...]
     scripted: bool = False
+    policy: str = ""
     flags: tuple[str, ...] = ()
     steps: int = 0
+
+    @property
+    def expert(self) -> dict[str, Any]:
+        """Whom to record where no demonstration is there, as options of ``ilfo record``; empty: nobody."""
+        return {"policy": self.policy} if self.policy else {"scripted": True} if self.scripted else {}
 
     def find_demo(self, folder: Path | None) -> str | None:
         """What ``--demo`` is to be: a file in ``folder``, with or without ``.hdf5``, else a bundled name, else None."""
@@ -73,14 +84,16 @@ class Suite:
         name: Its file's, without ``.toml``.
         title: What it measures, in one line.
         tasks: At least one, no two of one name.
+        verb: What is done with every task: ``"train"`` with each reward and agent, ``"clone"`` with each eye.
         steps: Environment steps of every seed, where a task says nothing else.
         protocol: How episodes end.
-        flags: Of ``ilfo train``, for every task.
+        flags: Of the verb, for every task.
     """
 
     name: str
     title: str
     tasks: tuple[Task, ...]
+    verb: Literal["train", "clone"] = "train"
     steps: int = 100_000
     protocol: Protocol = "standard"
     flags: tuple[str, ...] = ()
@@ -118,7 +131,12 @@ def open_suite(name: str) -> Suite:
     names = [task.name for task in tasks]
     if len(set(names)) < len(names):
         raise InputError(f"the suite {path} has two tasks of one name among {', '.join(names)}; rename one")
-    return _made(Suite, {"title": path.stem} | values | {"name": path.stem, "tasks": tasks}, f"the suite {path}")
+    suite: Suite = _made(
+        Suite, {"title": path.stem} | values | {"name": path.stem, "tasks": tasks}, f"the suite {path}"
+    )
+    if suite.verb == "clone" and ("steps" in values or any("steps" in each for each in given)):
+        raise InputError(f"the suite {path} has steps, and nothing that is cloned counts them: leave the key out")
+    return suite
 
 
 def _made(kind: type[Any], values: Any, where: str) -> Any:
@@ -144,9 +162,9 @@ def _converted(value: Any, hint: Any, what: str) -> Any:
         if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
             raise InputError(f"{what} is {value!r}; expected a list of words")
         return tuple(words)
-    if hint == Protocol:
-        if value not in typing.get_args(Protocol):
-            raise InputError(f"{what} is {value!r}; expected {' or '.join(typing.get_args(Protocol))}")
+    if typing.get_origin(hint) is Literal:
+        if value not in typing.get_args(hint):
+            raise InputError(f"{what} is {value!r}; expected {' or '.join(typing.get_args(hint))}")
     elif isinstance(hint, type) and type(value) is not hint:
         raise InputError(f"{what} is {value!r}; expected {'true or false' if hint is bool else hint.__name__}")
     return value

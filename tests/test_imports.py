@@ -21,22 +21,22 @@ STOREYS = (
     {"rewards", "agents"},
     {"priorities", "policy_inputs", "sight", "testing"},
     {"envs", "replay", "runs", "labelling", "_figures", "_comparison_figure", "_suite_figure"},
-    {"_drawing", "_evaluations", "_fleet_display", "scorer", "suites"},
+    {"_drawing", "_evaluations", "_fleet_display", "_looks_figure", "scorer", "suites"},
     {"_copies"},
     {"_env_worker"},
     {"environments"},
     {"rollouts"},
     {"configs", "metaworld", "robotics", "robosuite", "_video", "_recorder", "adapters"},
     {"run_group", "parts", "_labeller", "_keypoint_pictures"},
-    {"training", "_suite_table", "cloning"},
+    {"training", "_suite_table", "_looks_table", "cloning"},
     {"evaluate", "experts", "plan", "measures", "_group_report"},
     {"record", "report", "label", "clone"},
-    {"_progress"},
+    {"_progress", "_look_films"},
     {"train"},
-    {"_jobs"},
+    {"_jobs", "_clone_jobs"},
     {"_fleet"},
     {"_ray_fleet"},
-    {"compare", "evaluate_suite"},
+    {"compare", "evaluate_suite", "evaluate_clones"},
     {"cli"},
 )
 """Rooms from the ground up: each knows itself and the storeys below, never a neighbour on its own."""
@@ -44,6 +44,7 @@ STOREYS = (
 UPWARD = {
     ("demos._plot_command", "_keypoint_pictures"),
     ("demos.commands", "envs"),
+    ("evaluate", "evaluate_clones"),
     ("evaluate", "evaluate_suite"),
 }
 """Who may look up, and where to: inside a function, or for a type alone, so that importing never goes up."""

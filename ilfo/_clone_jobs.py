@@ -1,0 +1,143 @@
+"""A policy to clone, and then to play where its environment only looks different, as one of many."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ilfo._errors import InputError
+from ilfo.clone import clone
+from ilfo.cloning import EYES, CloneConfig, evaluate_looks, parse_clone
+from ilfo.cloning.eyes import Sees
+from ilfo.evaluate import fresh_seed, write_looks
+from ilfo.runs import read_config
+from ilfo.variants import Kind
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["CloneJob", "flags_for"]
+
+
+@dataclass(frozen=True)
+class CloneJob:
+    """A policy to clone, and to play in every look.
+
+    Attributes:
+        name: What displays call it.
+        words: Flags of ``ilfo clone``.
+        kinds: What varies when it is played, one at a time.
+        episodes: Of each kind and split.
+        config: What the flags come to.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    kinds: tuple[Kind, ...]
+    episodes: int
+    config: CloneConfig
+
+    @classmethod
+    def read(cls, name: str, words: Sequence[str], kinds: Sequence[Kind], episodes: int) -> CloneJob:
+        """A job from its flags, which are read now: a wrong one is not found an hour later.
+
+        Raises:
+            InputError: See :func:`ilfo.cloning.parse_clone`.
+        """
+        return cls(name, tuple(words), tuple(kinds), episodes, parse_clone(words))
+
+    @property
+    def folder(self) -> Path:
+        """The folder of its run."""
+        return Path(self.config.out)
+
+    @property
+    def log(self) -> Path:
+        """Where what it prints goes, if it does not run in this process."""
+        return self.folder / "log.txt"
+
+    @property
+    def commands(self) -> list[list[str]]:
+        """What to run, as words after ``ilfo``."""
+        played = ["--episodes", str(self.episodes), "--variants", *self.kinds]
+        return [["clone", *self.words], ["evaluate", str(self.folder), *played]]
+
+    @property
+    def threads(self) -> int:
+        """Processor threads that it takes."""
+        return self.config.threads
+
+    @property
+    def counts(self) -> str:
+        """The column of its metrics that says how far it is."""
+        return "epoch"
+
+    @property
+    def size(self) -> int:
+        """Passes over the demonstrations."""
+        return self.config.epochs
+
+    def check(self) -> None:
+        """Refuses a folder that holds a run of other flags, finished or not.
+
+        Raises:
+            InputError: Says which were others.
+        """
+        if not (self.folder / "config.json").exists():
+            return
+        was = read_config(self.folder)["config"]
+        now = json.loads(json.dumps(dataclasses.asdict(self.config)))
+        changed = [
+            f"{name} was {was[name]!r} and is now {now[name]!r}"
+            for name in sorted((was.keys() & now.keys()) - {"out"})
+            if was[name] != now[name]
+        ]
+        if changed:
+            raise InputError(
+                f"{self.folder} holds a run of another kind: {'; '.join(changed)}. Give the same values to go on, or "
+                "another --out to start afresh"
+            )
+
+    def run(self, console: Console | None) -> None:
+        """Does it in this process."""
+        from rich.console import Console
+
+        with (console or Console(quiet=True)).status("") as status:
+            clone(
+                self.config,
+                doing=status.update,
+                on_epoch=lambda epoch: status.update(f"epoch {epoch.number} of {self.size}, loss {epoch.loss:.4f}"),
+            )
+            looks = evaluate_looks(
+                self.folder,
+                self.kinds,
+                episodes=self.episodes,
+                seed=fresh_seed(self.config.seed, 0),
+                progress=status.update,
+            )
+        write_looks(self.folder, looks)
+
+
+def flags_for(sees: Sees, flags: Sequence[str]) -> list[str]:
+    """The flags of ``ilfo clone`` that concern a policy by what it sees, of flags for several policies.
+
+    Args:
+        sees: What it sees. The options of other eyes are left out, and with states ``--state-dims``.
+        flags: Words; what does not begin with ``--`` belongs to the flag before it.
+
+    Examples:
+        >>> flags_for("states", ["--epochs", "9", "--keypoints.k", "8", "--pixels.shift", "0"])
+        ['--epochs', '9']
+    """
+    foreign = tuple(f"--{eye}." for eye in EYES if eye != sees) + (("--state-dims",) if sees == "states" else ())
+    kept, concerns = [], True
+    for word in flags:
+        if word.startswith("--"):
+            concerns = not word.replace("_", "-").startswith(foreign)
+        if concerns:
+            kept.append(word)
+    return kept

@@ -1,0 +1,159 @@
+"""What cloned policies did in every look of every task: a cell for each task and eye, and the tables of all of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ilfo._looks_figure import PLAIN, Look
+from ilfo._suite_figure import Reached
+from ilfo._words import counted
+from ilfo.statistics import bootstrap_interval, interquartile_mean, wilson_interval
+from ilfo.suites import Suite
+from ilfo.variants import Kind
+
+__all__ = ["CloneCell", "Measure", "looks_of", "looks_table", "means_table", "measure", "read_looks"]
+
+
+def looks_of(kinds: Sequence[Kind]) -> list[Look]:
+    """The columns of the table: plain, then each kind seen and unseen."""
+    return [PLAIN, *((kind, split) for kind in kinds for split in ("seen", "unseen"))]
+
+
+def read_looks(run: Path, kinds: Sequence[Kind], episodes: int) -> dict[Look, dict[str, Any]] | None:
+    """What a policy did in every look, by its ``variants.json``; None unless that has all kinds and episodes."""
+    file = run / "variants.json"
+    if not file.is_file():
+        return None
+    content = json.loads(file.read_text())
+    found = {PLAIN: content["plain"]} | {(each["kind"], each["split"]): each for each in content["each"]}
+    done = all(look in found and len(found[look]["episodes"]) == episodes for look in looks_of(kinds))
+    return found if done else None
+
+
+@dataclass(frozen=True)
+class CloneCell:
+    """A task with what is seen of it.
+
+    Attributes:
+        task: Name of the task.
+        sees: What the policy sees.
+        found: Of each seed, what it did in every look; none unless all seeds are played.
+    """
+
+    task: str
+    sees: str
+    found: tuple[Mapping[Look, Mapping[str, Any]], ...]
+
+    @classmethod
+    def read(cls, task: str, sees: str, runs: Sequence[Path], kinds: Sequence[Kind], episodes: int) -> CloneCell:
+        """A cell with what the folders of its seeds hold."""
+        found = [played for run in runs if (played := read_looks(run, kinds, episodes)) is not None]
+        return cls(task, sees, tuple(found) if len(found) == len(runs) else ())
+
+    def success(self, look: Look) -> Reached | None:
+        """Share of the episodes of all seeds that succeeded, with its Wilson interval; None: no task with success."""
+        counts = [each[look]["successes"] for each in self.found]
+        if not counts or None in counts:
+            return None
+        successes, played = (sum(column) for column in zip(*counts, strict=True))
+        return Reached(successes / played, *wilson_interval(successes, played))
+
+    def score(self, look: Look) -> Reached | None:
+        """Interquartile mean of the seeds' scores, 0 random and 1 the expert, with its bootstrap interval."""
+        scores = [each[look]["score"] for each in self.found]
+        if not scores or None in scores:
+            return None
+        return Reached(interquartile_mean(scores), *bootstrap_interval(scores, interquartile_mean))
+
+
+class Measure(NamedTuple):
+    """How good a policy is in a look.
+
+    Attributes:
+        of: What gives it.
+        name: One word.
+        says: What the number and its interval are.
+    """
+
+    of: Callable[[CloneCell, Look], Reached | None]
+    name: str
+    says: str
+
+
+_SUCCESS = Measure(
+    CloneCell.success, "success", "Success: over the episodes of all seeds, with its 95 % Wilson interval."
+)
+_SCORE = Measure(
+    CloneCell.score,
+    "score",
+    "Score, 0 % a random policy and 100 % the expert: interquartile mean over seeds, with its 95 % bootstrap interval.",
+)
+
+
+def measure(cells: Sequence[CloneCell]) -> Measure:
+    """Success where a task has one, else the score."""
+    return _SUCCESS if any(cell.success(PLAIN) is not None for cell in cells) else _SCORE
+
+
+def looks_table(
+    suite: Suite, cells: Sequence[CloneCell], kinds: Sequence[Kind], notes: Sequence[str], seeds: str, episodes: int
+) -> str:
+    """The cells as a Markdown table, a second one of means, and what the numbers are.
+
+    Args:
+        suite: What the tasks are.
+        cells: Task by task.
+        kinds: What varies.
+        notes: What else there is to say, a line each.
+        seeds: Of every cell.
+        episodes: Of every seed and look.
+    """
+    measured, _, says = measure(cells)
+    columns = looks_of(kinds)
+    lines = [
+        f"| task | sees | {' | '.join(' '.join(filter(None, look)) for look in columns)} |",
+        "| --- " * (2 + len(columns)) + "|",
+        *(
+            f"| {cell.task} | {cell.sees} | {' | '.join(_text(measured(cell, look)) for look in columns)} |"
+            for cell in cells
+        ),
+    ]
+    about = (
+        f"{suite.title}. Seeds {seeds}, {counted(episodes, 'episode')} of each in every look, one variant an episode, "
+        f"from the same initial states in all looks; protocol {suite.protocol}. {says} Seen: variants of the ranges "
+        "that demonstrations are recorded in; unseen: of ranges that are held out."
+    )
+    told = [*(f"- {note}" for note in notes), ""] if notes else []
+    return "\n".join([f"# {suite.name}", "", about, "", *lines, "", means_table(cells, kinds), *told])
+
+
+def means_table(cells: Sequence[CloneCell], kinds: Sequence[Kind]) -> str:
+    """For what each policy sees: plain, and the means over kinds seen and unseen, all of them over the tasks too."""
+    measured = measure(cells).of
+    lines = [
+        f"Means over {counted(len(kinds), 'kind')}, and over tasks:",
+        "",
+        "| sees | tasks | plain | seen | unseen |",
+        "| --- " * 5 + "|",
+    ]
+    for sees in dict.fromkeys(cell.sees for cell in cells):
+        alike = [cell for cell in cells if cell.sees == sees and measured(cell, PLAIN) is not None]
+        groups = [PLAIN], [(kind, "seen") for kind in kinds], [(kind, "unseen") for kind in kinds]
+        means = [_mean(measured(cell, look) for cell in alike for look in looks) for looks in groups]
+        lines.append(f"| {sees} | {len(alike)} | {' | '.join(means)} |")
+    return "\n".join([*lines, ""])
+
+
+def _text(found: Reached | None) -> str:
+    return "–" if found is None else f"{found.value:.0%} ({found.low:.0%} to {found.high:.0%})"
+
+
+def _mean(found: Iterator[Reached | None]) -> str:
+    values = [each.value for each in found if each is not None]
+    return f"{np.mean(values):.0%}" if values else "–"
