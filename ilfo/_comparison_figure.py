@@ -54,12 +54,14 @@ def comparison(
     cells.spines[:].set_visible(False)
     above.colorbar(image, ax=cells, label="score, IQM over seeds", shrink=0.9)
     palette = colormaps["tab20" if rows > 10 else "tab10"]
-    panels = below.subplots(1, columns, sharey=True, squeeze=False)[0]
+    panels = below.subplots(1, columns, sharex=True, sharey=True, squeeze=False)[0]
     for axis, agent in zip(panels, agents, strict=True):
         for index, reward in enumerate(rewards):
             steps, means = _mean_curve(curves[reward, agent])
             if steps:
                 axis.plot(steps, means, color=palette(index), linewidth=1.6, label=reward)
+        if not axis.lines:
+            axis.text(0.5, 0.5, "not trained", transform=axis.transAxes, ha="center", color="#8a8a8a", fontsize=9)
         axis.axhline(1.0, color="#2e7d32", linewidth=1.0, linestyle="--")
         axis.axhline(0.0, color="#7a7a7a", linewidth=1.0, linestyle="--")
         axis.set_title(agent, fontsize=10)
