@@ -154,14 +154,9 @@ def test_who_sees_pixels_plays_in_every_look(camera, tmp_path):
     looks = evaluate_looks(tmp_path / "run", ("colours",), episodes=2)
     actions = [found.trajectories[0].actions[0].tolist() for found in (looks.plain, *looks.each.values())]
     assert len(np.unique(actions)) == 3, "the first frames differ, so the first actions do"
-    assert (
-        evaluate_looks(tmp_path / "run", ("colours",), ("unseen",), episodes=1)
-        .each["colours", "unseen"]
-        .trajectories[0]
-        .actions[0]
-        .tolist()
-        == actions[2]
-    )
+    alone = evaluate_looks(tmp_path / "run", ("colours",), ("unseen",), episodes=1).each["colours", "unseen"]
+    # The network sees one frame in place of two, which changes the last bits.
+    assert alone.trajectories[0].actions[0].tolist() == pytest.approx(actions[2], abs=1e-5)
 
 
 class TestCommands:
