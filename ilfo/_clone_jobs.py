@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ilfo._errors import InputError
+from ilfo._jobs import check_unchanged
 from ilfo.clone import clone
 from ilfo.cloning import EYES, CloneConfig, evaluate_looks, parse_clone
 from ilfo.cloning.eyes import Sees
@@ -91,16 +91,8 @@ class CloneJob:
             return
         was = read_config(self.folder)["config"]
         now = json.loads(json.dumps(dataclasses.asdict(self.config)))
-        changed = [
-            f"{name} was {was[name]!r} and is now {now[name]!r}"
-            for name in sorted((was.keys() & now.keys()) - {"out"})
-            if was[name] != now[name]
-        ]
-        if changed:
-            raise InputError(
-                f"{self.folder} holds a run of another kind: {'; '.join(changed)}. Give the same values to go on, or "
-                "another --out to start afresh"
-            )
+        names = sorted((was.keys() & now.keys()) - {"out"})
+        check_unchanged(self.folder, {name: was[name] for name in names}, {name: now[name] for name in names})
 
     def run(self, console: Console | None) -> None:
         """Does it in this process."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ilfo._errors import InputError
 from ilfo._progress import Progress
@@ -20,7 +20,7 @@ from ilfo.train import NOT_OF_THE_RUN, train
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Job", "Work", "check_apart", "job_folder"]
+__all__ = ["Job", "Work", "check_apart", "check_unchanged", "job_folder"]
 
 
 class Work(Protocol):
@@ -133,12 +133,7 @@ class Job:
             plain = json.loads(json.dumps(dataclasses.asdict(self.config), default=str))
             for name in sorted((plain.keys() & stored.keys()) - now.keys() - {*NOT_OF_THE_RUN, "seed"}):
                 was[name], now[name] = stored[name], plain[name]
-        changed = [f"{name} was {was[name]!r} and is now {now[name]!r}" for name in now if was[name] != now[name]]
-        if changed:
-            raise InputError(
-                f"{self.folder} holds a finished run of another kind: {'; '.join(changed)}. Give the same values to "
-                "show it, or another --out to start afresh"
-            )
+        check_unchanged(self.folder, was, now, "finished run")
 
     def run(self, console: Console | None) -> None:
         """Does it in this process."""
@@ -151,6 +146,20 @@ class Job:
             write_evaluation(self.folder, evaluate_seeds(self.folder, self.episodes))
         elif self.episodes:
             write_evaluation(self.folder, evaluate(self.folder, self.episodes))
+
+
+def check_unchanged(folder: Path, was: Mapping[str, Any], now: Mapping[str, Any], what: str = "run") -> None:
+    """Refuses a folder whose run was told otherwise; both sides hold the same names.
+
+    Raises:
+        InputError: Says what was otherwise, of the run that is called ``what``.
+    """
+    changed = [f"{name} was {was[name]!r} and is now {now[name]!r}" for name in now if was[name] != now[name]]
+    if changed:
+        raise InputError(
+            f"{folder} holds a {what} of another kind: {'; '.join(changed)}. Give the same values to go on with it or "
+            "to show it, or another --out to start afresh"
+        )
 
 
 def job_folder(out: Path, *names: str) -> Path:

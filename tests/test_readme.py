@@ -85,7 +85,17 @@ def test_files_that_the_readme_links_to_exist():
 
 def test_flags_that_the_readme_names_exist(capsys):
     known = set()
-    verbs = ("train", "train --reward flow", "clone", "compare", "label", "evaluate", "evaluate locomotion", "report")
+    verbs = (
+        "train",
+        "train --features keypoints",
+        "train --reward flow",
+        "clone",
+        "compare",
+        "label",
+        "evaluate",
+        "evaluate locomotion",
+        "report",
+    )
     for verb in (*verbs, "record", "demos convert", "demos info"):
         with pytest.raises(SystemExit):
             main([*verb.split(), "--help"])
