@@ -32,6 +32,7 @@ class CloneJob:
         words: Flags of ``ilfo clone``.
         kinds: What varies when it is played, one at a time.
         episodes: Of each kind and split.
+        stop_after_success: Steps that they go on after their first success; None: to their end.
         config: What the flags come to.
     """
 
@@ -39,16 +40,19 @@ class CloneJob:
     words: tuple[str, ...]
     kinds: tuple[Kind, ...]
     episodes: int
+    stop_after_success: int | None
     config: CloneConfig
 
     @classmethod
-    def read(cls, name: str, words: Sequence[str], kinds: Sequence[Kind], episodes: int) -> CloneJob:
+    def read(
+        cls, name: str, words: Sequence[str], kinds: Sequence[Kind], episodes: int, stop_after_success: int | None
+    ) -> CloneJob:
         """A job from its flags, which are read now: a wrong one is not found an hour later.
 
         Raises:
             InputError: See :func:`ilfo.cloning.parse_clone`.
         """
-        return cls(name, tuple(words), tuple(kinds), episodes, parse_clone(words))
+        return cls(name, tuple(words), tuple(kinds), episodes, stop_after_success, parse_clone(words))
 
     @property
     def folder(self) -> Path:
@@ -64,6 +68,8 @@ class CloneJob:
     def commands(self) -> list[list[str]]:
         """What to run, as words after ``ilfo``."""
         played = ["--episodes", str(self.episodes), "--variants", *self.kinds]
+        if self.stop_after_success is not None:
+            played += ["--stop-after-success", str(self.stop_after_success)]
         return [["clone", *self.words], ["evaluate", str(self.folder), *played]]
 
     @property
@@ -109,6 +115,7 @@ class CloneJob:
                 self.kinds,
                 episodes=self.episodes,
                 seed=fresh_seed(self.config.seed, 0),
+                stop_after_success=self.stop_after_success,
                 progress=status.update,
             )
         write_looks(self.folder, looks)

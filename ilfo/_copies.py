@@ -47,6 +47,7 @@ class _Copy:
         index: Which copy of that seed's it is.
         frame_size: Width and height of its frames; None: none are drawn.
         films: Whether episodes hold their frames.
+        stop_after_success: Steps that an episode goes on after its first success; None: to its end.
     """
 
     def __init__(
@@ -56,8 +57,9 @@ class _Copy:
         index: int,
         frame_size: tuple[int, int] | None = None,
         films: bool = True,
+        stop_after_success: int | None = None,
     ) -> None:
-        self.env, self.seed, self.index = env, seed, index
+        self.env, self.seed, self.index, self.stop_after_success = env, seed, index, stop_after_success
         self.frame_size, self.films = frame_size, films and frame_size is not None
         self.quota: int | None = None
         self.begin(0)
@@ -95,7 +97,12 @@ class _Copy:
             self.success = success or bool(self.success)
             if success and self.success_step is None:
                 self.success_step = len(self.actions)
-        return self.env_rewards[-1], bool(terminated), bool(truncated)
+        return self.env_rewards[-1], bool(terminated), bool(truncated) or self._long_succeeded()
+
+    def _long_succeeded(self) -> bool:
+        if self.stop_after_success is None or self.success_step is None:
+            return False
+        return len(self.actions) - self.success_step >= self.stop_after_success
 
     def look(self) -> np.ndarray:
         """The frame ``(H, W, 3)`` of the newest observation, drawn once."""
@@ -136,6 +143,7 @@ class Copies:
         identities: Sequence[tuple[int, int]],
         frame_size: tuple[int, int] | None = None,
         films: bool = True,
+        stop_after_success: int | None = None,
     ) -> tuple[int, int, int, np.ndarray]:
         """Makes the simulators, each in its first episode.
 
@@ -145,6 +153,8 @@ class Copies:
             identities: Of every copy, its seed and its number among the copies of that seed.
             frame_size: Width and height of the frames that are drawn of every observation; None: none are.
             films: Episodes hold their frames; else every step brings the newest ones.
+            stop_after_success: Steps that an episode goes on after its first success, and is truncated then; None: to
+                its end.
 
         Returns:
             Widths ``D`` of observations and ``A`` of actions, the time limit in steps, and the observations ``(M, D)``.
@@ -153,13 +163,13 @@ class Copies:
             InputError: See :func:`ilfo.envs.make_env`.
             RenderError: Frames are wanted where none can be drawn.
         """
-        self._made = env_id, protocol, identities, frame_size, films
+        self._made = env_id, protocol, identities, frame_size, films, stop_after_success
         self._looks = frame_size is not None and not films
         size = None if frame_size is None else (frame_size[0], frame_size[1])  # A list where it came as JSON.
         self._copies = []
         for seed, index in identities:
             env = make_env(env_id, protocol) if size is None else drawable_env(env_id, protocol, size)
-            self._copies.append(_Copy(env, seed, index, size, films))
+            self._copies.append(_Copy(env, seed, index, size, films, stop_after_success))
         env = self._copies[0].env
         seen, done, spec = env.observation_space.shape, env.action_space.shape, env.spec
         assert seen

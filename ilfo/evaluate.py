@@ -187,6 +187,7 @@ def _command(
     video: Path | None = None,
     variants: tuple[Kind, ...] = (),
     split: tuple[Split, ...] = ("seen", "unseen"),
+    stop_after_success: int | None = None,
 ) -> None:
     """Play a trained policy, or those of several seeds: return, success, ratio to the expert.
 
@@ -198,6 +199,8 @@ def _command(
         variants: Of a cloned policy: play where the environment looks different in one of these ways at a time, each
             episode in a variant of its own, and print one table. It is kept as variants.json.
         split: Variants to train on, held-out ones, or both.
+        stop_after_success: With --variants: steps that an episode goes on after its first success; by default it goes
+            on to its end. Success stays what it is, and returns count fewer steps.
     """
     from rich.console import Console
 
@@ -205,8 +208,10 @@ def _command(
     check_episodes(episodes)
     check_seed(seed)
     if variants:
-        _evaluate_looks(run, episodes, seed, video, variants, split, console)
+        _evaluate_looks(run, episodes, seed, video, variants, split, stop_after_success, console)
         return
+    if stop_after_success is not None:
+        raise InputError("--stop-after-success is for --variants, and there are none: leave it out")
     if video is not None:
         check_video_path(video)
     whose = ""
@@ -235,6 +240,7 @@ def _evaluate_looks(
     video: Path | None,
     kinds: tuple[Kind, ...],
     splits: tuple[Split, ...],
+    stop_after_success: int | None,
     console: Console,
 ) -> None:
     if not is_clone(run):
@@ -243,7 +249,15 @@ def _evaluate_looks(
         raise InputError("--video with --variants: film one of them by 'ilfo evaluate RUN --video', without --variants")
     with console.status("") as status:
         seed = _seed_of(run, seed)
-        looks = evaluate_looks(run, kinds, splits, episodes, seed=seed, progress=status.update)
+        looks = evaluate_looks(
+            run,
+            kinds,
+            splits,
+            episodes,
+            seed=seed,
+            stop_after_success=stop_after_success,
+            progress=status.update,
+        )
     write_looks(run, looks)
     _print_looks(looks, console)
 

@@ -52,6 +52,8 @@ class CloneSuiteOptions:
     """Seeds of every policy."""
     episodes: int = 20
     """Episodes that each seed plays in every look: the plain one, and each kind seen and unseen."""
+    stop_after_success: int | None = 10
+    """Steps that they go on after their first success, which is what counts; None: to their end."""
     out: Path | None = None
     """Folder of the demonstrations, of the runs, of table.md and of picture.png; by default runs/SUITE. The same
     command goes on where it stopped."""
@@ -148,8 +150,9 @@ def _check(suite: Suite, options: CloneSuiteOptions, flags: Sequence[str]) -> No
         ("demos", options.demos, 1),
         ("looks", options.looks, 0),
         ("episodes", options.episodes, 1),
+        ("stop-after-success", options.stop_after_success, 0),
     ):
-        if value < least:
+        if value is not None and value < least:
             raise InputError(f"--{flag} is {value}; expected at least {least}")
     if options.demo_dir is not None and not options.demo_dir.is_dir():
         raise InputError(f"--demo-dir {options.demo_dir} is no folder")
@@ -192,7 +195,8 @@ def _jobs(
         for seed, folder in _folders(task.name, sees, options, out).items():
             words = ["--env", task.env, "--demo", *source.files, "--sees", sees, "--seed", str(seed)]
             words += ["--protocol", suite.protocol, "--out", str(folder), *chosen]
-            jobs.append(CloneJob.read(f"{task.name}/{sees}/{seed}", words, options.kinds, options.episodes))
+            name = f"{task.name}/{sees}/{seed}"
+            jobs.append(CloneJob.read(name, words, options.kinds, options.episodes, options.stop_after_success))
     return jobs
 
 

@@ -75,3 +75,20 @@ def test_episodes_are_recorded_step_by_step():
     assert moves.observations[0, 1] == 0, "the next episode's first"
     assert ledge.states()[0] == (1, [])
     assert len(ledge.states()[1][1]) == len(seen) - 1
+
+
+@pytest.mark.parametrize("steps", [0, 3])
+def test_an_episode_goes_on_for_so_many_steps_after_its_first_success(steps):
+    stopping, whole = Copies(), Copies()
+    stopping.make("small_envs:Signposted-v0", "standard", [(9, 0)], stop_after_success=steps)
+    whole.make("small_envs:Signposted-v0", "standard", [(9, 0)])
+    finished = []
+    for copies in (stopping, whole):
+        ended: tuple = ()
+        while not ended:
+            ended = copies.step(np.array([[0.5]], np.float32)).finished
+        finished.append(ended[0][1])
+    short, long = finished
+    assert len(short) == long.success_step + steps < len(long)
+    assert (short.success, short.success_step, short.truncated) == (True, long.success_step, True)
+    np.testing.assert_array_equal(short.observations, long.observations[: len(short) + 1])

@@ -19,7 +19,7 @@ from ilfo._looks_figure import PLAIN, looks_figure
 from ilfo._looks_table import CloneCell, looks_table, means_table, read_looks
 from ilfo._suite_figure import Reached
 from ilfo.cli import main
-from ilfo.cloning import parse_clone
+from ilfo.cloning import evaluate_looks, parse_clone
 from ilfo.evaluate_clones import CloneSuiteOptions, evaluate_clones
 from ilfo.runs import read_config
 from ilfo.suites import Suite, Task, open_suite
@@ -84,6 +84,17 @@ def test_states_are_the_same_in_every_look_and_pixels_are_not(evaluated):
     assert len(set(returns[0].values())) == 1
     assert len({states.success(look) for look in returns[0]}) == 1
     assert len(set(returns[1].values())) > 1
+
+
+def test_an_episode_may_end_with_its_success(evaluated):
+    run = evaluated[0].out / "roll--states--seed-0"
+    whole = evaluate_looks(run, KIND, episodes=2, seed=3).plain
+    stopped = evaluate_looks(run, KIND, episodes=2, seed=3, stop_after_success=0)
+    assert stopped.as_dict()["stop_after_success"] == 0
+    assert json.loads((run / "variants.json").read_text())["stop_after_success"] == 10
+    assert stopped.plain.successes == whole.successes == (2, 2)
+    for short, long in zip(stopped.plain.trajectories, whole.trajectories, strict=True):
+        assert len(short) == short.success_step == long.success_step < len(long)
 
 
 def test_the_table_and_the_picture_are_written(evaluated, given):

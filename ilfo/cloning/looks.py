@@ -24,10 +24,12 @@ class Looks:
     Attributes:
         plain: In the environment as it is, on the same initial states as the others.
         each: Kind of variant and split to what it did in these; episode ``i`` in variant ``i``.
+        stop_after_success: Steps that episodes went on after their first success; None: to their end.
     """
 
     plain: Evaluation
     each: Mapping[tuple[Kind, Split], Evaluation]
+    stop_after_success: int | None = None
 
     def rows(self) -> list[tuple[str, str, str, str]]:
         """Kind, split, success with its Wilson interval, return with its bootstrap interval, in words."""
@@ -39,7 +41,7 @@ class Looks:
     def as_dict(self) -> dict[str, Any]:
         """All of it but the states, as ``variants.json`` holds it."""
         each = [{"kind": kind, "split": split} | found.as_dict() for (kind, split), found in self.each.items()]
-        return {"plain": self.plain.as_dict(), "each": each}
+        return {"plain": self.plain.as_dict(), "each": each, "stop_after_success": self.stop_after_success}
 
 
 def _success(found: Evaluation) -> str:
@@ -85,6 +87,7 @@ def evaluate_looks(
     episodes: int = 10,
     *,
     seed: int = 0,
+    stop_after_success: int | None = None,
     progress: Callable[[str], object] = lambda doing: None,
 ) -> Looks:
     """Plays the policy of a cloned run where everything looks different.
@@ -98,22 +101,27 @@ def evaluate_looks(
         splits: Variants to train on, and variants that are held out.
         episodes: Of each kind and split.
         seed: Of the initial states.
+        stop_after_success: Steps that an episode goes on after its first success; None: to its end. Most of the time
+            of a policy that succeeds goes into what comes after, and its returns count that.
         progress: Called with what is being done.
 
     Raises:
-        InputError: It is not finished, a kind or split is named twice, or the environment has no such variants.
+        InputError: It is not finished, a kind or split is named twice, the environment has no such variants, or fewer
+            than 0 steps after success.
         RenderError: The policy takes frames, and nothing can be drawn here.
     """
     for flag, names in (("variants", kinds), ("split", splits)):
         if len(set(names)) < len(names) or not names:
             raise InputError(f"--{flag} is {' '.join(names) or 'empty'}: give each once, and at least one")
+    if stop_after_success is not None and stop_after_success < 0:
+        raise InputError(f"--stop-after-success is {stop_after_success}; expected 0 or more steps")
     config = read_config(run)["config"]
     env_id, protocol = split_id(config["env"])[0], config["protocol"]
     policy = load_clone(run)
 
     def evaluation(name: str, ids: Sequence[str]) -> Evaluation:
         progress(f"playing {episodes} episodes in {name}")
-        played = play_each(policy, ids, protocol=protocol, seed=seed)
+        played = play_each(policy, ids, protocol=protocol, seed=seed, stop_after_success=stop_after_success)
         return _on_the_scale(run, Evaluation(name, protocol, seed, steps=0, trajectories=tuple(played)))
 
     plain = evaluation(env_id, [env_id] * episodes)
@@ -122,7 +130,7 @@ def evaluate_looks(
         for split in splits:
             ids = [f"{env_id}@{Variant(kind, index, split)}" for index in range(episodes)]
             each[kind, split] = evaluation(f"{env_id}@{kind}-{split}-*", ids)
-    return Looks(plain, each)
+    return Looks(plain, each, stop_after_success)
 
 
 def _on_the_scale(run: str | os.PathLike[str], found: Evaluation) -> Evaluation:

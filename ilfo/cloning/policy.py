@@ -162,7 +162,12 @@ def play(
 
 
 def play_each(
-    policy: ClonedPolicy, env_ids: Sequence[str], *, protocol: Protocol = "standard", seed: int = 0
+    policy: ClonedPolicy,
+    env_ids: Sequence[str],
+    *,
+    protocol: Protocol = "standard",
+    seed: int = 0,
+    stop_after_success: int | None = None,
 ) -> list[Trajectory]:
     """Plays an episode in each environment, the first of the copy of its number, so that a seed means the same starts.
 
@@ -171,6 +176,7 @@ def play_each(
         env_ids: One environment in many looks.
         protocol: How episodes end.
         seed: Of their initial states.
+        stop_after_success: Steps that an episode goes on after its first success; None: to its end.
 
     Raises:
         InputError: See :func:`ilfo.envs.make_env`.
@@ -180,7 +186,7 @@ def play_each(
     for start in range(0, len(env_ids), COPIES):
         ids = env_ids[start : start + COPIES]
         numbers = range(start, start + len(ids))
-        played += _play(ids, numbers, [1] * len(ids), policy, protocol, seed)
+        played += _play(ids, numbers, [1] * len(ids), policy, protocol, seed, stop_after_success)
     return [episode for (episode,) in played]
 
 
@@ -191,6 +197,7 @@ def _play(
     policy: ClonedPolicy,
     protocol: Protocol,
     seed: int,
+    stop_after_success: int | None = None,
 ) -> list[list[Trajectory]]:
     """Episodes of copies, as many of each as its quota says, in lockstep.
 
@@ -201,13 +208,14 @@ def _play(
         policy: What acts.
         protocol: How episodes end.
         seed: That all seeds come from.
+        stop_after_success: Steps that an episode goes on after its first success; None: to its end.
     """
     played: list[list[Trajectory]] = [[] for _ in env_ids]
     with ExitStack() as stack:
         rooms = []
         for env_id, number, quota in zip(env_ids, numbers, quotas, strict=True):
             room = stack.enter_context(closing(Copies()))
-            room.make(env_id, protocol, [(seed, number)], policy.frame_size, films=False)
+            room.make(env_id, protocol, [(seed, number)], policy.frame_size, False, stop_after_success)
             room.rest_after([quota])
             rooms.append(room)
         ages = np.zeros(len(rooms), np.int64)
