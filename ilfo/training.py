@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ilfo._averages import Averages
 from ilfo._drawing import filmed
@@ -19,12 +18,13 @@ from ilfo._errors import InputError
 from ilfo.agents.many import Separate, load_states, states_of
 from ilfo.configs import TrainConfig, config_from_dict, several_seeds
 from ilfo.demos import Demonstrations, Trajectory
-from ilfo.environments import Environments, Steps
+from ilfo.environments import Environments
 from ilfo.envs import describe
 from ilfo.labelling import Labels
+from ilfo.memory import Memory, moved
 from ilfo.parts import make_inputs, make_learner, make_reward, make_sight, make_view, open_demonstrations
 from ilfo.replay import Replay
-from ilfo.rewards import Episodes, Explanation, RewardGenerator
+from ilfo.rewards import Explanation, RewardGenerator
 from ilfo.rollouts import Stage, random_policy
 from ilfo.run_group import seed_runs
 from ilfo.runs import read_checkpoint, read_config
@@ -128,6 +128,15 @@ class Training:
             refresh_priorities_every=self.agent.refresh_priorities_every,
         )
         self.averages = Averages(len(self.seeds))
+        self.memory = Memory(
+            self.replay,
+            self.scorer,
+            self.inputs,
+            self.averages,
+            horizon=self.environments.horizon,
+            time_aware=config.time_aware,
+            device=self.device,
+        )
         self._at_random = np.ones(len(self.environments), bool)
         self._owed = np.zeros(len(self.seeds), np.int64)
         self._generators = [torch.Generator().manual_seed(seed) for seed in self._random_seeds]
@@ -208,10 +217,9 @@ class Training:
             for _ in range(self.config.num_envs):
                 self._update()
         steps = self.environments.finish()
-        if self.scorer.needs == "transition":
-            self._remember_transitions(steps)
+        self.memory.keep_steps(steps)
         for (row, trajectory), shown in zip(steps.finished, steps.shown, strict=True):
-            self._remember_episode(trajectory, shown, *divmod(row, self.config.num_envs))
+            self._take_in(trajectory, shown, *divmod(row, self.config.num_envs))
 
     @property
     def _warming_up(self) -> bool:
@@ -278,7 +286,7 @@ class Training:
             if self.config.time_aware:
                 raise InputError("this policy is shown the time: give the steps since each episode began, act(o, ages)")
             ages = np.zeros(len(observations))
-        observed = self.inputs.with_time(self._moved(observations), ages)
+        observed = self.inputs.with_time(moved(observations, self.device), ages)
         actions = self.agent.act(
             self.inputs(observed.unflatten(0, (*self._stack, -1)) if self._stack else observed), explore
         )
@@ -325,60 +333,14 @@ class Training:
             return trajectories
         return filmed(trajectories, self.config.env, self.config.protocol, self.sight.frame_size)
 
-    def _moved(self, array: np.ndarray) -> Tensor:
-        """On the agent's device; by pinned memory, because a copy from any other waits for all that the device does."""
-        tensor = torch.from_numpy(array)
-        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
-
-    def _ends(self, terminated: np.ndarray, ages: np.ndarray) -> np.ndarray:
-        """Where nothing follows: after a termination and, for a policy that is shown the time, at the time limit."""
-        return terminated | (ages >= self.environments.horizon) if self.config.time_aware else terminated
-
     def _random_actions(self) -> np.ndarray:
         shape = (self.config.num_envs, self.environments.action_dim)
         drawn = [torch.rand(shape, generator=generator) for generator in self._generators]
         return (torch.cat(drawn) * 2 - 1).numpy()
 
-    def _remember_transitions(self, steps: Steps) -> None:
-        pairs = np.stack([steps.observations, steps.next_observations], axis=1)
-        episodes = Episodes(
-            observations=self._moved(pairs),
-            lengths=torch.ones(len(pairs), dtype=torch.int64, device=self.device),
-            terminated=self._moved(steps.terminated),
-            env_rewards=self._moved(steps.env_rewards[:, None]),
-        )
-        ages = steps.ages + 1
-        ended = np.zeros(len(pairs), bool)
-        ended[[row for row, _ in steps.finished]] = True
-        self.replay.append(
-            self.inputs.with_time(episodes.observations[:, 0], steps.ages),
-            torch.from_numpy(steps.actions),
-            self.scorer.of_steps(episodes, self._moved(self.environments.horizon - ages)),
-            self.inputs.with_time(episodes.observations[:, 1], ages),
-            torch.from_numpy(self._ends(steps.terminated, ages)),
-            ended,
-        )
-
-    def _remember_episode(self, trajectory: Trajectory, shown: np.ndarray, member: int, stream: int) -> None:
-        labels, numbers = self.scorer.of_finished(trajectory, member, shown)
-        ages = np.arange(len(trajectory) + 1)
-        measured = numbers | {
-            "imitation_return": float(labels.scores.sum()),
-            "train_return": trajectory.env_return or 0.0,
-            "train_length": float(len(trajectory)),
-        }
-        self.averages.add_own(member, measured)
-        if self.scorer.needs == "trajectory":
-            assert trajectory.actions is not None
-            self.replay.extend(
-                self.inputs.with_time(self._moved(shown), ages),
-                torch.from_numpy(trajectory.actions),
-                labels.rewards[0],
-                bool(self._ends(np.array([trajectory.terminated]), ages[-1:])[0]),
-                ended=True,
-                stream=stream,
-                member=member,
-            )
+    def _take_in(self, trajectory: Trajectory, shown: np.ndarray, member: int, stream: int) -> None:
+        """Keeps a finished episode, and has the agent train on it if it does so between episodes."""
+        labels = self.memory.keep_episode(trajectory, shown, member, stream)
         if self.agent.trains_between_episodes:
             self._assess(float(labels.returns[0]), len(trajectory), member, stream)
 

@@ -260,8 +260,8 @@ def test_the_fixed_horizon_knows_no_termination(demo, tmp_path):
 
 def test_terminations_are_learned_as_ends_and_time_limits_are_not(demo, tmp_path):
     training = Training(configure(demo, tmp_path, "--random-steps", "390"))
-    episodes, remember = [], training._remember_episode
-    training._remember_episode = lambda trajectory, *where: (episodes.append(trajectory), remember(trajectory, *where))
+    episodes, keep = [], training.memory.keep_episode
+    training.memory.keep_episode = lambda trajectory, *where: (episodes.append(trajectory), keep(trajectory, *where))[1]
     for _ in range(390):
         training.advance()
     assert {trajectory.terminated for trajectory in episodes} == {True, False}

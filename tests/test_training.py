@@ -121,7 +121,7 @@ def test_the_agent_hears_the_return_with_the_absorbing_steps_in_it(begin):
     training._at_random[:] = False
     for trajectory in (fall, good):
         actions = np.zeros((len(trajectory), 1), np.float32)
-        training._remember_episode(dataclasses.replace(trajectory, actions=actions), trajectory.observations, 0, 0)
+        training._take_in(dataclasses.replace(trajectory, actions=actions), trajectory.observations, 0, 0)
     (fell, steps), (stayed, _) = heard
     labels = training.rewards_of([fall])
     assert steps == len(fall) < HORIZON
