@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import re
 import tomllib
 import types
 import typing
@@ -17,6 +16,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from ilfo._errors import InputError, closest
+from ilfo._ranges import read_ranges
 from ilfo.agents import BUILT_IN as AGENTS
 from ilfo.agents import Agent
 from ilfo.envs import Protocol
@@ -123,16 +123,7 @@ def several_seeds(spelled_out: str) -> tuple[int, ...]:
     Raises:
         InputError: It is not a list of numbers and ranges, or names a seed twice.
     """
-    found: list[int] = []
-    for part in spelled_out.split(",") if spelled_out else ():
-        spelled = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
-        if spelled is None:
-            raise InputError(f"--seeds is {spelled_out!r}; expected numbers and ranges, like 0-9 or 0,3,7")
-        first, last = int(spelled[1]), int(spelled[2] or spelled[1])
-        found += range(first, last + 1)
-        if last < first or len(set(found)) != len(found):
-            raise InputError(f"--seeds is {spelled_out!r}; each seed may stand there once, and ranges go upwards")
-    return tuple(found)
+    return read_ranges("--seeds", spelled_out)
 
 
 def presets() -> dict[str, Path]:

@@ -195,7 +195,7 @@ def test_a_hostile_file_is_refused_before_anything_starts(spoil, said, workplace
         ),
         (["--demo", "expert.hdf5", "--features.dims", "7"], "dims names column 7"),
         (["--demo", "expert.hdf5", "--steps", "50"], "nothing would be learned"),
-        (["--demo", "expert.hdf5", "--seeds", "3-1"], "--seeds is '3-1'; each seed may stand there once"),
+        (["--demo", "expert.hdf5", "--seeds", "3-1"], "--seeds is '3-1'; each number may stand there once"),
         (["--demo", "expert.hdf5", "--out", "expert.hdf5"], "is a file; expected a folder"),
         (["--demo", "expert.hdf5", "--out", "."], "is not the folder of a run"),
     ],

@@ -78,8 +78,8 @@ def test_seeds_are_numbers_and_ranges(spelled_out, seeds):
         ("1.5", "expected numbers and ranges"),
         ("0..9", "expected numbers and ranges"),
         ("3-1", "ranges go upwards"),
-        ("1,1", "each seed may stand there once"),
-        ("0-4,2", "each seed may stand there once"),
+        ("1,1", "each number may stand there once"),
+        ("0-4,2", "each number may stand there once"),
     ],
 )
 def test_other_seeds_are_refused(spelled_out, message):

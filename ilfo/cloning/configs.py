@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ilfo._checks import check_at_least, check_not_negative, check_positive
 from ilfo._errors import InputError, closest
+from ilfo._ranges import read_ranges
 from ilfo.cloning.eyes import EYES, Sees
 from ilfo.envs import Protocol
 
@@ -117,17 +117,7 @@ def state_columns(spelled_out: str, width: int) -> list[int]:
         >>> state_columns("0-2,7", width=9)
         [0, 1, 2, 7]
     """
-    found: list[int] = []
-    for part in spelled_out.split(",") if spelled_out else ():
-        spelled = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
-        if spelled is None:
-            raise InputError(f"--state-dims is {spelled_out!r}; expected columns and ranges of columns, like 0-3,7")
-        first, last = int(spelled[1]), int(spelled[2] or spelled[1])
-        if last < first:
-            raise InputError(f"--state-dims is {spelled_out!r}; ranges go upwards: {last}-{first}")
-        found += range(first, last + 1)
-    if len(set(found)) < len(found):
-        raise InputError(f"--state-dims is {spelled_out!r}, which names a column twice: give each once")
+    found = list(read_ranges("--state-dims", spelled_out))
     if found and max(found) >= width:
         raise InputError(
             f"--state-dims is {spelled_out!r}; the environment's states have columns 0 to {width - 1}: choose among "

@@ -23,10 +23,10 @@ def test_columns_of_the_state_are_spelled_as_ranges():
     assert state_columns("", 4) == []
     assert state_columns("3, 0-1", 4) == [3, 0, 1]
     for spelled, message in (
-        ("0-", "expected columns"),
-        ("1,0-2", "twice"),
+        ("0-", "expected numbers and ranges"),
+        ("1,0-2", "may stand there once"),
         ("2-4", "have columns 0 to 3"),
-        ("3-1", "ranges go upwards: 1-3"),
+        ("3-1", "ranges go upwards"),
     ):
         with pytest.raises(InputError, match=message):
             state_columns(spelled, 4)
