@@ -40,6 +40,8 @@ class TrainConfig:
     demo: str | None = None
     """Expert states: an HDF5 file (layout ilfo, Minari, robomimic or D4RL), the folder of a Minari or LeRobot dataset,
     or the name of a bundled demonstration ('ilfo demos list'). The reward 'environment' needs none."""
+    filter_key: str | None = None
+    """Learn only from the demonstrations of this filter key, where --demo is a robomimic file."""
     out: str = "runs/latest"
     """Folder of the run. The same command on the same folder goes on where it stopped."""
     reward: str = "transport"

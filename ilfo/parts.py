@@ -55,7 +55,7 @@ def open_demonstrations(
     looked_at = set() if sees_frames else {*(config.reward_keys or everything)}
     if config.normalize_observations in EXPERTS and (config.policy_sees == "states" or _chooses_states(config)):
         looked_at |= {*(config.policy_keys or everything)}
-    opened = demos.open(config.demo, frames=sees_frames)
+    opened = demos.open(config.demo, frames=sees_frames, filter_key=config.filter_key)
     try:
         if looked_at:
             fitting, found = demos.fit_to(opened, environment, low, high, keys=looked_at)

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -251,3 +252,18 @@ def test_a_loaded_run_plays_what_its_last_evaluation_played(demo, tmp_path, flag
     returns = [episode.env_return for episode in training.evaluate_all(3)[0]]
     assert returns == read_metrics(tmp_path / "run")[-1]["eval_returns"]
     training.close()
+
+
+def test_a_filter_key_chooses_what_is_learned_from(begin, demo, tmp_path):
+    short, long = walk(-0.2), walk(0.1)
+    path = tmp_path / "robomimic.hdf5"
+    with h5py.File(path, "w") as file:
+        for number, trajectory in enumerate((short, long)):
+            file[f"data/demo_{number}/obs/observation"] = trajectory.observations[:-1]
+            file[f"data/demo_{number}/next_obs/observation"] = trajectory.observations[1:]
+        file["mask/good"] = np.array(["demo_1"], dtype="S")
+    chosen = begin("--filter-key", "good", demo=path).demonstrations
+    assert [len(each) for each in chosen] == [len(long)]
+    np.testing.assert_array_equal(chosen[0].observations, long.observations)
+    with pytest.raises(InputError, match="no filter key 'god'; did you mean 'good'"):
+        begin("--filter-key", "god", demo=path)

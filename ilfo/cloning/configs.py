@@ -26,6 +26,8 @@ class CloneConfig:
     demo: tuple[str, ...]
     """Files with actions and, unless states are seen, frames: 'ilfo record --actions --frames'. Files of several looks,
     recorded in 'ENV@colours-seen-0' and so on, are learned from together."""
+    filter_key: str | None = None
+    """Learn only from the demonstrations of this filter key, where --demo are robomimic files."""
     sees: Sees = "states"
     """What the policy sees: states; keypoints, positions and visibility of concepts that a frozen vision transformer
     finds in the frames; pixels, the frames through a convolutional network that is trained with the rest. The flags of

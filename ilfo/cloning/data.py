@@ -99,7 +99,7 @@ def open_demonstrations(config: CloneConfig) -> tuple[Demonstrations, str]:
     action_dim, within_one = action_space_of(config.env)
     found, fitting = [], []
     for path in config.demo:
-        opened = demos.open(path, frames=frames and has_frames(path))
+        opened = demos.open(path, frames=frames and has_frames(path), filter_key=config.filter_key)
         _check_has(opened, path, config, frames)
         found.append(opened)
         _check_actions(opened, path, config.env, action_dim, within_one)

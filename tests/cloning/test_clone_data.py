@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 from small_clones import PENDULUM, SQUARE, changed, configure, expert, record, write
@@ -135,3 +136,13 @@ def test_frames_of_several_sizes_are_refused(squares, tmp_path):
     paths = write(tmp_path, "a.hdf5", squares), write(tmp_path, "b.hdf5", other)
     with pytest.raises(InputError, match=r"b\.hdf5, episode 0: frames of 24 x 16 pixels, and .*a\.hdf5.* have 32 x 32"):
         opened("pixels", paths)
+
+
+def test_a_filter_key_chooses_demonstrations_of_robomimic_files(squares, tmp_path):
+    path = tmp_path / "robomimic.hdf5"
+    demos.write(path, changed(squares, frames=None), layout="robomimic")
+    with h5py.File(path, "a") as file:
+        file["mask/valid"] = np.array(["demo_1", "demo_4"], dtype="S")
+    chosen, _ = opened("states", str(path), filter_key="valid")
+    assert len(chosen) == 2
+    np.testing.assert_array_equal(chosen[1].actions, squares[4].actions)
