@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -85,7 +86,8 @@ def test_gradients_are_clipped_parameter_by_parameter():
 
 
 def test_schedules_start_and_end_where_the_paper_says():
-    schedule = Schedule(DinoOptions(), steps=1000, batch_size=64)
+    options = DinoOptions(learning_rate=0.0005, momentum=0.996, teacher_temperature=(0.04, 0.07))
+    schedule = Schedule(options, steps=1000, batch_size=64)
     assert schedule.learning_rate(0) == 0
     assert schedule.learning_rate(100) == pytest.approx(0.0005 * 64 / 256)
     assert schedule.learning_rate(999) == pytest.approx(1e-6)
@@ -102,7 +104,7 @@ def test_schedules_start_and_end_where_the_paper_says():
 def test_a_training_of_one_step_has_a_schedule():
     schedule = Schedule(DinoOptions(), steps=1, batch_size=1)
     assert schedule.learning_rate(0) > 0
-    assert schedule.momentum(0) == pytest.approx(0.996)
+    assert schedule.momentum(0) == pytest.approx(DinoOptions.momentum)
 
 
 def test_biases_and_norms_do_not_decay():
@@ -128,6 +130,13 @@ def test_one_image_many_times_over_is_a_collapse():
     metrics = dino.update(7, alike, torch.ones(8, 3, 16, 16))
     assert float(metrics["information"]) == pytest.approx(0, abs=1e-4)
     assert collapsed(metrics)
+
+
+def test_batch_normalisation_has_a_fresh_network_tell_images_apart():
+    with_it, without = (small_dino(replace(SMALL, batch_norm=each)) for each in (True, False))
+    assert not [each for each in without.student.modules() if isinstance(each, nn.BatchNorm1d)]
+    told = [float(each.update(7, *small_views(batch=32))["information"]) for each in (with_it, without)]
+    assert told[0] > 3 * told[1]
 
 
 def test_a_teacher_that_tells_images_apart_raises_no_alarm():
