@@ -1,12 +1,14 @@
 """Every reward in the one training loop: it learns, it resumes exactly, its parts are logged."""
 
+from contextlib import closing
+
 import pytest
 from small_runs import KilledError, assert_same_run, configure, timeless
 
 from ilfo.rewards import BUILT_IN
 from ilfo.runs import Run, read_metrics
 from ilfo.train import train
-from ilfo.training import load
+from ilfo.training import Training, load
 
 QUICK = {
     "flow": ("--flow.hidden-dim", "8", "--flow.updates", "20"),
@@ -73,3 +75,21 @@ def test_the_scale_of_a_reward_is_kept_in_the_run(method, demo, tmp_path):
     assert (scaling.options.method, scaling.options.factor) == (method, 3.0)
     assert scaling.multiplier != 1.0
     assert ("reward_multiplier" in read_metrics(tmp_path)[-1]) is scaling.moves
+
+
+def test_the_agent_learns_from_the_rewards_of_today(demo, tmp_path):
+    """What a discriminator said when a step was new stays in the replay; what it says now is what is learned from."""
+    given = flags("discriminator", "--random-steps", "100", "--protocol", "fixed-horizon")
+    learned = []
+    with closing(Training(configure(demo, tmp_path, *given))) as training:
+        update = training.agent.update
+        training.agent.update = lambda batch: learned.append(batch.rewards.clone()) or update(batch)
+        while training.step < 150:
+            training.advance()
+        kept = training.replay.contents().rewards
+        for parameter in training.reward._network.parameters():
+            parameter.data.zero_()
+        training.advance()
+    assert len(kept.unique()) > 1
+    assert len(learned[0].unique()) > 1
+    assert len(learned[-1].unique()) == 1, "a network of zeros says the same of every step"
