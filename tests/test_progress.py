@@ -1,13 +1,16 @@
 """The progress bar: how fast it is said to go, and what it says while no step is taken."""
 
 import io
+from contextlib import closing
 from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
+from small_runs import configure
 
 from ilfo import _progress
 from ilfo._progress import Progress
+from ilfo.training import Training
 
 
 @pytest.fixture
@@ -50,3 +53,26 @@ def test_elsewhere_than_on_a_terminal_a_new_evaluation_is_a_line(clock):
     for step in range(98, 103):
         progress.show(step, row)
     assert written.getvalue() == "step 100/400  50/s  6 s left  imitation -3.0  evaluation 7.0  ratio 0.25\n"
+
+
+def test_a_reward_that_is_fitted_has_a_bar_of_its_own(demo, tmp_path):
+    """Drawn on a terminal while it learns; elsewhere a line when it is done."""
+    config = configure(demo, tmp_path, "--reward", "flow", "--flow.updates", "40", "--flow.hidden-dim", "8")
+    for terminal in (True, False):
+        written = io.StringIO()
+        console = Console(file=written, force_terminal=terminal, width=200, _environ={"TERM": "xterm"})
+        with Progress(config, console) as progress, closing(Training(config, fit=False)) as training:
+            shares = []
+
+            def tell(share, numbers, progress=progress, shares=shares):
+                progress.fitting(share, numbers)
+                shares.append(progress._fitting.tasks[0].completed)
+
+            training.fit(tell)
+            progress.begin(training)
+        assert shares == sorted(shares)
+        assert {0.5, 1.0} <= set(shares), "after each of the two densities"
+        said = written.getvalue()
+        assert ("fitting the reward" in said and "━" in said) is terminal
+        assert ("the reward is fitted: best at update" in said) is not terminal
+        assert "held-out" in said
