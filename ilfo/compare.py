@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +85,13 @@ class Cell:
             return "–"
         low, high = self.summary["score_interval"]
         return f"{self.summary['score_iqm']:.2f} ({low:.2f} to {high:.2f})"
+
+    @property
+    def returns(self) -> str:
+        """The environment's return of each seed's last evaluation; a dash where there is none."""
+        return (
+            "–" if self.summary is None else ", ".join(f"{each['policy_return']:.0f}" for each in self.summary["each"])
+        )
 
     def curves(self) -> list[dict[int, float]]:
         """Of each seed, the score at the steps of its evaluations; nothing where there are no scores."""
@@ -167,16 +175,11 @@ def _cells(options: CompareOptions) -> list[Cell]:
 
 
 def table(options: CompareOptions, cells: Sequence[Cell]) -> str:
-    """The cells as a Markdown table, with what it takes to repeat it."""
-    known = {(cell.reward, cell.agent): cell for cell in cells}
-    lines = [
-        f"| reward | {' | '.join(options.agents)} |",
-        "| --- " * (1 + len(options.agents)) + "|",
-        *(
-            f"| {reward} | {' | '.join(known[reward, agent].text for agent in options.agents)} |"
-            for reward in options.rewards
-        ),
-    ]
+    """The cells as two Markdown tables, scores and returns, with what it takes to repeat them."""
+    scores, returns = (
+        _markdown(options, {(cell.reward, cell.agent): text(cell) for cell in cells})
+        for text in (attrgetter("text"), attrgetter("returns"))
+    )
     finished = [cell.summary for cell in cells if cell.summary]
     protocols = sorted({summary["protocol"] for summary in finished})
     says = (
@@ -184,7 +187,17 @@ def table(options: CompareOptions, cells: Sequence[Cell]) -> str:
         "interquartile mean of the score over seeds with its 95 % bootstrap interval; the score is 0 for a random "
         "policy and 1 for the demonstration."
     )
-    return "\n".join([says, "", *lines, ""])
+    return "\n".join([says, "", *scores, "", "Returns of the last evaluation, seed by seed:", "", *returns, ""])
+
+
+def _markdown(options: CompareOptions, texts: Mapping[tuple[str, str], str]) -> list[str]:
+    """Lines of a table with a row for each reward and a column for each agent."""
+    rows = ([reward, *(texts[reward, agent] for agent in options.agents)] for reward in options.rewards)
+    return [
+        f"| reward | {' | '.join(options.agents)} |",
+        "| --- " * (1 + len(options.agents)) + "|",
+        *(f"| {' | '.join(row)} |" for row in rows),
+    ]
 
 
 def _write(options: CompareOptions, cells: Sequence[Cell]) -> None:

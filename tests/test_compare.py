@@ -10,7 +10,8 @@ from ilfo._errors import InputError
 from ilfo.cli import main
 from ilfo.compare import CompareOptions, compare, table
 from ilfo.demos import Demonstrations, Trajectory
-from ilfo.runs import read_config
+from ilfo.run_group import seed_runs
+from ilfo.runs import read_config, read_summary
 
 FLAGS = ("--random-steps", "100", "--eval-every", "100", "--eval-episodes", "1", "--td3.hidden-dim", "8")
 
@@ -42,6 +43,8 @@ def test_the_table_and_the_picture_are_written(compared):
     assert written == table(asked, cells)
     low, high = cells[0].summary["score_interval"]
     assert f"| transport | {cells[0].summary['score_iqm']:.2f} ({low:.2f} to {high:.2f}) |" in written
+    returns = ", ".join(f"{read_summary(run)['policy_return']:.0f}" for run in seed_runs(cells[0].folder).values())
+    assert f"| transport | {returns} |" in written
     assert f"{LEDGE}, 200 steps, seeds 0-1, protocol standard" in written
     assert (asked.out / "picture.png").read_bytes().startswith(b"\x89PNG")
 
