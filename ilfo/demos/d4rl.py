@@ -23,6 +23,7 @@ import numpy as np
 
 from ilfo._atomic import atomic_path
 from ilfo._errors import InputError
+from ilfo._words import counted
 from ilfo.demos._arrays import as_float32, check_widths, checked, mean_return, numeric_dataset, pick
 from ilfo.demos._demands import with_actions_and_rewards
 from ilfo.demos._provenance import PROVENANCE, check_keys_add_up, provenance_from_json, provenance_to_json
@@ -178,7 +179,7 @@ def episode_bounds(
         InputError: Ends cannot be told without ``max_episode_steps``, or it is below 1.
 
     Warns:
-        UserWarning: Nothing marks where episodes end.
+        UserWarning: Nothing marks where episodes end, or rows do not continue where nothing does.
     """
     terminals = _flags(columns, "terminals", path)
     ends = terminals | _flags(columns, "timeouts", path)
@@ -186,7 +187,16 @@ def episode_bounds(
         _check_terminals_suffice(terminals, path)
     stated = bool(ends.any())
     if "next_observations" in columns:
-        ends |= _jumps(columns["observations"], columns["next_observations"])
+        jumps = _jumps(columns["observations"], columns["next_observations"])
+        if stated and (unmarked := int((jumps & ~ends).sum())):
+            found, marked = int((jumps | ends).sum()), int(ends.sum())
+            warnings.warn(
+                f"{path}: the next observations of {counted(unmarked, 'row')} are not in the row below, although "
+                f"neither 'terminals' nor 'timeouts' ends an episode there. Read as ends: {found:,} episodes in place "
+                f"of {marked:,}. If it should have fewer, its rows are out of order.",
+                stacklevel=2,
+            )
+        ends |= jumps
     if max_episode_steps is not None:
         limited = _with_time_limit(ends, max_episode_steps)
         stated |= bool((limited & ~ends).any())
@@ -230,10 +240,11 @@ def _jumps(observations: h5py.Dataset, next_observations: h5py.Dataset) -> np.nd
     for start in range(0, rows - 1, _BLOCK_ROWS):
         stop = min(start + _BLOCK_ROWS, rows - 1)
         expected = observations[start + 1 : stop + 1].astype(np.float64)
-        # Files mix float32 and float64 columns: rounding is not a jump, and NaN is for the reader to refuse.
+        # Files mix float32 and float64 columns: rounding is not a jump; what is not finite is for the reader to refuse.
         with np.errstate(invalid="ignore"):
             distance = np.abs(next_observations[start:stop] - expected)
-            jumps[start:stop] = (distance > 1e-6 + 1e-5 * np.abs(expected)).any(axis=1)
+            far = (distance > 1e-6 + 1e-5 * np.abs(expected)) & np.isfinite(distance)
+            jumps[start:stop] = far.any(axis=1)
     return jumps
 
 

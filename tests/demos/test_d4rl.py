@@ -125,6 +125,13 @@ def test_a_discontinuity_is_an_end(tmp_path):
     assert [len(each) for each in ilfo.demos.open(save(tmp_path / "x.hdf5", columns))] == [5, 3, 4]
 
 
+def test_a_discontinuity_where_the_flags_know_of_no_end_is_told(tmp_path):
+    columns = flat(walk([5, 3, 4]))
+    columns["timeouts"][4] = False
+    with pytest.warns(UserWarning, match=r"of 1 row are not in the row below.* 3 episodes in place of 2"):
+        assert [len(each) for each in ilfo.demos.open(save(tmp_path / "x.hdf5", columns))] == [5, 3, 4]
+
+
 def test_one_episode_without_any_flag_is_read(tmp_path):
     columns = flat(walk([6]))
     columns["timeouts"][:] = False
