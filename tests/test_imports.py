@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).parents[1]
 
 STOREYS = (
     {"ilfo", "_errors", "_atomic", "_averages", "_interruption", "_words"},
-    {"_checks", "_target"},
+    {"_checks", "_ranges", "_target"},
     {"_page", "demos", "plugins", "statistics"},
     {"vision", "variants"},
     {"rewards", "agents"},
@@ -27,7 +27,7 @@ STOREYS = (
     {"environments"},
     {"rollouts"},
     {"configs", "metaworld", "robotics", "robosuite", "_video", "_recorder", "adapters"},
-    {"run_group", "parts", "_labeller", "_keypoint_pictures"},
+    {"memory", "run_group", "parts", "_labeller", "_keypoint_pictures"},
     {"training", "_suite_table", "_looks_table", "cloning"},
     {"evaluate", "experts", "plan", "measures", "_group_report"},
     {"record", "report", "label", "clone"},
