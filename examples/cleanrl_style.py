@@ -1,6 +1,8 @@
-"""A training loop of one's own, TD3 in CleanRL's manner, with what ilfo adds marked. From this folder:
+"""A training loop of one's own, TD3 in CleanRL's manner, on imitation rewards: python cleanrl_style.py --steps 60000
 
-python cleanrl_style.py --steps 60000
+Without the lines marked "# ilfo", and with this one for that marked "# ilfo instead", HalfCheetah's own rewards count:
+
+    rb.extend(zip(obs, real_next_obs, actions, rewards, terminations, strict=True))
 """
 
 import argparse
@@ -18,7 +20,7 @@ from ilfo.rewards import OptimalTransport  # ilfo
 parser = argparse.ArgumentParser()
 parser.add_argument("--steps", type=int, default=60_000)
 parser.add_argument("--num-envs", type=int, default=1)
-parser.add_argument("--random-steps", type=int, default=5000)
+parser.add_argument("--random-steps", type=int, default=5000, help="of each environment")
 args = parser.parse_args()
 GAMMA, TAU, BATCH, rng = 0.99, 0.005, 256, np.random.default_rng(0)
 
@@ -39,7 +41,7 @@ class ReplayBuffer(list):
         return [torch.from_numpy(np.stack(column)).float() for column in zip(*drawn, strict=True)]
 
 
-envs = gymnasium.make_vec("HalfCheetah-v5", args.num_envs, vectorization_mode="sync")
+envs = gymnasium.make_vec("HalfCheetah-v5", args.num_envs, "sync", {"autoreset_mode": "SameStep"})
 (D,), (A,) = envs.single_observation_space.shape, envs.single_action_space.shape
 actor, q1, q2 = nn.Sequential(mlp(D, A), nn.Tanh()), mlp(D + A, 1), mlp(D + A, 1)
 targets = [copy.deepcopy(net).requires_grad_(False) for net in (actor, q1, q2)]
@@ -47,20 +49,22 @@ q_adam = torch.optim.Adam([*q1.parameters(), *q2.parameters()], 3e-4)
 actor_adam = torch.optim.Adam(actor.parameters(), 3e-4)
 rb = ReplayBuffer()
 reward = OptimalTransport().fit(demos.open("halfcheetah"))  # ilfo
-mode = envs.metadata["autoreset_mode"]  # ilfo
-labeller = EpisodeLabeller(reward, args.num_envs, discount=GAMMA, autoreset=mode)  # ilfo
+labeller = EpisodeLabeller(reward, args.num_envs, discount=GAMMA, autoreset=envs.metadata["autoreset_mode"])  # ilfo
 
 obs, _ = envs.reset(seed=0)
-for step in range(0, args.steps, args.num_envs):
+for step in range(args.steps // args.num_envs):
     actions = rng.uniform(-1, 1, (args.num_envs, A))
     if step >= args.random_steps:
-        with torch.no_grad():
-            actions = (actor(torch.Tensor(obs)).numpy() + rng.normal(0, 0.1, actions.shape)).clip(-1, 1)
-    next_obs, _, terminations, truncations, infos = envs.step(actions)
-    for transition in labeller.label(obs, actions, next_obs, terminations, truncations, infos):  # ilfo
-        rb.append(transition)
+        actions = (actor(torch.Tensor(obs)).detach().numpy() + rng.normal(0, 0.1, actions.shape)).clip(-1, 1)
+    next_obs, rewards, terminations, truncations, infos = envs.step(actions)
+    real_next_obs = next_obs.copy()
+    for index in np.flatnonzero(truncations):
+        real_next_obs[index] = infos["final_obs"][index]
+    rb.extend(labelled := labeller.label(obs, actions, real_next_obs, terminations, truncations, infos))  # ilfo instead
+    for episode in labelled.episodes:  # ilfo
+        print(f"step {step}: imitation return {episode.imitation_return:.1f}")  # ilfo
     obs = next_obs
-    if step >= args.random_steps and rb:
+    if step >= args.random_steps:
         o, o2, a, r, ends = rb.sample()
         with torch.no_grad():
             a2 = (targets[0](o2) + (0.2 * torch.randn_like(a)).clamp(-0.5, 0.5)).clamp(-1, 1)
@@ -72,4 +76,4 @@ for step in range(0, args.steps, args.num_envs):
         for online, target in zip((actor, q1, q2), targets, strict=True):
             for new, old in zip(online.parameters(), target.parameters(), strict=True):
                 old.lerp_(new.detach(), TAU)
-print(f"{len(rb)} transitions have imitation rewards, {np.mean([each.reward for each in rb]):.3f} a step")  # ilfo
+print(f"{len(rb)} transitions are there to learn from, at {np.mean([row[3] for row in rb]):.3f} a step")

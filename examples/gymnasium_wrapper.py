@@ -26,12 +26,10 @@ model = PPO("MlpPolicy", env, gamma=DISCOUNT, n_steps=1000, batch_size=100, devi
 model.learn(args.steps)
 
 observation, _ = env.reset(seed=args.seed)
-imitation_return = env_return = 0.0
-truncated = False
+env_return, truncated = 0.0, False
 while not truncated:  # this environment has a time limit and no other end
     action, _ = model.predict(observation, deterministic=True)
-    observation, imitation_reward, _, truncated, info = env.step(action)
-    imitation_return += imitation_reward
+    observation, _, _, truncated, info = env.step(action)
     env_return += info["env_reward"]
-print(f"imitation return {imitation_return:.1f}")
+print(f"imitation return {info['imitation']['imitation_return']:.1f}")  # of the episode that this step ended
 print(f"policy's return {env_return:.1f} of the expert's {expert.expert_return:.1f}")

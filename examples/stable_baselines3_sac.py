@@ -10,7 +10,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from ilfo import demos
-from ilfo.adapters.stable_baselines3 import ImitationReplayBuffer
+from ilfo.adapters.stable_baselines3 import ImitationCallback, ImitationReplayBuffer
 from ilfo.rewards import OptimalTransport
 
 ENV, NUM_ENVS, DISCOUNT = "HalfCheetah-v5", 1, 0.99
@@ -30,8 +30,9 @@ model = SAC(
     replay_buffer_kwargs={"reward": OptimalTransport().fit(expert), "discount": DISCOUNT},
     device="cpu",
     seed=args.seed,
+    verbose=1,  # prints a table after each episode, with imitation/imitation_return
 )
-model.learn(args.steps)
+model.learn(args.steps, callback=ImitationCallback(), log_interval=1)
 print(f"{model.replay_buffer.size()} transitions have imitation rewards")
 
 # By the environment's own reward, which training never looked at.

@@ -43,7 +43,8 @@ critic_adam = torch.optim.Adam(loss.qvalue_network_params.flatten_keys().values(
 
 reward = OptimalTransport().fit(demos.open("halfcheetah"))  # or a file of your own
 replay = ReplayBuffer(storage=LazyTensorStorage(args.steps), batch_size=256)
-replay.append_transform(ImitationReward(reward, discount=DISCOUNT))  # labels on the way in
+imitation = ImitationReward(reward, discount=DISCOUNT)
+replay.append_transform(imitation)  # labels on the way in
 
 collector = Collector(
     env,
@@ -55,6 +56,8 @@ collector = Collector(
 updates = 0
 for number, data in enumerate(collector, 1):
     replay.extend(data)  # holds the episode back until it ends
+    if metrics := imitation.read_metrics():  # where one has ended
+        print(f"step {number * 100}: imitation return {metrics['imitation_return']:.1f}")
     if number * 100 <= args.random_steps or not len(replay):
         continue
     for _ in range(int(100 * args.updates_per_step)):

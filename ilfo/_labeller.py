@@ -14,6 +14,7 @@ from ilfo.demos.logged import Logged, Slot
 from ilfo.demos.relabelled import NewRewards
 from ilfo.labelling import imitation_rewards
 from ilfo.rewards import Episodes, RewardGenerator
+from ilfo.rewards._answers import NotFiniteError
 from ilfo.rewards.base import LARGEST
 
 __all__ = ["Labelled", "Labeller"]
@@ -85,8 +86,8 @@ class Labeller:
             progress: Called with the transitions that are labelled, and with their number.
 
         Raises:
-            InputError: An episode is damaged, diverged or not finite, or gets a reward that is; or not a single
-                transition can be scored.
+            InputError: An episode is damaged, diverged or not finite, or gets a reward that is; the reward breaks its
+                contract; or not a single transition can be scored.
         """
         everything = len(self._logged)
         for part in self._parts():
@@ -154,15 +155,14 @@ class Labeller:
         """Scores ``(B, T)``, and the rewards that a learner is to see."""
         episodes = Episodes.from_trajectories([trajectory for _, trajectory in batch], self._device)
         discount = self._fold_absorbing
-        with torch.no_grad():
-            found = imitation_rewards(self._reward, episodes, discount=discount or 0.0, absorbing=discount is not None)
-        wrong = (~torch.isfinite(found.rewards) & episodes.mask).nonzero().tolist()
-        if wrong:
-            row, step = wrong[0]
-            raise InputError(
-                f"{self._logged.path}, {batch[row][0].name}, step {step}: the reward is "
-                f"{float(found.rewards[row, step])}, expected a finite number. Nothing was written."
-            )
+        try:
+            with torch.no_grad():
+                found = imitation_rewards(
+                    self._reward, episodes, discount=discount or 0.0, absorbing=discount is not None
+                )
+        except NotFiniteError as error:
+            slot, _ = batch[error.row]
+            raise InputError(f"{self._logged.path}, {slot.name}, {error.problem} Nothing was written.") from error
         return found.scores.cpu().numpy(), found.rewards.cpu().numpy()
 
     def _noted(self, slot: Slot, trajectory: Trajectory, scores: np.ndarray, learned: np.ndarray) -> np.ndarray:

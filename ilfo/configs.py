@@ -20,11 +20,12 @@ from ilfo._ranges import read_ranges
 from ilfo.agents import BUILT_IN as AGENTS
 from ilfo.agents import Agent
 from ilfo.envs import Protocol
-from ilfo.plugins import option_group, resolve
+from ilfo.plugins import check_chosen, option_group, resolve
 from ilfo.policy_inputs import Normalization
 from ilfo.rewards import BUILT_IN as REWARDS
 from ilfo.rewards import FeatureOptions, ScalingOptions
 from ilfo.rewards.registry import option_groups, reward_class, terms_of
+from ilfo.rewards.scaling import DISCOUNT
 
 __all__ = ["TrainConfig", "config_from_dict", "parse_train", "presets", "several_seeds"]
 
@@ -141,7 +142,8 @@ def parse_train(argv: Sequence[str]) -> tuple[TrainConfig, bool]:
         (``config.transport``, ``config.td3``), and whether ``--dry-run`` was given.
 
     Raises:
-        InputError: An unknown preset, file, key, reward or agent, or a value of the wrong type.
+        InputError: An unknown preset, file, key, reward or agent, a value of the wrong type, or an option that has no
+            effect: of a reward or agent that was not chosen, or of another method of scaling.
         SystemExit: A wrong flag (status 2) or ``--help`` (status 0).
     """
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -162,9 +164,25 @@ def parse_train(argv: Sequence[str]) -> tuple[TrainConfig, bool]:
         "\n\nAlso: --preset NAME (" + ", ".join(presets()) + "), --config FILE (TOML or JSON), --dry-run (print the "
         "plan and stop). Defaults < preset < file < flags; with --demo and no preset, the preset is 'imitation'."
     )
+    groups = {item.name for item in dataclasses.fields(config_class)}
+    for kind, built_in in (("reward", REWARDS), ("agent", AGENTS)):
+        check_chosen(rest, groups, kind, values.get(kind, getattr(TrainConfig, kind)), built_in)
     config = tyro.cli(config_class, args=rest, default=default, prog="ilfo train", description=description)
     _check(config)
-    return config, known.dry_run
+    return _with_discount(config), known.dry_run
+
+
+def _with_discount(config: TrainConfig) -> TrainConfig:
+    """The configuration with the agent's discount in the scaling, where that takes one and was given none.
+
+    It is the agent's option of that name; an agent without it has that of its class.
+    """
+    discount = config.scaling.discount
+    if discount is None and config.scaling.method == "running":
+        options = getattr(config, option_group(config.agent), None)
+        discount = getattr(options, "discount", resolve(config.agent, AGENTS, "agent", Agent).discount)
+    resolved = dataclasses.replace(config.scaling, discount=DISCOUNT if discount is None else discount)
+    return dataclasses.replace(config, scaling=resolved)
 
 
 def config_type(reward: str, agent: str, sees: str = TrainConfig.sees) -> type[TrainConfig]:
@@ -307,6 +325,7 @@ def _convert(hint: Any, value: Any, source: str, name: str) -> Any:
 
 
 def _check(config: TrainConfig) -> None:
+    config.scaling.check_used()
     for name in ("steps", "num_envs", "threads", "replay_size", "eval_every", "eval_episodes", "log_every"):
         if getattr(config, name) < 1:
             raise InputError(f"--{name.replace('_', '-')} is {getattr(config, name)}; expected at least 1")

@@ -24,7 +24,8 @@ from ilfo.demos.files import resolved
 from ilfo.demos.logged import Logged, open_logged
 from ilfo.demos.relabelled import check_target, relabelled
 from ilfo.labelling import without_terminations
-from ilfo.plugins import option_group
+from ilfo.plugins import check_chosen, option_group
+from ilfo.rewards import BUILT_IN as REWARDS
 from ilfo.rewards import FeatureOptions, RewardGenerator, ScalingOptions
 from ilfo.rewards.registry import option_groups, terms_of
 
@@ -209,12 +210,14 @@ def parse_label(argv: Sequence[str]) -> LabelConfig:
         The configuration, with a field for the options of each term of the reward (``config.transport``).
 
     Raises:
-        InputError: An unknown reward, or a value that is refused.
+        InputError: An unknown reward, an option of another, or a value that is refused.
         SystemExit: A wrong flag (status 2) or ``--help`` (status 0).
     """
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     early.add_argument("--reward", default=LabelConfig.reward)
-    groups = option_groups(early.parse_known_args(list(argv))[0].reward)
+    reward = early.parse_known_args(list(argv))[0].reward
+    groups = option_groups(reward)
+    check_chosen(argv, groups, "reward", reward, REWARDS)
     extra = [(name, options, field(default_factory=options)) for name, options in groups.items()]
     made = dataclasses.make_dataclass("LabelConfig", extra, bases=(LabelConfig,), frozen=True)
     return tyro.cli(made, args=list(argv), prog="ilfo label", description=LabelConfig.__doc__)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ilfo.demos import Demonstrations
 from ilfo.rewards import Episodes, RewardGenerator
+from ilfo.rewards._answers import absorbing_of, scores_of
 
 __all__ = ["Labels", "imitation_rewards", "without_terminations"]
 
@@ -54,16 +55,20 @@ def imitation_rewards(
         absorbing: Whether terminations are followed by absorbing states; else they are simply the end.
         remaining: ``(B,)`` steps from the end of each episode to the time limit; None: nothing follows in the returns.
         finite: For a learner to whom the time limit is the end: the absorbing state too lasts until then alone.
+
+    Raises:
+        InputError: The generator breaks its contract: what it returned is not of the right shape and type.
+        NotFiniteError: What it returned is not finite.
     """
     if not absorbing and bool(episodes.terminated.any()):
         episodes = replace(episodes, terminated=torch.zeros_like(episodes.terminated))
-    scores = reward.score(episodes)
+    scores = scores_of(reward, episodes)
     returns = scores.sum(dim=1)
     if not bool(episodes.terminated.any()):
         return Labels(scores, scores, returns)
     rewards = scores.clone()
     ended = episodes.terminated.nonzero().squeeze(1)
-    absorbed = reward.absorbing_reward(episodes)[ended]
+    absorbed = absorbing_of(reward, episodes)[ended]
     left = torch.zeros_like(absorbed) if remaining is None else remaining[ended].to(absorbed)
     weight = discount / (1 - discount) * (1 - discount**left if finite else 1.0)
     rewards[ended, episodes.lengths[ended] - 1] += weight * absorbed

@@ -9,6 +9,7 @@ from rich.table import Table
 from ilfo._words import counted
 from ilfo.agents.many import Separate
 from ilfo.demos import Demonstrations, Trajectory, shuffled
+from ilfo.rewards.registry import scalings_of
 from ilfo.training import Training
 from ilfo.vision import EncodingPlan
 
@@ -37,6 +38,9 @@ def print_plan(training: Training, measure: bool = False, console: Console | Non
         "reward",
         f"{config.reward}, once {'an episode' if training.scorer.needs == 'trajectory' else 'a step'}",
     )
+    scalings = scalings_of(training.reward)
+    if scalings:
+        table.add_row("scaling", "\n".join(f"{name}: {each}" if name else str(each) for name, each in scalings.items()))
     table.add_row(
         "agent",
         f"{config.agent} on {config.device}, batch {training.agent.batch_size}, discount {training.agent.discount}"

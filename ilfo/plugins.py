@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from ilfo._errors import InputError, closest
 
-__all__ = ["find", "option_group", "resolve"]
+__all__ = ["check_chosen", "find", "option_group", "resolve"]
 
 
 def resolve(name: str, built_in: Mapping[str, str], kind: str, base: type) -> type[Any]:
@@ -45,8 +45,7 @@ def find(name: str, built_in: Mapping[str, str], kind: str) -> Any:
     target = built_in.get(name, name)
     module_name, separator, class_name = target.partition(":")
     if not (separator and module_name.strip(".") and class_name) or module_name.startswith("."):
-        known = f"{closest(name, built_in)}; your own is named 'module:Class'" if built_in else "name it 'module:name'"
-        raise InputError(f"no {kind} is called {name!r}; {known}")
+        raise InputError(f"no {kind} is called {name!r}; {_of_file(name) or _known(name, built_in)}")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -54,6 +53,7 @@ def find(name: str, built_in: Mapping[str, str], kind: str) -> Any:
             raise
         raise InputError(
             f"{kind} {name!r}: there is no module {module_name!r} in {os.getcwd()} or among the installed packages"
+            + (f"; {hint}" if (hint := _of_file(name)) else "")
         ) from error
     found = getattr(module, class_name, None)
     if found is None:
@@ -62,6 +62,51 @@ def find(name: str, built_in: Mapping[str, str], kind: str) -> Any:
             f"{kind} {name!r}: module {module_name!r} has no {class_name!r}; {closest(class_name, public)}"
         )
     return found
+
+
+def _known(name: str, built_in: Mapping[str, str]) -> str:
+    """What could have been meant by a name that is none."""
+    if not built_in:
+        return "name it 'module:name'"
+    hint = closest(name, built_in)
+    return hint + (" Your" if hint.endswith("?") else "; your") + " own is named 'module:Class'"
+
+
+def _of_file(name: str) -> str | None:
+    """How to name what was given by its file, like ``rewards/mine.py:Mine``; None where it was not."""
+    path, _, class_name = name.partition(":")
+    folder, slash, file = path.rpartition("/")
+    if not class_name or not (slash or file.endswith(".py")):
+        return None
+    parts = [part for part in folder.split("/") if part not in ("", ".")]
+    stem, elsewhere = file.removesuffix(".py"), path.startswith("/") or ".." in parts
+    module, where = (stem, f", and run this in {folder or '/'}") if elsewhere else (".".join([*parts, stem]), "")
+    return f"name the module, not its file: {module}:{class_name}{where}"
+
+
+def check_chosen(words: Iterable[str], groups: Collection[str], kind: str, chosen: str, names: Iterable[str]) -> None:
+    """Refuses flags of a built-in that was not chosen; what belongs to none is left to the parser.
+
+    Args:
+        words: A command line.
+        groups: The prefixes of flags that there are.
+        kind: Of what, for the message: ``"reward"``, ``"agent"``.
+        chosen: What was chosen of that kind.
+        names: Of all built-ins of that kind.
+
+    Raises:
+        InputError: There is such a flag.
+    """
+    owners = {option_group(name): name for name in names}
+    for word in words:
+        flag = re.match(r"--([\w-]+)\.[^\s=]+", word)
+        group = flag[1].replace("-", "_") if flag else ""
+        if flag and group in owners and group not in groups:
+            owner = owners[group]
+            raise InputError(
+                f"{flag[0]} is an option of the {kind} {owner}, and the {kind} chosen is {chosen}: leave it out, or "
+                f"give --{kind} {owner}"
+            )
 
 
 def option_group(name: str) -> str:

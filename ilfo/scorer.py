@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,10 +16,14 @@ from ilfo.agents import Batch
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.labelling import Labels, imitation_rewards, without_terminations
 from ilfo.rewards import Episodes, Explanation, RewardGenerator
+from ilfo.rewards._answers import scores_of
 from ilfo.rewards.base import Needs
 from ilfo.sight import Sight, View
 
 __all__ = ["Scorer"]
+
+_TRIAL_STEPS = 16
+"""Steps of the expert that a reward is tried on once it is fitted."""
 
 
 class Scorer:
@@ -70,14 +75,38 @@ class Scorer:
             on_progress: See :class:`~ilfo.rewards.RewardGenerator`.
 
         Raises:
-            InputError: The generator cannot be fitted on these demonstrations.
+            InputError: The generator cannot be fitted on these demonstrations, or breaks its contract when it scores.
+
+        Warns:
+            UserWarning: It could not be tried, for it cannot be copied.
         """
         if not self._absorbing:
             demonstrations = without_terminations(demonstrations)
         self.reward.on_progress = on_progress
         self.reward.fit(demonstrations)
         self.reward.on_progress = None
+        if self.reward.imitates:
+            self._try(demonstrations)
         self._share()
+
+    def _try(self, demonstrations: Demonstrations) -> None:
+        """Scores the first steps of the expert, so that a run does not find out at the end of its first episode.
+
+        A copy does it, whose draws are not missed in the run.
+        """
+        try:
+            trial = copy.deepcopy(self.reward)
+        except Exception as error:
+            name = type(self.reward).__qualname__
+            warnings.warn(
+                f"{name} cannot be copied ({error}), which several seeds would take; ilfo.testing.check_reward({name}) "
+                "says more",
+                stacklevel=2,
+            )
+            return
+        states = torch.tensor(demonstrations[0].observations[: _TRIAL_STEPS + 1], device=self._device)
+        length = torch.tensor([len(states) - 1], device=self._device)
+        scores_of(trial, Episodes(states[None], length, torch.zeros_like(length, dtype=torch.bool)))
 
     def _share(self) -> None:
         """One for each seed: a reward that draws or learns while it scores does so on its own."""

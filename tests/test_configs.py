@@ -5,6 +5,7 @@ import json
 import re
 
 import pytest
+from own_plugins import Still
 
 from ilfo._errors import InputError
 from ilfo.configs import config_from_dict, parse_train, presets, several_seeds
@@ -121,6 +122,22 @@ def test_a_wrong_file_is_refused_with_the_remedy(tmp_path, text, message):
         (["--num-envs", "0"], "expected at least 1"),
         (["--env-workers", "-1"], "cannot be negative"),
         (["--seeds", "0-2", "--seed", "3"], "--seed is 3 and --seeds '0-2': give one of them"),
+        (["--reward", "own_plugins.py:Height"], "name the module, not its file: own_plugins:Height"),
+        (["--agent", "own_plugins.py:Still"], "name the module, not its file: own_plugins:Still"),
+        (["--reward", "transport + 0.5flow"], "'0.5flow' lacks a '\\*': write 0.5\\*flow"),
+        (["--reward", "transport + 0.5*flwo"], "did you mean 'flow'\\? Your own is named 'module:Class'"),
+        (["--scaling.factor", "100"], "--scaling.factor is 100 and --scaling.method none"),
+        (
+            ["--scaling.method", "fixed", "--scaling.discount", "0.9"],
+            "--scaling.method fixed, which looks at no returns",
+        ),
+        (
+            ["--reward", "nearest", "--flow.updates", "3"],
+            "an option of the reward flow, and the reward chosen is nearest",
+        ),
+        (["--reward", "nearest + pwil", "--flow.updatez=3"], "and the reward chosen is nearest \\+ pwil: leave it out"),
+        (["--agent", "td3", "--sac.tau", "1"], "--sac.tau is an option of the agent sac, .* or give --agent sac"),
+        (["--td7.tau", "1"], "--td7.tau is an option of the agent td7, and the agent chosen is td3"),
     ],
 )
 def test_wrong_flags_are_refused_with_the_remedy(flags, message):
@@ -128,11 +145,47 @@ def test_wrong_flags_are_refused_with_the_remedy(flags, message):
         parse(*flags)
 
 
-def test_a_misspelt_flag_exits_with_2(capsys):
+@pytest.mark.parametrize(("flag", "meant"), [("--stepz", "--steps"), ("--flwo.updates", "--flow.updates")])
+def test_a_misspelt_flag_exits_with_2(flag, meant, capsys):
     with pytest.raises(SystemExit) as error:
-        parse("--stepz", "5")
+        parse("--demo", "d.hdf5", "--reward", "flow", flag, "5")
     assert error.value.code == 2
-    assert "--steps" in capsys.readouterr().err
+    assert meant in capsys.readouterr().err
+
+
+def test_ones_own_may_be_called_like_a_built_in_that_was_not_chosen():
+    config = parse("--demo", "d.hdf5", "--reward", "own_plugins:TD3", "--agent", "sac", "--td3.column", "1")
+    assert config.td3.column == 1
+
+
+def test_a_file_may_give_the_factor_and_a_flag_the_method(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text("[scaling]\nfactor = 5.0\n")
+    config = parse("--demo", "d.hdf5", "--config", str(file), "--scaling.method", "fixed")
+    assert (config.scaling.method, config.scaling.factor) == ("fixed", 5.0)
+    with pytest.raises(InputError, match=r"--scaling\.factor is 5 and --scaling\.method none"):
+        parse("--demo", "d.hdf5", "--config", str(file))
+
+
+@pytest.mark.parametrize(
+    ("flags", "discount"),
+    [
+        ([], 0.99),
+        (["--scaling.method", "running"], 0.99),
+        (["--scaling.method", "running", "--td3.discount", "0.9"], 0.9),
+        (["--scaling.method", "running", "--td3.discount", "0.9", "--scaling.discount", "0.5"], 0.5),
+        (["--scaling.method", "running", "--agent", "td7", "--td7.discount", "0.8"], 0.8),
+        (["--scaling.method", "running", "--agent", "test_configs:Hasty"], 0.7),
+    ],
+)
+def test_the_discount_of_running_returns_is_the_agents(flags, discount):
+    assert parse("--demo", "d.hdf5", *flags).scaling.discount == discount
+
+
+class Hasty(Still):
+    """Has no option that is called discount."""
+
+    discount = 0.7
 
 
 @pytest.mark.parametrize(

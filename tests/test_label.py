@@ -1,6 +1,7 @@
 """``ilfo label``: every transition gets the reward that the generator gives it, and the user is told the rest."""
 
 import json
+import tracemalloc
 from pathlib import Path
 from typing import ClassVar
 
@@ -140,6 +141,25 @@ def test_a_large_dataset_is_read_by_parts_and_scored_by_length(tmp_path, expert)
     padded = sum(each.observations.shape[0] * (each.observations.shape[1] - 1) for each in Watched.batches)
     assert len(Watched.batches) < 20
     assert padded < 2.5 * sum(lengths)
+
+
+def test_memory_does_not_grow_with_the_dataset(tmp_path, expert):
+    """Arrays of a file four times as long take as much at the peak, but for a few bytes a row."""
+    peaks, rows = [], (40_000, 160_000)
+    for number, count in enumerate(rows):
+        data = tmp_path / f"data{number}.hdf5"
+        with h5py.File(data, "w") as file:
+            states = np.random.default_rng(0).normal(size=(100, 2)).repeat(count // 100, axis=0).astype(np.float32)
+            file["observations"], file["rewards"] = states, np.zeros(count, np.float32)
+            file["infos/pictures"] = np.zeros((count, 60), np.float32)
+            file["terminals"], file["timeouts"] = np.zeros(count, bool), np.arange(1, count + 1) % 100 == 0
+        del states
+        tracemalloc.start()
+        label(LabelConfig(str(data), tmp_path / f"out{number}.hdf5", expert, reward=HEIGHT))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    added = (peaks[1] - peaks[0]) / (rows[1] - rows[0])
+    assert added < 6, f"{added:.0f} bytes a row, of which the file has 257"
 
 
 def test_a_long_demonstration_keeps_batches_small(tmp_path, expert):
@@ -333,7 +353,15 @@ def test_a_filter_key_chooses_the_experts_and_not_what_is_labelled(tmp_path):
         (["--max-episode-steps", "5"], "layout ilfo says where its episodes end"),
         (["--filter-key", "good"], "no filter keys"),
         (["--reward-keys", "speed"], "speed"),
-        (["--reward", "test_label:Unsure"], r"'episode_2', step 1: the reward is nan, expected a finite number"),
+        (
+            ["--reward", "test_label:Unsure"],
+            r"'episode_2', step 1: the reward of Unsure is nan; expected a finite number",
+        ),
+        (["--reward", "2*test_label:Unsure"], r"'episode_2', step 1: the reward of Unsure is nan; expected a finite"),
+        (["--reward", "broken_plugins:OneTooMany"], r"OneTooMany.score returned .*\(4, 9\); expected \(4, 8\)"),
+        (["--reward", "nearest", "--flow.updates", "3"], "--flow.updates is an option of the reward flow"),
+        (["--scaling.factor", "3"], "--scaling.factor is 3 and --scaling.method none"),
+        (["--scaling.discount", "0.9"], "--scaling.discount is 0.9 and --scaling.method none"),
     ],
 )
 def test_what_cannot_be_done_is_refused_and_nothing_written(tmp_path, flags, message):

@@ -74,7 +74,9 @@ def test_the_scale_of_a_reward_is_kept_in_the_run(method, demo, tmp_path):
     scaling = load(tmp_path).reward.scaling
     assert (scaling.options.method, scaling.options.factor) == (method, 3.0)
     assert scaling.multiplier != 1.0
-    assert ("reward_multiplier" in read_metrics(tmp_path)[-1]) is scaling.moves
+    row = read_metrics(tmp_path)[-1]
+    assert "reward_multiplier" in row
+    assert row.get("reward_offset", 0.0) == pytest.approx(scaling.offset)
 
 
 def test_the_agent_learns_from_the_rewards_of_today(demo, tmp_path):

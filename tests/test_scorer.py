@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from broken_plugins import OneTooMany, Uncopied
 
+from ilfo._errors import InputError
 from ilfo.agents import Batch
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.rewards import EnvironmentReward, Episodes, RewardGenerator
@@ -89,6 +91,33 @@ def test_fitting_is_told_of_once():
     made.fit(Demonstrations((episode(),)), lambda *said: told.append(said))
     assert told == [(1.0, "learned")]
     assert made.reward.on_progress is None
+
+
+class Undefined(Steady):
+    """A step is worth no number."""
+
+    def score(self, episodes):
+        return super().score(episodes) * torch.nan
+
+
+@pytest.mark.parametrize("kind", [OneTooMany, Undefined])
+def test_a_reward_that_breaks_its_contract_is_refused_before_the_first_episode(kind):
+    with pytest.raises(InputError, match=rf"{kind.__name__}.*ilfo.testing.check_reward\({kind.__name__}\)"):
+        scorer(kind())
+
+
+def test_trying_it_leaves_no_trace():
+    class Drawing(Steady):
+        def score(self, episodes):
+            self.seen += 1
+            return super().score(episodes)
+
+    assert scorer(Drawing()).reward.seen == 0
+
+
+def test_what_cannot_be_copied_is_not_tried():
+    with pytest.warns(UserWarning, match=r"Uncopied cannot be copied \(.*check_reward\(Uncopied\) says more"):
+        assert scorer(Uncopied()).of_episodes([episode()]).scores.shape == (1, 4)
 
 
 def test_a_reward_that_never_changes_leaves_the_batch_alone():

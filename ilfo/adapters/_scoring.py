@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ilfo._errors import InputError
+from ilfo.adapters._transitions import FinishedEpisode
 from ilfo.labelling import Labels, imitation_rewards
 from ilfo.rewards import Episodes, RewardGenerator
 
@@ -43,33 +44,48 @@ class Scoring:
                 f"discount is {discount}; expected the learner's, between 0 and 1{below if discount == 1 else ''}"
             )
         self.reward, self.discount, self.absorbing = reward, discount, absorbing
-        learns = type(reward).observe is not RewardGenerator.observe
-        self.sees_episodes = reward.needs == "trajectory" or learns
-        # A reward that needs whole episodes cannot score transitions again: those are stored as they were.
-        self.changes = reward.needs == "transition" and not reward.stationary
+
+    @property
+    def sees_episodes(self) -> bool:
+        """Whether the reward has to be shown whole episodes, to score them or to learn from them."""
+        return self.reward.needs == "trajectory" or self.reward.observes
+
+    @property
+    def changes(self) -> bool:
+        """Whether transitions are to be scored again; where that takes whole episodes, they stay as they were."""
+        return self.reward.needs == "transition" and not self.reward.stationary
 
     def observe(self, observations: Tensor, terminated: bool) -> dict[str, float]:
         """Shows the reward an episode ``(T+1, D)`` that is over; returns what it has to log."""
         return self.reward.observe(self._episode(observations, terminated))
 
-    def episode(self, observations: Tensor, terminated: bool) -> Labels:
-        """Labels ``(1, T)`` of an episode.
+    def finish(self, observations: Tensor, terminated: bool, env: int = 0) -> tuple[Labels, FinishedEpisode]:
+        """Shows the reward an episode that is over, and then lets it judge.
 
         Args:
             observations: ``(T+1, D)`` float32.
             terminated: By the environment itself.
+            env: Which environment it was played in.
+
+        Returns:
+            Its labels, ``(1, T)``, and what there is to log.
 
         Raises:
             InputError: The reward cannot score these observations.
         """
-        return self._labels(self._episode(observations, terminated))
+        episode = self._episode(observations, terminated)
+        metrics = self.reward.observe(episode)
+        labels = self.labels(episode)
+        total, terms = self.returns(episode, labels)
+        parts = {name: float(term) for name, term in terms.items()}
+        return labels, FinishedEpisode(env, len(observations) - 1, float(total), terminated, parts, metrics)
 
     def _episode(self, observations: Tensor, terminated: bool) -> Episodes:
         length = torch.tensor([len(observations) - 1], device=observations.device)
         return Episodes(observations[None], length, torch.tensor([terminated and self.absorbing], device=length.device))
 
-    def transitions(self, observations: Tensor, next_observations: Tensor, terminated: Tensor) -> Labels:
-        """Labels ``(B, 1)`` of transitions.
+    def transitions(self, observations: Tensor, next_observations: Tensor, terminated: Tensor) -> Episodes:
+        """Transitions as the reward is shown them: ``B`` episodes of one step.
 
         Args:
             observations: ``(B, D)`` float32.
@@ -77,15 +93,27 @@ class Scoring:
             terminated: ``(B,)`` bool.
 
         Raises:
-            InputError: The reward needs whole episodes, or cannot score these observations.
+            InputError: The reward needs whole episodes.
         """
         check_transitions_suffice(self.reward, "scored one by one")
         lengths = torch.ones(len(terminated), dtype=torch.int64, device=terminated.device)
-        return self._labels(Episodes(torch.stack([observations, next_observations], dim=1), lengths, terminated))
+        ends = terminated if self.absorbing else torch.zeros_like(terminated)
+        return Episodes(torch.stack([observations, next_observations], dim=1), lengths, ends)
 
-    def _labels(self, episodes: Episodes) -> Labels:
+    def labels(self, episodes: Episodes) -> Labels:
+        """Labels ``(B, T)``.
+
+        Raises:
+            InputError: The reward cannot score these observations.
+        """
         with torch.no_grad():
             return imitation_rewards(self.reward, episodes, discount=self.discount, absorbing=self.absorbing)
+
+    def returns(self, episodes: Episodes, labels: Labels) -> tuple[Tensor, dict[str, Tensor]]:
+        """What episodes get, ``(B,)``: in all, and from each term of a sum, which remembers what it scored last."""
+        with torch.no_grad():
+            terms = self.reward.terms(episodes)
+        return labels.scores.sum(dim=1), {name: term.sum(dim=1) for name, term in terms.items()}
 
 
 def check_transitions_suffice(reward: RewardGenerator, purpose: str) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["FinishedEpisode", "Transition", "Transitions"]
+__all__ = ["FinishedEpisode", "Transition", "Transitions", "named_returns"]
 
 
 class Transition(NamedTuple):
@@ -29,6 +29,11 @@ class Transition(NamedTuple):
     terminated: np.ndarray
 
 
+def named_returns(imitation_return: float, terms: Mapping[str, float]) -> dict[str, float]:
+    """A return, and what each term of a sum has given to it, by the names of the metrics of ilfo's own runs."""
+    return {"imitation_return": imitation_return} | {f"imitation_return/{name}": term for name, term in terms.items()}
+
+
 @dataclass(frozen=True)
 class FinishedEpisode:
     """What there is to log of an episode that is over.
@@ -38,6 +43,7 @@ class FinishedEpisode:
         length: Its steps.
         imitation_return: Sum of the reward's own scores, without the worth of absorbing states.
         terminated: Whether the environment itself ended it.
+        terms: What each term of a sum has given to the return, by its name; of other rewards nothing.
         metrics: What the reward says of what it learned from it; mostly nothing.
     """
 
@@ -45,7 +51,13 @@ class FinishedEpisode:
     length: int
     imitation_return: float
     terminated: bool
+    terms: dict[str, float] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """All that the reward says of it, by the names that it has in the metrics of ilfo's own runs."""
+        return self.metrics | named_returns(self.imitation_return, self.terms)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,9 @@ __all__ = ["ImitationRewardWrapper"]
 class ImitationRewardWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Steps return the imitation reward, and the environment's own in ``info["env_reward"]``.
 
+    The last step of an episode has in ``info["imitation"]`` what there is to log, by the names of ilfo's own runs:
+    ``imitation_return``, of a sum also each term's, and what the reward says of what it learned.
+
     On-policy learners can be given any reward that needs no more than transitions. In the replay of an off-policy
     learner, one that changes while it learns (``stationary = False``) grows stale: use an adapter that scores again.
 
@@ -66,4 +69,7 @@ class ImitationRewardWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
         observation, env_reward, terminated, truncated, info = self.env.step(action)
         labelled = self._labeller.label(self._observation, np.zeros(1), observation, terminated, truncated, {})
         self._observation = labelled.next_observations[0]
-        return observation, float(labelled.rewards[0]), terminated, truncated, info | {"env_reward": env_reward}
+        info = info | {"env_reward": env_reward}
+        if labelled.episodes:
+            info["imitation"] = labelled.episodes[0].numbers
+        return observation, float(labelled.rewards[0]), terminated, truncated, info

@@ -50,6 +50,7 @@ class EpisodeLabeller:
     Attributes:
         reward: As given.
         num_envs: As given.
+        discount: As given.
         device: As given; may be changed at any time.
 
     Raises:
@@ -79,12 +80,14 @@ class EpisodeLabeller:
         if num_envs < 1:
             raise InputError(f"num_envs is {num_envs}; expected at least 1")
         self._scoring = Scoring(reward, discount=discount, absorbing=absorbing)
-        self.reward, self.num_envs, self.device = reward, num_envs, torch.device(device)
+        self.reward, self.num_envs, self.discount = reward, num_envs, discount
+        self.device = torch.device(device)
         self.autoreset = AutoresetMode(autoreset)
         self._last: np.ndarray | None = None
         # Rows whose next observation is the last one; rows whose next step is a reset.
         self._expected, self._resting = np.zeros((2, num_envs), bool)
         self._lengths, self._returns = np.zeros(num_envs, np.int64), np.zeros(num_envs)
+        self._terms: dict[str, np.ndarray] = {}
         self._observations: list[list[np.ndarray]] = [[] for _ in range(num_envs)]
         self._actions: list[list[np.ndarray]] = [[] for _ in range(num_envs)]
 
@@ -181,31 +184,41 @@ class EpisodeLabeller:
             nothing = Transitions.none(before, actions)
             return Transitions.join([nothing, *(self._end(row, bool(terminated[row])) for row in taken if ended[row])])
         marks = torch.from_numpy(terminated[taken]).to(self.device)
-        labels = self._scoring.transitions(self._moved(before[taken]), self._moved(after[taken]), marks)
-        self._returns[taken] += labels.scores[:, 0].double().cpu().numpy()
+        steps = self._scoring.transitions(self._moved(before[taken]), self._moved(after[taken]), marks)
+        labels = self._scoring.labels(steps)
+        self._add_up(taken, *self._scoring.returns(steps, labels))
         rewards = labels.rewards[:, 0].cpu().numpy()
         over = [self._end(row, bool(terminated[row])).episodes[0] for row in taken if ended[row]]
         return Transitions(
             before[taken], after[taken], actions[taken], rewards, terminated[taken], ended[taken], tuple(over)
         )
 
+    def _add_up(self, rows: np.ndarray, total: Tensor, terms: Mapping[str, Tensor]) -> None:
+        """Adds what the steps of some rows get to the returns of their episodes."""
+        self._returns[rows] += total.cpu().numpy()
+        for name, term in terms.items():
+            self._terms.setdefault(name, np.zeros(self.num_envs))[rows] += term.cpu().numpy()
+
     def _end(self, row: int, terminated: bool) -> Transitions:
         """Ends the episode under way in a row, and gives back what the reward has held back of it."""
-        length, imitation_return = int(self._lengths[row]), float(self._returns[row])
+        length = int(self._lengths[row])
         assert self._last is not None
         states = np.array(self._observations[row], np.float32).reshape(-1, self._last.shape[1])
         actions = np.array(self._actions[row])
-        held, metrics = Transitions.none(states, actions), {}
-        if self._scoring.sees_episodes:
-            observations = self._moved(states)
-            metrics = self._scoring.observe(observations, terminated)
-            if self.reward.needs == "trajectory":
-                labels, last = self._scoring.episode(observations, terminated), np.arange(length) == length - 1
-                rewards, imitation_return = labels.rewards[0].cpu().numpy(), float(labels.scores.sum())
-                held = Transitions(states[:-1], states[1:], actions, rewards, last & terminated, last)
+        if self.reward.needs == "trajectory":
+            labels, episode = self._scoring.finish(self._moved(states), terminated, int(row))
+            rewards, last = labels.rewards[0].cpu().numpy(), np.arange(length) == length - 1
+            held = Transitions(states[:-1], states[1:], actions, rewards, last & terminated, last)
+        else:
+            metrics = self._scoring.observe(self._moved(states), terminated) if self._scoring.sees_episodes else {}
+            terms = {name: float(sums[row]) for name, sums in self._terms.items()}
+            episode = FinishedEpisode(int(row), length, float(self._returns[row]), terminated, terms, metrics)
+            held = Transitions.none(states, actions)
         self._lengths[row], self._returns[row] = 0, 0.0
+        for sums in self._terms.values():
+            sums[row] = 0.0
         self._observations[row], self._actions[row] = [], []
-        return replace(held, episodes=(FinishedEpisode(int(row), length, imitation_return, terminated, metrics),))
+        return replace(held, episodes=(episode,))
 
     def gaps(self, observations: Any) -> np.ndarray:
         """Where an observation is not the one that the step before ended in, ``(N,)`` bool.
@@ -253,8 +266,8 @@ class EpisodeLabeller:
             InputError: The reward needs whole episodes, or cannot score these observations.
         """
         before, after = (part.to(self.device, torch.float32) for part in (observations, next_observations))
-        labels = self._scoring.transitions(before, after, terminated.reshape(-1).to(self.device) > 0)
-        return labels.rewards.reshape(terminated.shape).to(terminated.device)
+        steps = self._scoring.transitions(before, after, terminated.reshape(-1).to(self.device) > 0)
+        return self._scoring.labels(steps).rewards.reshape(terminated.shape).to(terminated.device)
 
     @property
     def changes(self) -> bool:
@@ -273,6 +286,7 @@ class EpisodeLabeller:
             "resting": self._resting.tolist(),
             "lengths": self._lengths.tolist(),
             "returns": self._returns.tolist(),
+            "terms": {name: sums.tolist() for name, sums in self._terms.items()},
             "observations": [torch.from_numpy(np.array(rows, np.float32)) for rows in self._observations],
             "actions": [torch.from_numpy(np.array(rows)) for rows in self._actions],
         }
@@ -292,5 +306,6 @@ class EpisodeLabeller:
         self._last = None if state["last"] is None else state["last"].numpy().copy()
         self._expected, self._resting = np.array(state["expected"]), np.array(state["resting"])
         self._lengths, self._returns = np.array(state["lengths"], np.int64), np.array(state["returns"], np.float64)
+        self._terms = {name: np.array(sums, np.float64) for name, sums in state["terms"].items()}
         self._observations = [list(rows.numpy().copy()) for rows in state["observations"]]
         self._actions = [list(rows.numpy().copy()) for rows in state["actions"]]

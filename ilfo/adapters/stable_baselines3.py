@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,18 +13,20 @@ from gymnasium.vector import AutoresetMode
 
 from ilfo._errors import InputError
 from ilfo.adapters._scoring import check_observation_space
-from ilfo.adapters._transitions import Transitions
+from ilfo.adapters._transitions import FinishedEpisode, Transitions
 from ilfo.adapters.labeller import EpisodeLabeller
 from ilfo.rewards import RewardGenerator
 
 try:
     from stable_baselines3.common.buffers import ReplayBuffer
+    from stable_baselines3.common.callbacks import BaseCallback
+    from stable_baselines3.common.logger import HumanOutputFormat
     from stable_baselines3.common.type_aliases import ReplayBufferSamples
     from stable_baselines3.common.vec_env import VecNormalize
 except ModuleNotFoundError as error:
     raise InputError("Stable-Baselines3 is not installed: pip install 'ilfo[sb3]'") from error
 
-__all__ = ["ImitationReplayBuffer"]
+__all__ = ["ImitationCallback", "ImitationReplayBuffer"]
 
 
 class ImitationReplayBuffer(ReplayBuffer):
@@ -31,8 +34,9 @@ class ImitationReplayBuffer(ReplayBuffer):
 
     Any off-policy algorithm takes it::
 
-        SAC("MlpPolicy", env, learning_starts=1000, replay_buffer_class=ImitationReplayBuffer,
-            replay_buffer_kwargs={"reward": reward, "discount": 0.99})
+        model = SAC("MlpPolicy", env, gamma=0.99, learning_starts=1000, replay_buffer_class=ImitationReplayBuffer,
+                    replay_buffer_kwargs={"reward": reward, "discount": 0.99})
+        model.learn(100_000, callback=ImitationCallback())
 
     A reward that needs whole episodes holds transitions back until theirs ends; ``learning_starts`` has to leave time
     for that. One that changes while the agent learns is asked again for every batch.
@@ -49,8 +53,11 @@ class ImitationReplayBuffer(ReplayBuffer):
         optimize_memory_usage: Not possible here.
         handle_timeout_termination: Whether a time limit is not to be learned as an end.
         reward: A fitted generator.
-        discount: The algorithm's ``gamma``.
+        discount: The algorithm's ``gamma``. A buffer is not told that one: :class:`ImitationCallback` compares them.
         absorbing: Whether terminated episodes go on in absorbing states; else they are simply the end.
+
+    Attributes:
+        on_episode: Called with every episode that is over; nothing by default. It is not saved.
 
     Raises:
         InputError: The reward does not imitate, observations are not one vector, the discount does not fit, or
@@ -95,6 +102,7 @@ class ImitationReplayBuffer(ReplayBuffer):
         )
         self._terminated = np.zeros(self.buffer_size, bool)
         self._steps = 0
+        self.on_episode: Callable[[FinishedEpisode], None] | None = None
 
     @property
     def labeller(self) -> EpisodeLabeller:
@@ -106,6 +114,11 @@ class ImitationReplayBuffer(ReplayBuffer):
     def reward(self) -> RewardGenerator:
         """The generator; of a loaded buffer its own copy."""
         return self._labeller.reward
+
+    @property
+    def discount(self) -> float:
+        """As given."""
+        return self._labeller.discount
 
     def add(
         self,
@@ -140,7 +153,7 @@ class ImitationReplayBuffer(ReplayBuffer):
         self._steps += labeller.num_envs
 
     def _store(self, transitions: Transitions) -> None:
-        """Writes transitions over the oldest; of more than there is room for, the last."""
+        """Writes transitions over the oldest; of more than there is room for, the last. Tells of finished episodes."""
         dropped = max(len(transitions) - self.buffer_size, 0)
         kept = slice(dropped, None)
         count = len(transitions) - dropped
@@ -155,6 +168,9 @@ class ImitationReplayBuffer(ReplayBuffer):
         self._terminated[rows] = terminated
         self.full = self.full or self.pos + len(transitions) >= self.buffer_size
         self.pos = (self.pos + len(transitions)) % self.buffer_size
+        if self.on_episode is not None:
+            for episode in transitions.episodes:
+                self.on_episode(episode)
 
     def sample(self, batch_size: int, env: VecNormalize | None = None) -> ReplayBufferSamples:
         """A batch, drawn uniformly.
@@ -186,12 +202,54 @@ class ImitationReplayBuffer(ReplayBuffer):
         return reward
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything, with a copy of the reward that keeps nothing on a device and calls nobody back."""
+        """Everything but whom to call, with a copy of the reward that keeps nothing on a device."""
         labeller = copy.deepcopy(self._labeller)
         labeller.reward.on_progress = None
         labeller.load_state_dict(_on_cpu(labeller.state_dict()))
         labeller.device = torch.device("cpu")
-        return self.__dict__ | {"_labeller": labeller}
+        return self.__dict__ | {"_labeller": labeller, "on_episode": None}
+
+
+class ImitationCallback(BaseCallback):
+    """Logs what the reward says of the episodes, beside the algorithm's own numbers.
+
+    Under ``imitation/`` stand, as means over the episodes that ended since the logger wrote last and by the names of
+    ilfo's own runs: ``imitation_return``, of a sum also ``imitation_return/TERM``, and what the reward says of what it
+    learned. Where training starts, it makes sure that the buffer and the algorithm discount alike.
+
+    Raises:
+        InputError: From ``learn``: the model has no :class:`ImitationReplayBuffer`, or its ``gamma`` is not the
+            buffer's ``discount``.
+    """
+
+    def _on_training_start(self) -> None:
+        model: Any = self.model
+        buffer = getattr(model, "replay_buffer", None)
+        if not isinstance(buffer, ImitationReplayBuffer):
+            found = "no replay buffer" if buffer is None else f"a {type(buffer).__name__}"
+            raise InputError(
+                f"{type(model).__name__} has {found}, and ImitationCallback expects an ImitationReplayBuffer: give an "
+                "off-policy algorithm replay_buffer_class=ImitationReplayBuffer"
+            )
+        if buffer.discount != model.gamma:
+            raise InputError(
+                f"{type(model).__name__}'s gamma is {model.gamma}, and the discount of its replay buffer "
+                f"{buffer.discount}, by which rewards hold what follows a termination: give both the same, "
+                f"gamma={buffer.discount} or replay_buffer_kwargs={{'discount': {model.gamma}, ...}}"
+            )
+        buffer.on_episode = self._record
+
+    def _record(self, episode: FinishedEpisode) -> None:
+        for name, value in episode.numbers.items():
+            key = f"imitation/{name}"
+            for output in self.logger.output_formats:
+                # The printed table cuts names at its width, and stops the training where two are then the same.
+                if isinstance(output, HumanOutputFormat):
+                    output.max_length = max(output.max_length, len(key))
+            self.logger.record_mean(key, value)
+
+    def _on_step(self) -> bool:
+        return True
 
 
 def _on_cpu(state: Any) -> Any:

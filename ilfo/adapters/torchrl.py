@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,12 @@ import torch
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
+from ilfo._averages import Averages
 from ilfo._errors import InputError
 from ilfo.adapters._scoring import Scoring, check_transitions_suffice
+from ilfo.adapters._transitions import named_returns
 from ilfo.adapters.labeller import EpisodeLabeller
-from ilfo.rewards import RewardGenerator
+from ilfo.rewards import Episodes, RewardGenerator
 
 try:
     from tensordict import TensorDictBase
@@ -25,6 +28,9 @@ __all__ = ["ImitationReward"]
 
 REWARD, ENV_REWARD = ("next", "reward"), ("next", "env_reward")
 TERMINATED, DONE = ("next", "terminated"), ("next", "done")
+IDS, MASKS = (("collector", "traj_ids"), "traj_ids"), (("collector", "mask"), "mask")
+SCORES = "imitation_scores"
+"""Where steps have what their return is summed of, ``(K,)`` each, while trajectories are told apart."""
 
 
 class ImitationReward(Transform):
@@ -42,6 +48,8 @@ class ImitationReward(Transform):
     then come the complete trajectories alone, one after another in a single dimension of steps, and nothing if there
     are none. What belongs together is told by ``("collector", "traj_ids")``, and padding by ``("collector", "mask")``
     or ``"mask"``. Without ids a trajectory has to be complete in the data that it begins in. A last dimension is time.
+
+    What there is to log of trajectories that are over is read by :meth:`read_metrics`.
 
     Args:
         reward: A fitted generator.
@@ -68,12 +76,24 @@ class ImitationReward(Transform):
         self._scoring = Scoring(reward, discount=discount, absorbing=absorbing)
         self._key = (observation_key,) if isinstance(observation_key, str) else tuple(observation_key)
         self._held: dict[int, TensorDictBase] = {}
+        # Of trajectories whose steps are not held back: the last observation, and the scores so far.
+        self._open: dict[int, tuple[Tensor, Tensor]] = {}
+        self._averages = Averages()
         self._stepper: EpisodeLabeller | None = None
 
     @property
     def reward(self) -> RewardGenerator:
         """The generator."""
         return self._scoring.reward
+
+    def read_metrics(self) -> dict[str, float]:
+        """What there is to log: means over the trajectories that ended since the last reading; nothing where none did.
+
+        The names are those of ilfo's own runs: ``imitation_return``, of a sum also ``imitation_return/TERM``, and what
+        the reward says of what it learned. Steps that have no ids of trajectories count where they lead to an end, one
+        after another in the same data. A transform in another process keeps its numbers there.
+        """
+        return self._averages.read()[0]
 
     def forward(self, tensordict: TensorDictBase) -> TensorDictBase:
         """Labels data that have no imitation rewards yet; others get today's, where rewards change.
@@ -85,7 +105,8 @@ class ImitationReward(Transform):
         if ENV_REWARD not in tensordict.keys(include_nested=True):
             return self._label(tensordict)
         if self._scoring.changes:
-            tensordict.set(REWARD, self._rewards_of(tensordict))
+            labels = self._scoring.labels(self._transitions(tensordict))
+            tensordict.set(REWARD, labels.rewards.reshape(*tensordict.shape, 1))
         return tensordict
 
     def _inv_call(self, tensordict: TensorDictBase) -> TensorDictBase | None:
@@ -109,17 +130,52 @@ class ImitationReward(Transform):
 
     def _label(self, tensordict: TensorDictBase) -> TensorDictBase:
         if not self._scoring.sees_episodes:
-            return _with_rewards(tensordict, self._rewards_of(tensordict))
-        complete: list[TensorDictBase] = []
-        steps, pieces = self._pieces(tensordict)
-        for number, piece in pieces:
+            return self._label_steps(tensordict)
+        complete = [self._ended(trajectory) for trajectory in self._trajectories(tensordict)]
+        nothing = tensordict.reshape(-1)[:0]
+        return torch.cat(complete) if complete else _with_rewards(nothing, torch.zeros(0, 1, device=nothing.device))
+
+    def _label_steps(self, tensordict: TensorDictBase) -> TensorDictBase:
+        """Transitions with their rewards, in their own shape; of padding they mean nothing."""
+        steps = self._transitions(tensordict)
+        labels = self._scoring.labels(steps)
+        if DONE in tensordict.keys(include_nested=True):
+            total, terms = self._scoring.returns(steps, labels)
+            kept = tensordict.select(self._key, ("next", *self._key), DONE, *IDS, *MASKS, strict=False)
+            kept.set(SCORES, torch.stack([total, *terms.values()], dim=-1).reshape(*tensordict.shape, -1))
+            self._add_up(kept if kept.ndim else kept.unsqueeze(0), list(terms))
+        return _with_rewards(tensordict, labels.rewards.reshape(*tensordict.shape, 1))
+
+    def _add_up(self, scored: TensorDictBase, terms: Sequence[str]) -> None:
+        """Sums what trajectories get whose steps are not held back, and takes note of those that are over."""
+        over: list[Tensor] = []
+        for number, piece in self._pieces(scored):
+            states, following = self._states(piece)
+            if not torch.equal(states[1:], following[:-1]):
+                continue  # Transitions that do not stand one after another make no return.
+            scores = piece.get(SCORES).sum(dim=0)
+            before = self._open.pop(number, None) if number is not None else None
+            if before is not None and torch.equal(before[0], states[0]):
+                scores = before[1] + scores
+            elif before is not None:
+                over.append(before[1])
+            if bool(piece.get(DONE)[-1].any()):
+                over.append(scores)
+            elif number is not None:
+                self._open[number] = following[-1].clone(), scores
+        for total, *parts in (scores.tolist() for scores in over):
+            self._averages.add_own(0, named_returns(total, dict(zip(terms, parts, strict=True))))
+
+    def _trajectories(self, tensordict: TensorDictBase) -> Iterator[TensorDictBase]:
+        """Trajectories that are over, with what was held back of them; holds back what goes on."""
+        for number, piece in self._pieces(tensordict):
             before = self._held.pop(number, None) if number is not None else None
             if before is not None and self._follows(before, piece):
                 piece = torch.cat([before, piece])
             elif before is not None:
-                complete.append(self._ended(before))
+                yield before
             if bool(piece.get(DONE)[-1].any()):
-                complete.append(self._ended(piece))
+                yield piece
             elif number is not None:
                 self._held[number] = piece.clone()
             else:
@@ -127,19 +183,20 @@ class ImitationReward(Transform):
                     f"a trajectory of {len(piece)} steps is not done in its last one, and has no ('collector', "
                     "'traj_ids') by which to find its rest: give complete trajectories, or a collector's data"
                 )
-        return torch.cat(complete) if complete else _with_rewards(steps[:0], torch.zeros(0, 1, device=steps.device))
 
-    def _pieces(self, tensordict: TensorDictBase) -> tuple[TensorDictBase, list[tuple[int | None, TensorDictBase]]]:
-        """The steps without padding, and their stretches of one trajectory each with its id, where it has one."""
+    def _pieces(self, tensordict: TensorDictBase) -> list[tuple[int | None, TensorDictBase]]:
+        """The stretches of one trajectory each, without padding, and its id, where it has one."""
         if not tensordict.ndim:
             raise InputError("a single step is no trajectory: extend the replay buffer by whole ones")
         length = tensordict.shape[-1]
         rows = torch.arange(tensordict.numel() // max(length, 1)).repeat_interleave(length)
         steps = tensordict.reshape(-1)
-        mask = _first(tensordict, ("collector", "mask"), "mask")
+        mask = _first(tensordict, *MASKS)
         if mask is not None:
             steps, rows = steps[mask.reshape(-1)], rows[mask.reshape(-1).cpu()]
-        ids = _first(steps, ("collector", "traj_ids"), "traj_ids")
+        if not len(steps):
+            return []
+        ids = _first(steps, *IDS)
         numbers = None if ids is None else ids.reshape(len(steps), -1)[:, 0].cpu()
         done = self._get(steps, DONE).reshape(len(steps), -1).any(dim=1).cpu()
         new = torch.ones(len(steps), dtype=torch.bool)
@@ -148,7 +205,7 @@ class ImitationReward(Transform):
             new[1:] |= numbers[1:] != numbers[:-1]
         starts = new.nonzero()[:, 0].tolist()
         spans = zip(starts, [*starts[1:], len(steps)], strict=True)
-        return steps, [(None if numbers is None else int(numbers[start]), steps[start:stop]) for start, stop in spans]
+        return [(None if numbers is None else int(numbers[start]), steps[start:stop]) for start, stop in spans]
 
     def _follows(self, before: TensorDictBase, after: TensorDictBase) -> bool:
         """Whether a stretch goes on where another ended; else somebody reset the environment."""
@@ -159,15 +216,14 @@ class ImitationReward(Transform):
         states, following = self._states(piece)
         terminated = bool(self._get(piece, TERMINATED)[-1].any())
         observations = torch.cat([states, following[-1:]])
-        self._scoring.observe(observations, terminated)
-        labels = self._scoring.episode(observations, terminated)
+        labels, episode = self._scoring.finish(observations, terminated)
+        self._averages.add_own(0, episode.numbers)
         return _with_rewards(piece, labels.rewards[0, :, None])
 
-    def _rewards_of(self, tensordict: TensorDictBase) -> Tensor:
-        """Rewards ``(..., 1)`` of transitions; of padding they mean nothing."""
+    def _transitions(self, tensordict: TensorDictBase) -> Episodes:
+        """The steps, each on its own, as the reward is shown them."""
         terminated = self._get(tensordict, TERMINATED).reshape(tensordict.numel(), -1).any(dim=1)
-        labels = self._scoring.transitions(*self._states(tensordict.reshape(-1)), terminated)
-        return labels.rewards.reshape(*tensordict.shape, 1)
+        return self._scoring.transitions(*self._states(tensordict.reshape(-1)), terminated)
 
     def _states(self, steps: TensorDictBase) -> tuple[Tensor, Tensor]:
         states = [self._get(steps, key).float() for key in (self._key, ("next", *self._key))]
@@ -205,7 +261,7 @@ class ImitationReward(Transform):
         )
         self._stepper.device = after.device
         states = before.cpu().numpy()
-        self._stepper.cut(np.flatnonzero(self._stepper.gaps(states)))
+        cut = self._stepper.cut(np.flatnonzero(self._stepper.gaps(states)))
         terminated, done = (
             self._get(next_tensordict, (name,)).reshape(count, -1).any(dim=1).cpu().numpy()
             for name in ("terminated", "done")
@@ -213,6 +269,8 @@ class ImitationReward(Transform):
         labelled = self._stepper.label(
             states, np.zeros((count, 0)), after.cpu().numpy(), terminated, done & ~terminated, {}
         )
+        for episode in (*cut.episodes, *labelled.episodes):
+            self._averages.add_own(0, episode.numbers)
         rewards = torch.from_numpy(labelled.rewards).to(after.device)
         return next_tensordict.set("reward", rewards.reshape(*tensordict.shape, 1))
 

@@ -138,6 +138,14 @@ class RewardGenerator(ABC):
         """
         return self.score(episodes).amin(dim=1).clamp(max=0.0)
 
+    @property
+    def observes(self) -> bool:
+        """Whether :meth:`observe` wants to be shown the agent's episodes: by default, where a class has one of its own.
+
+        A generator around others, which only passes episodes on to them, says whether one of those observes.
+        """
+        return type(self).observe is not RewardGenerator.observe
+
     def observe(self, episodes: Episodes) -> dict[str, float]:
         """Learns from the agent's own episodes; returns numbers to log.
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ilfo._errors import InputError
 from ilfo.demos import Demonstrations, Trajectory
+from ilfo.rewards._answers import absorbing_of, scores_of
 from ilfo.rewards.base import Episodes, Explanation, RewardGenerator
 from ilfo.rewards.scaling import ScaledReward
 
@@ -81,11 +82,16 @@ class SumReward(RewardGenerator):
         A term of negative weight turns around what its generator takes care of: that dying is no better than the
         worst step. The sum is therefore also at most the worst step of the whole, and at most 0.
         """
-        found = [self.weights[name] * each.absorbing_reward(episodes) for name, each in self.generators.items()]
+        found = [self.weights[name] * absorbing_of(each, episodes) for name, each in self.generators.items()]
         total = torch.stack(found).sum(dim=0)
         if any(weight < 0 for weight in self.weights.values()):
             total = torch.minimum(total, super().absorbing_reward(episodes))
         return total
+
+    @property
+    def observes(self) -> bool:
+        """Whether one of the terms learns from the agent's episodes."""
+        return any(generator.observes for generator in self.generators.values())
 
     def observe(self, episodes: Episodes) -> dict[str, float]:
         """Lets every generator learn from the episodes; their numbers are logged under the names of the terms."""
@@ -99,7 +105,7 @@ class SumReward(RewardGenerator):
     def terms(self, episodes: Episodes) -> dict[str, Tensor]:
         """Name to weighted rewards ``(B, T)``; the last answer is kept, so that terms and sum are scored once."""
         if self._last is None or self._last[0] is not episodes:
-            found = {name: self.weights[name] * each.score(episodes) for name, each in self.generators.items()}
+            found = {name: self.weights[name] * scores_of(each, episodes) for name, each in self.generators.items()}
             self._last = episodes, found
         return dict(self._last[1])
 

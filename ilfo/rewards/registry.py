@@ -12,9 +12,9 @@ from ilfo.plugins import option_group, resolve
 from ilfo.rewards.base import RewardGenerator
 from ilfo.rewards.combination import SumReward
 from ilfo.rewards.features import FeatureOptions, StateFeatures
-from ilfo.rewards.scaling import ScaledReward, ScalingOptions
+from ilfo.rewards.scaling import ScaledReward, Scaling, ScalingOptions
 
-__all__ = ["BUILT_IN", "make_reward", "option_groups", "reward_class", "terms_of"]
+__all__ = ["BUILT_IN", "make_reward", "option_groups", "reward_class", "scalings_of", "terms_of"]
 
 BUILT_IN: dict[str, str] = {
     "coverage": "ilfo.rewards.coverage:OrderedCoverage",
@@ -29,6 +29,9 @@ BUILT_IN: dict[str, str] = {
     "transport": "ilfo.rewards.transport:OptimalTransport",
 }
 """Name on the command line to ``module:Class``."""
+
+_STARLESS = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)(\s*)([a-z_][^\s*]*)", re.IGNORECASE)
+"""A number and a name with no ``*`` between them."""
 
 
 def terms_of(expression: str) -> dict[str, float]:
@@ -48,6 +51,9 @@ def terms_of(expression: str) -> dict[str, float]:
             number = float(weight) if weight is not None else 1.0
         except ValueError:
             number = math.nan
+        starless = _starless(part.strip())
+        if starless:
+            raise InputError(f"--reward is {expression!r}, of which {part.strip()!r} lacks a '*': write {starless}")
         if not name or re.search(r"[\s*]", name) or not math.isfinite(number) or number == 0:
             raise InputError(
                 f"--reward is {expression!r}, of which {part.strip()!r} is no term; expected a name, or a sum of names "
@@ -57,6 +63,14 @@ def terms_of(expression: str) -> dict[str, float]:
             raise InputError(f"--reward is {expression!r}, which names {name} twice: add up its weights")
         found[name] = number
     return found
+
+
+def _starless(term: str) -> str | None:
+    """How a term without its ``*`` is to be written; None where it has one, or may be a name: ``2nd_file:Mine``."""
+    match = _STARLESS.fullmatch(term)
+    if match is None or (":" in term and match[1].isdigit() and not match[2]):
+        return None
+    return f"{match[1]}*{match[3]}"
 
 
 def reward_class(name: str) -> type[RewardGenerator]:
@@ -86,7 +100,8 @@ def make_reward(
         scaling: How each is scaled, before its weight counts.
 
     Raises:
-        InputError: There is no such reward, the terms do not go together, or there are options of another.
+        InputError: There is no such reward, the terms do not go together, there are options of another, or the scaling
+            has a value that its method does not use.
 
     Example:
         >>> make_reward("transport").needs
@@ -96,6 +111,8 @@ def make_reward(
     for name in options or {}:
         if name not in terms:
             raise InputError(f"options names {name!r}, which is no term of {expression!r}: {closest(name, terms)}")
+    if scaling is not None:
+        scaling.check_used()
     generators = {}
     for name in terms:
         made = reward_class(name)((options or {}).get(name), StateFeatures(features, keys))
@@ -103,6 +120,15 @@ def make_reward(
     if list(terms.values()) == [1.0]:
         return next(iter(generators.values()))
     return SumReward(generators, terms)
+
+
+def scalings_of(reward: RewardGenerator) -> dict[str, Scaling]:
+    """How each term of a reward that was made here is scaled, by its name; a single reward has none: ``""``.
+
+    Those that are left as they are do not count.
+    """
+    terms = reward.generators if isinstance(reward, SumReward) else {"": reward}
+    return {name: each.scaling for name, each in terms.items() if isinstance(each, ScaledReward)}
 
 
 def option_groups(expression: str) -> dict[str, type]:

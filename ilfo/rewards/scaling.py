@@ -13,12 +13,15 @@ from torch import Tensor
 from ilfo._checks import check_choices, check_positive, check_share
 from ilfo._errors import InputError
 from ilfo.demos import Demonstrations, Trajectory, shuffled
+from ilfo.rewards._answers import absorbing_of, scores_of
 from ilfo.rewards.base import Episodes, Explanation, RewardGenerator
 
-__all__ = ["ScaledReward", "Scaling", "ScalingOptions"]
+__all__ = ["DISCOUNT", "ScaledReward", "Scaling", "ScalingOptions"]
 
 Method = Literal["none", "fixed", "expert-range", "first-episode", "running"]
 
+DISCOUNT = 0.99
+"""Of the returns that 'running' takes the spread of, where there is no agent whose discount it could be."""
 SMALLEST_SPREAD = 1e-8
 """Smallest standard deviation of returns to divide by: a single step has none, and its reward would be as good as
 infinite."""
@@ -35,13 +38,34 @@ class ScalingOptions:
     the factor."""
     factor: float = 1.0
     """Size of the scaled reward, in the sense of the method."""
-    discount: float = 0.99
-    """Discount of the returns that 'running' takes the spread of: the agent's, as a rule."""
+    discount: float | None = None
+    """Discount of the returns that 'running' takes the spread of. None: that of the agent; 0.99 where there is none."""
 
     def __post_init__(self) -> None:
         check_choices(self, {"method": Method})
         check_positive(self, "factor")
-        check_share(self, "discount")
+        if self.discount is not None:
+            check_share(self, "discount")
+
+    def check_used(self) -> None:
+        """Refuses a value that the method would leave aside.
+
+        It is asked for once all are known: a file may give the factor and a flag the method.
+
+        Raises:
+            InputError: There is such a value.
+        """
+        if self.method == "none" and self.factor != 1:
+            raise InputError(
+                f"--scaling.factor is {self.factor:g} and --scaling.method none, which leaves rewards as they are: "
+                "give --scaling.method fixed to multiply them by the factor, or expert-range, first-episode or "
+                "running to bring them to that size"
+            )
+        if self.method != "running" and self.discount not in (None, DISCOUNT):
+            raise InputError(
+                f"--scaling.discount is {self.discount:g} and --scaling.method {self.method}, which looks at no "
+                "returns: leave it out, or give --scaling.method running"
+            )
 
 
 class Scaling:
@@ -76,6 +100,17 @@ class Scaling:
         """Whether no more episodes of the agent will change it."""
         return not self.moves or (self.options.method == "first-episode" and self._count > 0)
 
+    @property
+    def measured(self) -> dict[str, float]:
+        """What of the map was measured, to be logged."""
+        if self.options.method == "expert-range":
+            return {"reward_multiplier": self.multiplier, "reward_offset": self.offset}
+        return {"reward_multiplier": self.multiplier} if self.moves else {}
+
+    @property
+    def _discount(self) -> float:
+        return DISCOUNT if self.options.discount is None else self.options.discount
+
     def fit(self, expert: Tensor, shuffled: Tensor) -> None:
         """Takes note of the rewards, ``(N,)`` each, of the expert's steps and of those in a random order of time.
 
@@ -104,7 +139,7 @@ class Scaling:
     def _add_returns(self, rewards: np.ndarray) -> None:
         discounted = 0.0
         for reward in rewards.tolist():
-            discounted = self.options.discount * discounted + reward
+            discounted = self._discount * discounted + reward
             self._count += 1
             apart = discounted - self._mean
             self._mean += apart / self._count
@@ -116,6 +151,19 @@ class Scaling:
     def __call__(self, rewards: Tensor, share: float = 1.0) -> Tensor:
         """Scaled rewards, of any shape; of a part of a reward, its share of the offset is taken away."""
         return self.multiplier * (rewards - share * self.offset)
+
+    def __str__(self) -> str:
+        """The method and the map, or where to see it while it moves: ``fixed: 3 * reward``."""
+        options = self.options
+        if options.method == "none":
+            return "none"
+        name = options.method if options.method == "fixed" else f"{options.method}, factor {options.factor:g}"
+        if options.method == "running":
+            name += f", discount {self._discount:g}"
+        if self.moves:
+            return f"{name}: measured while the agent learns, see reward_multiplier in the metrics"
+        away = f"(reward {'+' if self.offset < 0 else '-'} {abs(self.offset):.4g})" if self.offset else "reward"
+        return f"{name}: {self.multiplier:.4g} * {away}"
 
     def state_dict(self) -> dict[str, Any]:
         """Options, map and what it was measured by."""
@@ -189,24 +237,27 @@ class ScaledReward(RewardGenerator):
 
     def _steps_of(self, trajectories: list[Trajectory]) -> Tensor:
         episodes = Episodes.from_trajectories(trajectories)
-        return self.generator.score(episodes)[episodes.mask]
+        return scores_of(self.generator, episodes)[episodes.mask]
 
     def score(self, episodes: Episodes) -> Tensor:
         """Scaled rewards ``(B, T)`` float32; 0 beyond an episode's length."""
-        return torch.where(episodes.mask, self.scaling(self.generator.score(episodes)), 0.0)
+        return torch.where(episodes.mask, self.scaling(scores_of(self.generator, episodes)), 0.0)
 
     def absorbing_reward(self, episodes: Episodes) -> Tensor:
         """The generator's, scaled, ``(B,)``."""
-        return self.scaling(self.generator.absorbing_reward(episodes))
+        return self.scaling(absorbing_of(self.generator, episodes))
+
+    @property
+    def observes(self) -> bool:
+        """Whether the generator learns from the agent's episodes, or the scale is measured on them."""
+        return self.scaling.moves or self.generator.observes
 
     def observe(self, episodes: Episodes) -> dict[str, float]:
         """Lets the generator learn from the episodes, and measures them; returns numbers to log."""
         found = self.generator.observe(episodes)
-        if not self.scaling.moves:
-            return found
         if not self.scaling.settled:
-            self.scaling.observe(self.generator.score(episodes), episodes.lengths)
-        return found | {"reward_multiplier": self.scaling.multiplier}
+            self.scaling.observe(scores_of(self.generator, episodes), episodes.lengths)
+        return found | self.scaling.measured
 
     def terms(self, episodes: Episodes) -> dict[str, Tensor]:
         """The generator's, scaled; each bears an equal part of the offset, so that they sum to the score."""

@@ -10,7 +10,7 @@ from small_envs import LEDGE, expert
 from ilfo._errors import InputError
 from ilfo.adapters.gymnasium import ImitationRewardWrapper
 from ilfo.labelling import imitation_rewards
-from ilfo.rewards import Episodes, OptimalTransport
+from ilfo.rewards import Episodes, OptimalTransport, SumReward
 
 DISCOUNT = 0.95
 
@@ -47,6 +47,25 @@ def test_steps_return_the_imitation_reward_and_the_environments_own_beside_it(ve
         np.testing.assert_allclose(rewards, wanted.rewards[:, 0], rtol=1e-5, atol=1e-6)
         assert (rewards[-1] < -5) == (falls and absorbing), "falling costs what it costs to be dead for ever"
         assert own == pytest.approx([1.0 if velocity == 0.1 else 0.0] * len(own), abs=1e-5)
+
+
+def test_the_last_step_of_an_episode_has_what_there_is_to_log():
+    reward = SumReward({"near": Nearness(), "learned": Learning()}, {"near": 1.0, "learned": 0.5}).fit(expert())
+    env = ImitationRewardWrapper(gymnasium.make(LEDGE), reward, discount=DISCOUNT)
+    for episode in (1, 2):
+        env.reset(seed=0)
+        rewards, told = [], []
+        for step in range(40):
+            _, imitation_reward, _, _, info = env.step(np.array([0.1], np.float32))
+            rewards.append(imitation_reward)
+            told += [(step, info["imitation"])] if "imitation" in info else []
+        ((step, numbers),) = told
+        assert step == 39
+        assert numbers["learned/steps_seen"] == 40.0 * episode
+        assert numbers["imitation_return"] == pytest.approx(sum(rewards), rel=1e-5)
+        near, learned = (numbers[f"imitation_return/{name}"] for name in ("near", "learned"))
+        assert learned == pytest.approx((1 + 40 * (episode - 1)) * near / 2, rel=1e-5)
+        assert near + learned == pytest.approx(sum(rewards), rel=1e-5)
 
 
 def test_a_reward_that_learns_sees_every_episode_once_also_one_that_is_reset():

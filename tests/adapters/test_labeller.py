@@ -1,6 +1,5 @@
 """A plain loop gets the rewards that whole episodes have, whatever its environments do at an end."""
 
-import copy
 import importlib
 import io
 import sys
@@ -16,12 +15,19 @@ from small_envs import LEDGE, expert
 from ilfo._errors import InputError
 from ilfo.adapters import REWARD_ADAPTERS
 from ilfo.adapters.labeller import EpisodeLabeller, Transitions
+from ilfo.demos import Trajectory
 from ilfo.labelling import imitation_rewards
-from ilfo.rewards import EnvironmentReward, Episodes, OptimalTransport, TransportOptions
+from ilfo.rewards import EnvironmentReward, Episodes, OptimalTransport, SumReward, TransportOptions
+from ilfo.scorer import Scorer
 
 DISCOUNT = 0.95
 COLUMNS = ("observations", "next_observations", "actions", "rewards", "terminated", "ended")
 ACTIONS = np.array(VELOCITIES, np.float32)[:, None]
+
+
+class TwoTerms(SumReward):
+    def __init__(self):
+        super().__init__({"one": Nearness(), "other": Nearness()}, {"one": 1.0, "other": 0.5})
 
 
 @pytest.fixture(scope="module", params=[OptimalTransport, Nearness])
@@ -130,6 +136,60 @@ def test_finished_episodes_say_what_there_is_to_log():
     assert [e.imitation_return for e in logged if e.env == 1] == [pytest.approx(score, rel=1e-5)]
 
 
+def plain_sum(**weights):
+    kinds = {"transport": OptimalTransport, "nearness": Nearness, "learning": Learning}
+    return SumReward({name: kinds[name]() for name in weights}, weights).fit(expert())
+
+
+@pytest.mark.parametrize(
+    "weights", [{"transport": 1.0, "nearness": -0.5}, {"nearness": 2.0}, {"nearness": 1.0, "learning": 0.5}]
+)
+@pytest.mark.parametrize("absorbing", [True, False])
+def test_an_episodes_numbers_are_those_of_ilfos_own_loop(weights, absorbing):
+    """The walk and the first fall; a reward that learns has seen nothing before the fall but its own steps."""
+    labeller = EpisodeLabeller(plain_sum(**weights), 3, discount=DISCOUNT, absorbing=absorbing)
+    episodes = [episode for part in play(labeller, "NextStep", 41) for episode in part.episodes]
+    scorer = Scorer(
+        plain_sum(**weights),
+        1,
+        discount=DISCOUNT,
+        absorbing=absorbing,
+        horizon=40,
+        time_aware=False,
+        device=torch.device("cpu"),
+    )
+    for env in (0,) if "learning" in weights else (0, 1, 2):
+        observations, _, terminated = episodes_of(env, 41)[0]
+        played = Trajectory(observations, terminated=terminated, truncated=not terminated)
+        labels, wanted = scorer.of_finished(played, 0)
+        found = next(episode for episode in episodes if episode.env == env)
+        assert found.terms.keys() == weights.keys()
+        if "learning" in weights:  # Steps were scored when they were made, before it had seen the episode.
+            assert found.metrics == {"learning/steps_seen": float(len(played))}
+            assert found.terms["nearness"] == pytest.approx(wanted["imitation_return/nearness"], rel=1e-5)
+            assert found.terms["learning"] == pytest.approx(found.terms["nearness"] / 2, rel=1e-5)
+            assert found.numbers.keys() == {"imitation_return", *wanted}
+        else:
+            wanted["imitation_return"] = float(labels.scores.sum())
+            assert found.numbers == pytest.approx(wanted, rel=1e-4)
+
+
+def test_a_sum_is_scored_once_a_step():
+    class Counting(Nearness):
+        asked = 0
+
+        def score(self, episodes):
+            self.asked += 1
+            return super().score(episodes)
+
+    reward = SumReward({"one": Counting(), "other": Nearness()}, {"one": 1.0, "other": 1.0}).fit(expert())
+    labeller = EpisodeLabeller(reward, discount=DISCOUNT, absorbing=False, autoreset="Disabled")
+    states = np.linspace([[0.0, 0.1]], [[1.0, 0.1]], 6)
+    for step in range(5):
+        labeller.label(states[step], np.zeros((1, 1)), states[step + 1], [step == 4], [False], {})
+    assert reward.generators["one"].asked == 5
+
+
 def test_without_absorbing_states_a_reward_is_shown_no_termination():
     reward = Learning().fit(expert())
     list(play(EpisodeLabeller(reward, 3, discount=1.0, absorbing=False), "NextStep", 10))
@@ -154,11 +214,12 @@ def test_the_worth_of_the_absorbing_state_is_in_the_last_reward():
 
 
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep"])
-def test_saved_in_the_middle_of_episodes_it_goes_on_bit_for_bit(reward, mode):
-    labeller = EpisodeLabeller(copy.deepcopy(reward), 3, discount=DISCOUNT, autoreset=mode)
+@pytest.mark.parametrize("kind", [OptimalTransport, Nearness, TwoTerms])
+def test_saved_in_the_middle_of_episodes_it_goes_on_bit_for_bit(kind, mode):
+    labeller = EpisodeLabeller(kind().fit(expert()), 3, discount=DISCOUNT, autoreset=mode)
     envs = make_envs(mode)
     observations, _ = envs.reset(seed=3)
-    twin = EpisodeLabeller(type(reward)(), 3, discount=DISCOUNT, autoreset=mode)
+    twin = EpisodeLabeller(kind(), 3, discount=DISCOUNT, autoreset=mode)
     pairs = []
     for step in range(60):
         following, _, terminated, truncated, infos = envs.step(ACTIONS)

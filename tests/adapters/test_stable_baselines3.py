@@ -9,14 +9,15 @@ from small_envs import LEDGE, expert
 
 from ilfo._errors import InputError
 from ilfo.labelling import imitation_rewards
-from ilfo.rewards import Episodes, OptimalTransport
+from ilfo.rewards import Episodes, OptimalTransport, SumReward
 
 sb3 = pytest.importorskip("stable_baselines3")
 
+from stable_baselines3.common.logger import KVWriter, Logger  # noqa: E402
 from stable_baselines3.common.noise import NormalActionNoise  # noqa: E402
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize  # noqa: E402
 
-from ilfo.adapters.stable_baselines3 import ImitationReplayBuffer  # noqa: E402
+from ilfo.adapters.stable_baselines3 import ImitationCallback, ImitationReplayBuffer  # noqa: E402
 
 DISCOUNT = 0.95
 
@@ -112,6 +113,103 @@ def test_normalised_environments_do_not_scale_imitation_rewards(one_thread):
     assert set(batch.rewards[:, 0].tolist()) <= set(buffer.rewards[: buffer.pos, 0].tolist())
     assert float(batch.observations.abs().max()) > float(np.abs(buffer.observations).max()), "observations are"
     assert np.abs(buffer.observations[0, 0, 0]) <= 0.1, "stored raw"
+
+
+def test_it_trains_in_vector_environments(one_thread):
+    model = make_model(env=DummyVecEnv([make_env, make_env]), learning_starts=100, gradient_steps=2)
+    before = [weight.clone() for weight in model.policy.parameters()]
+    model.learn(200)
+    assert model.num_timesteps == 200
+    assert model._n_updates == 100, "two after every step of both, once it has begun"
+    after = list(model.policy.parameters())
+    assert any(not torch.equal(one, other) for one, other in zip(before, after, strict=True))
+    assert all(torch.isfinite(weight).all() for weight in after)
+
+    buffer = model.replay_buffer
+    observations, following, _, rewards, ends = steps_of(buffer)
+    stops = np.flatnonzero(buffer.dones[: buffer.pos, 0]) + 1
+    assert stops[-1] == len(rewards) >= 120
+    starts = [0, *stops[:-1]]
+    assert len({float(observations[start, 0]) for start in starts}) == len(starts) >= 4, "both begin elsewhere"
+    for start, stop in zip(starts, stops, strict=True):
+        np.testing.assert_array_equal(observations[start + 1 : stop], following[start : stop - 1])
+        states = torch.from_numpy(np.concatenate([observations[start:stop], following[stop - 1 : stop]])).float()
+        episode = Episodes(states[None], torch.tensor([stop - start]), torch.tensor([bool(ends[stop - 1])]))
+        labels = imitation_rewards(buffer.reward, episode, discount=DISCOUNT, absorbing=True)
+        np.testing.assert_allclose(rewards[start:stop], labels.rewards[0], rtol=1e-5, atol=1e-6)
+
+
+class Written(KVWriter):
+    """Keeps what a logger writes."""
+
+    def __init__(self):
+        self.rows = []
+
+    def write(self, key_values, key_excluded, step=0):
+        self.rows.append(dict(key_values))
+
+
+def written(model, steps, **settings):
+    """What is logged while a model learns."""
+    output = Written()
+    model.set_logger(Logger(None, [output]))
+    model.learn(steps, callback=ImitationCallback(), **settings)
+    return output.rows
+
+
+def two_terms(**generators):
+    generators = generators or {"near": Nearness(), "nearer": Nearness()}
+    return SumReward(generators, dict(zip(generators, (1.0, 2.0), strict=True))).fit(expert())
+
+
+@pytest.mark.parametrize("interval", [1, 3])
+def test_the_log_has_the_imitation_return_and_each_terms(interval, one_thread):
+    """Means over the episodes since the last row, the one that has just ended included."""
+    model = make_model(reward=two_terms(), learning_starts=1000)
+    rows = written(model, 300, log_interval=interval)
+    _, _, _, rewards, _ = steps_of(model.replay_buffer)
+    stops = np.flatnonzero(model.replay_buffer.dones[: model.replay_buffer.pos, 0]) + 1
+    returns = [part.sum() for part in np.split(rewards, stops)[:-1]]
+    assert len(returns) >= 6
+    assert len(rows) == len(returns) // interval
+    wanted = [np.mean(returns[row * interval : (row + 1) * interval]) for row in range(len(rows))]
+    assert [row["imitation/imitation_return"] for row in rows] == pytest.approx(wanted, rel=1e-4)
+    for row in rows:
+        near, nearer = (row[f"imitation/imitation_return/{name}"] for name in ("near", "nearer"))
+        assert nearer == pytest.approx(2 * near, rel=1e-5)
+        assert near + nearer == pytest.approx(row["imitation/imitation_return"], rel=1e-5)
+
+
+def test_the_log_has_what_a_reward_has_learned(one_thread):
+    model = make_model(reward=Learning().fit(expert()), learning_starts=1000)
+    rows = written(model, 150, log_interval=1)
+    lengths = [length for length, _ in model.replay_buffer.reward.ends]
+    assert [row["imitation/steps_seen"] for row in rows] == np.cumsum(lengths).tolist()
+
+
+def test_long_names_that_begin_alike_are_printed_whole(one_thread, capsys):
+    """As the library prints them, they would be cut, be the same, and stop the training."""
+    names = ["my_own_rewards_in_a_long_file:MyFirst", "my_own_rewards_in_a_long_file:MySecond"]
+    model = make_model(reward=two_terms(**{name: Nearness() for name in names}), learning_starts=1000, verbose=1)
+    model.learn(100, callback=ImitationCallback(), log_interval=1)
+    printed = capsys.readouterr().out
+    assert all(f"imitation_return/{name} " in printed for name in names)
+
+
+def test_a_discount_that_is_not_the_algorithms_is_refused_before_the_first_step():
+    model = make_model(discount=0.99)
+    with pytest.raises(
+        InputError, match=r"SAC's gamma is 0.95, and the discount of its replay buffer 0.99.*gamma=0.99"
+    ):
+        model.learn(10, callback=ImitationCallback())
+    assert model.num_timesteps == 0
+
+
+def test_what_has_no_imitation_rewards_is_told():
+    with pytest.raises(InputError, match=r"SAC has a ReplayBuffer.*replay_buffer_class=ImitationReplayBuffer"):
+        sb3.SAC("MlpPolicy", make_env(), buffer_size=10, device="cpu").learn(10, callback=ImitationCallback())
+    with pytest.raises(InputError, match=r"PPO has no replay buffer"):
+        sb3.PPO("MlpPolicy", make_env(), n_steps=8, batch_size=8, device="cpu").learn(10, callback=ImitationCallback())
 
 
 def steps_of(buffer):
@@ -233,12 +331,24 @@ def test_saved_and_loaded_by_its_own_calls_it_goes_on_the_same(kind, tmp_path, o
 def test_what_is_saved_holds_nobody_to_call_back(tmp_path):
     buffer = make_buffer()
     buffer.reward.on_progress = lambda share, text: None
+    buffer.on_episode = lambda episode: None
     model = make_model()
     model.replay_buffer = buffer
     model.save_replay_buffer(tmp_path / "replay")
     model.load_replay_buffer(tmp_path / "replay")
-    assert model.replay_buffer.reward.on_progress is None
+    assert model.replay_buffer.reward.on_progress is model.replay_buffer.on_episode is None
     assert buffer.reward.on_progress is not None
+    assert buffer.on_episode is not None
+
+
+def test_a_loaded_buffer_logs_again(tmp_path, one_thread):
+    model = make_model(reward=two_terms(), learning_starts=1000)
+    written(model, 90, log_interval=1)
+    model.save_replay_buffer(tmp_path / "replay")
+    model.load_replay_buffer(tmp_path / "replay")
+    rows = written(model, 90, log_interval=1, reset_num_timesteps=False)
+    assert rows
+    assert all("imitation/imitation_return/nearer" in row for row in rows)
 
 
 def test_a_reward_that_changes_is_asked_again_for_every_batch():

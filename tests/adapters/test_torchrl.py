@@ -11,7 +11,8 @@ from small_envs import LEDGE, expert
 
 from ilfo._errors import InputError
 from ilfo.labelling import imitation_rewards
-from ilfo.rewards import Episodes, OptimalTransport
+from ilfo.rewards import Episodes, OptimalTransport, RewardGenerator, ScalingOptions, SumReward, make_reward
+from ilfo.rewards.distillation import DistillationOptions
 
 pytest.importorskip("torchrl")
 
@@ -180,6 +181,136 @@ def test_transitions_are_labelled_in_their_own_shape():
     assert transform(data)[ENV_REWARD].isnan().all(), "nobody said what the environment pays"
 
 
+@pytest.mark.parametrize(
+    ("expression", "scaling"),
+    [
+        ("2*nearest", None),
+        ("nearest + 0.5*random-expert-distillation", None),
+        ("nearest", ScalingOptions("fixed", 3.0)),
+        ("nearest + 0.5*random-expert-distillation", ScalingOptions("fixed", 3.0)),
+    ],
+)
+def test_sums_and_scaled_rewards_of_transitions_are_labelled_at_once(expression, scaling):
+    quick = {"random-expert-distillation": DistillationOptions(updates=50)} if "distillation" in expression else {}
+    transform = ImitationReward(make_reward(expression, quick, scaling=scaling).fit(expert()), discount=DISCOUNT)
+    replay = ReplayBuffer(storage=LazyTensorStorage(100), batch_size=16)
+    replay.append_transform(transform)
+    rollout = make_env().rollout(20, walking(0.1))
+    assert not rollout["next", "done"].any()
+    replay.extend(rollout)
+    assert len(replay) == 20
+    torch.testing.assert_close(replay[:][REWARD], wanted(transform.reward, rollout))
+
+
+@pytest.mark.parametrize("method", ["first-episode", "running"])
+def test_a_scale_that_is_measured_on_episodes_waits_for_their_ends(method):
+    reward = make_reward("nearest", scaling=ScalingOptions(method)).fit(expert())
+    transform = ImitationReward(reward, discount=DISCOUNT)
+    assert len(transform(next(collect(30, batches=1)))) == 0
+    assert reward.scaling.multiplier == 1.0
+    transform.flush()
+    assert reward.scaling.multiplier != 1.0
+    assert transform.read_metrics()["reward_multiplier"] == reward.scaling.multiplier
+
+
+class Passing(RewardGenerator):
+    """A user's own, that passes everything on and says nothing of what it is."""
+
+    needs = "transition"
+
+    def fit(self, demonstrations):
+        self.inner = Learning().fit(demonstrations)
+        return self
+
+    def score(self, episodes):
+        return self.inner.score(episodes)
+
+    def observe(self, episodes):
+        return self.inner.observe(episodes)
+
+
+def test_a_users_own_that_observes_is_shown_every_episode():
+    reward = Passing().fit(expert())
+    transform = ImitationReward(reward, discount=DISCOUNT)
+    for batch in collect(30, batches=3):
+        transform(batch)
+    assert reward.inner.ends == [(40, False)] * 2
+
+
+def a_sum(**generators):
+    return SumReward(generators, dict.fromkeys(generators, 0.5)).fit(expert())
+
+
+@pytest.mark.parametrize("other", [OptimalTransport, Nearness])
+def test_what_there_is_to_log_are_means_over_trajectories_since_the_last_reading(other):
+    """Of a reward of transitions, too, whose steps are labelled before their trajectory is over."""
+    reward = a_sum(near=Nearness(), other=other())
+    transform = ImitationReward(reward, discount=DISCOUNT)
+    replay = ReplayBuffer(storage=LazyTensorStorage(1000), batch_size=32)
+    replay.append_transform(transform)
+    assert transform.read_metrics() == {}
+    found = {}
+    batches = list(collect(60, SerialEnv(2, make_env), speed=None, batches=5))
+    for batch in batches:
+        replay.extend(batch)
+        numbers, ended = transform.read_metrics(), int(batch["next", "done"].sum())
+        assert bool(numbers) is (ended > 0)
+        assert transform.read_metrics() == {}
+        for name, mean in numbers.items():
+            found[name] = found.get(name, 0.0) + ended * mean
+    data = torch.cat(batches, dim=1).reshape(-1)
+    ids = data["collector", "traj_ids"]
+    whole = [steps for steps in (data[ids == number] for number in ids.unique()) if steps["next", "done"][-1]]
+    assert len(whole) > 6
+    for name, part in {"": reward, "/near": reward.generators["near"], "/other": reward.generators["other"]}.items():
+        total = sum(score_of(part, steps) * (0.5 if name else 1.0) for steps in whole)
+        assert found[f"imitation_return{name}"] == pytest.approx(total, rel=1e-4)
+
+
+def score_of(reward, steps):
+    observations = torch.cat([steps["observation"], steps["next", "observation"][-1:]]).float()
+    terminated = steps["next", "terminated"][-1]
+    return float(reward.score(Episodes(observations[None], torch.tensor([len(steps)]), terminated)).sum())
+
+
+def test_what_a_reward_has_learned_is_there_to_log():
+    transform = ImitationReward(a_sum(near=Nearness(), learned=Learning()), discount=DISCOUNT)
+    for batch in collect(40, batches=3):
+        transform(batch)
+    numbers = transform.read_metrics()
+    assert numbers["learned/steps_seen"] == (40 + 80 + 120) / 3
+    assert numbers["imitation_return/learned"] > 41 * numbers["imitation_return/near"], "each after it was seen"
+    total = numbers["imitation_return/learned"] + numbers["imitation_return/near"]
+    assert numbers["imitation_return"] == pytest.approx(total, rel=1e-5)
+
+
+def test_steps_that_make_no_trajectory_count_for_none():
+    transform = ImitationReward(Nearness().fit(expert()), discount=DISCOUNT)
+    walk = make_env().rollout(40, walking(0.1))
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(0))
+    rest = walk.clone()
+    del rest["next", "done"]
+    padding = walk.clone().set("mask", torch.zeros(40, dtype=torch.bool))
+    for data in (walk[:20], walk[order], walk[-1], rest, padding):
+        labelled = transform(data)
+        assert labelled.shape == data.shape
+        assert labelled[REWARD].shape == (*data.shape, 1)
+    numbers = transform.read_metrics()
+    assert numbers == pytest.approx({"imitation_return": score_of(transform.reward, walk[-1:])}), "one that is an end"
+    transform(walk)
+    assert transform.read_metrics() == pytest.approx({"imitation_return": score_of(transform.reward, walk)})
+
+
+def test_a_trajectory_that_somebody_reset_counts_as_far_as_it_came():
+    transform = ImitationReward(Nearness().fit(expert()), discount=DISCOUNT)
+    begun, again = next(collect(30, batches=1)), next(collect(40, batches=1))
+    transform(begun)
+    assert transform.read_metrics() == {}
+    transform(again)
+    returns = [score_of(transform.reward, steps) for steps in (begun, again)]
+    assert transform.read_metrics() == pytest.approx({"imitation_return": sum(returns) / 2}, rel=1e-5)
+
+
 def test_a_reward_that_changes_is_asked_again_when_batches_are_sampled():
     reward = Learning().fit(expert())
     replay = ReplayBuffer(storage=LazyTensorStorage(100), batch_size=16)
@@ -212,6 +343,9 @@ def test_environments_side_by_side_and_cut_short():
     data = env.rollout(40, walking(0.1))
     assert data.shape == (2, 40)
     assert reward.ends == [(10, False)] * 2 + [(40, False)] * 2
+    numbers, got = env.transform.read_metrics(), data[REWARD].sum() + 20 * 2
+    assert numbers["steps_seen"] == (10 + 20 + 60 + 100) / 4
+    assert numbers["imitation_return"] == pytest.approx(float(got) / 4, rel=0.05), "of the ten steps almost 2 each"
     assert data[REWARD].shape == (2, 40, 1)
     assert float(data[REWARD].min()) > 21, "21 times nearly 2: after the first episodes of 20 steps"
 

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import re
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from ilfo.rewards import (
     TransportOptions,
     make_reward,
 )
-from ilfo.rewards.registry import option_groups, terms_of
+from ilfo.rewards.registry import option_groups, scalings_of, terms_of
 
 
 class Height(RewardGenerator):
@@ -155,6 +156,37 @@ def test_sums_are_read(expression, terms):
 def test_what_is_no_sum_is_refused(expression, message):
     with pytest.raises(InputError, match=message):
         terms_of(expression)
+
+
+@pytest.mark.parametrize(
+    ("expression", "found", "right"),
+    [
+        ("transport + 0.5flow", "0.5flow", "0.5*flow"),
+        ("2 nearest+flow", "2 nearest", "2*nearest"),
+        ("-1.5e-1flow", "-1.5e-1flow", "-1.5e-1*flow"),
+        (".5exact", ".5exact", ".5*exact"),
+        ("0.5my_file:MyReward", "0.5my_file:MyReward", "0.5*my_file:MyReward"),
+        ("2 my_file:MyReward", "2 my_file:MyReward", "2*my_file:MyReward"),
+    ],
+)
+def test_a_weight_without_its_star_is_put_right(expression, found, right):
+    said = f"--reward is {expression!r}, of which {found!r} lacks a '*': write {right}"
+    with pytest.raises(InputError, match=re.escape(said) + "$"):
+        terms_of(expression)
+
+
+def test_the_name_of_a_file_may_begin_with_a_number():
+    assert terms_of("2nd_file:Mine") == {"2nd_file:Mine": 1.0}
+
+
+def test_the_scale_of_every_term_is_found():
+    scaling = ScalingOptions("fixed", factor=3.0)
+    assert scalings_of(make_reward("transport + flow")) == {}
+    assert {name: each.multiplier for name, each in scalings_of(make_reward("flow", scaling=scaling)).items()} == {
+        "": 3.0
+    }
+    found = scalings_of(make_reward("transport + 2*flow", scaling=scaling))
+    assert {name: each.options for name, each in found.items()} == {"transport": scaling, "flow": scaling}
 
 
 def test_rewards_are_made_by_name():

@@ -20,6 +20,7 @@ from ilfo.rewards import (
     ScaledReward,
     ScalingOptions,
     TransportOptions,
+    make_reward,
 )
 
 
@@ -122,6 +123,14 @@ def test_running_divides_by_the_spread_of_discounted_returns():
     assert reward.scaling.multiplier == pytest.approx(2.0 / float(torch.tensor(returns).std(correction=0)), rel=1e-5)
 
 
+def test_without_an_agent_the_discount_is_the_stated_one():
+    reward, stated = (scaled(Height(), "running", **options) for options in ({}, {"discount": 0.99}))
+    other = scaled(Height(), "running", discount=0.5)
+    for each in (reward, stated, other):
+        each.observe(episodes())
+    assert reward.scaling.multiplier == stated.scaling.multiplier != other.scaling.multiplier
+
+
 def test_a_first_episode_of_one_step_has_no_spread_to_divide_by():
     reward = scaled(Height(), "running")
     reward.observe(episodes(rollout(flail, steps=1)))
@@ -170,6 +179,50 @@ def test_a_checkpoint_says_whether_transitions_are_scored_again():
     fresh.load_state_dict(scaled(Height(), "running", factor=3.0).state_dict())
     assert fresh.options == ScalingOptions("running", factor=3.0)
     assert not fresh.stationary
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "text"),
+    [
+        ("none", {}, "none"),
+        ("fixed", {"factor": 100.0}, "fixed: 100 * reward"),
+        ("first-episode", {"factor": 10.0}, "first-episode, factor 10: measured while the agent learns, see reward_mu"),
+        ("running", {}, "running, factor 1, discount 0.99: measured while the agent learns"),
+        ("running", {"discount": 0.9, "factor": 2.0}, "running, factor 2, discount 0.9: measured while"),
+    ],
+)
+def test_it_says_what_it_does(method, options, text):
+    assert str(scaled(Height(), method, **options).scaling).startswith(text)
+
+
+@pytest.mark.parametrize(("squash", "away"), [("exponential", "reward - "), ("none", "reward + ")])
+def test_it_says_what_it_measured_and_logs_it(squash, away):
+    reward = scaled(OptimalTransport(TransportOptions(squash=squash)), "expert-range", factor=2.0)
+    multiplier, offset = reward.scaling.multiplier, reward.scaling.offset
+    assert str(reward.scaling) == f"expert-range, factor 2: {multiplier:.4g} * ({away}{abs(offset):.4g})"
+    assert reward.observe(episodes()) == {"reward_multiplier": multiplier, "reward_offset": offset}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"factor": 100.0}, "--scaling.factor is 100 and --scaling.method none.*give --scaling.method fixed"),
+        ({"discount": 0.5}, "--scaling.discount is 0.5 and --scaling.method none.*give --scaling.method running"),
+        ({"method": "expert-range", "discount": 0.5}, "--scaling.method expert-range, which looks at no returns"),
+    ],
+)
+def test_what_the_method_would_leave_aside_is_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        ScalingOptions(**options).check_used()
+    with pytest.raises(InputError, match=message):
+        make_reward("transport", scaling=ScalingOptions(**options))
+
+
+@pytest.mark.parametrize("method", ["none", "fixed", "expert-range", "first-episode", "running"])
+def test_what_it_uses_passes_and_so_does_what_says_nothing(method):
+    ScalingOptions(method, discount=0.99).check_used()
+    ScalingOptions(method, factor=1.0 if method == "none" else 5.0).check_used()
+    ScalingOptions("running", discount=0.5).check_used()
 
 
 def test_copies_measure_on_their_own():

@@ -1,0 +1,72 @@
+"""What a generator answers, looked at where it enters: a reward of one's own that breaks the contract says so here."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ilfo._errors import InputError
+from ilfo.rewards.base import Episodes, RewardGenerator
+
+__all__ = ["NotFiniteError", "absorbing_of", "scores_of"]
+
+
+class NotFiniteError(InputError):
+    """A reward that is no finite number, by the episode of a batch that it belongs to.
+
+    Args:
+        row: Index of the episode.
+        problem: What was found there, and what was expected.
+
+    Attributes:
+        row: As given.
+        problem: As given; a reader who knows the episode by another name puts that before it.
+    """
+
+    def __init__(self, row: int, problem: str) -> None:
+        super().__init__(f"Episode {row}, {problem}")
+        self.row, self.problem = row, problem
+
+
+def scores_of(reward: RewardGenerator, episodes: Episodes) -> Tensor:
+    """What a generator says of episodes, ``(B, T)`` float32.
+
+    Raises:
+        InputError: It returns something else; see also :class:`NotFiniteError`.
+    """
+    found, (count, length) = reward.score(episodes), episodes.observations.shape[:2]
+    why = "a reward for each step (s_t, s_t+1), which are one fewer than the observations"
+    return _checked(reward, "score", found, (count, length - 1), why)
+
+
+def absorbing_of(reward: RewardGenerator, episodes: Episodes) -> Tensor:
+    """What a generator says of the states that follow terminations, ``(B,)`` float32.
+
+    Raises:
+        InputError: It returns anything but that many floats; see also :class:`NotFiniteError`.
+    """
+    found = reward.absorbing_reward(episodes)
+    if isinstance(found, Tensor) and found.is_floating_point():
+        found = found.float()
+    return _checked(reward, "absorbing_reward", found, (len(episodes.lengths),), "a reward for each episode")
+
+
+def _checked(reward: RewardGenerator, method: str, found: Tensor, expected: tuple[int, ...], why: str) -> Tensor:
+    name = type(reward).__qualname__
+    hint = f"ilfo.testing.check_reward({name}) tries the whole contract of a reward."
+    what = ""
+    if not isinstance(found, Tensor):
+        what = f"a {type(found).__name__}; expected a tensor {expected}, {why}"
+    elif tuple(found.shape) != expected:
+        what = f"a tensor of shape {tuple(found.shape)}; expected {expected}, {why}"
+    elif found.dtype != torch.float32:
+        what = f"{found.dtype}; expected torch.float32, as rewards.float() is"
+    if what:
+        raise InputError(f"{name}.{method} returned {what}. {hint}")
+    finite = found.isfinite()
+    if not bool(finite.all()):
+        row, *step = torch.nonzero(~finite)[0].tolist()
+        where = f"step {step[0]}" if step else "after its end"
+        value = float(found[(row, *step)])
+        raise NotFiniteError(row, f"{where}: the reward of {name} is {value}; expected a finite number. {hint}")
+    return found
