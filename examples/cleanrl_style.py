@@ -20,7 +20,7 @@ from ilfo.rewards import OptimalTransport  # ilfo
 parser = argparse.ArgumentParser()
 parser.add_argument("--steps", type=int, default=60_000)
 parser.add_argument("--num-envs", type=int, default=1)
-parser.add_argument("--random-steps", type=int, default=5000, help="of each environment")
+parser.add_argument("--random-steps", type=int, default=5000, help="of each environment, at least 1000")
 args = parser.parse_args()
 GAMMA, TAU, BATCH, rng = 0.99, 0.005, 256, np.random.default_rng(0)
 

@@ -88,10 +88,11 @@ class Cell:
 
     @property
     def returns(self) -> str:
-        """The environment's return of each seed's last evaluation; a dash where there is none."""
-        return (
-            "–" if self.summary is None else ", ".join(f"{each['policy_return']:.0f}" for each in self.summary["each"])
-        )
+        """The environment's return of each seed's last evaluation, in three digits or more; a dash where none is."""
+        if self.summary is None:
+            return "–"
+        found = (each["policy_return"] for each in self.summary["each"])
+        return ", ".join(f"{each:.0f}" if abs(each) >= 100 else f"{each:.3g}" for each in found)
 
     def curves(self) -> list[dict[int, float]]:
         """Of each seed, the score at the steps of its evaluations; nothing where there are no scores."""

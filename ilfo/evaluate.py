@@ -275,6 +275,8 @@ def _print_looks(looks: Looks, console: Console) -> None:
         rows.append(("expert", f"{found.expert_return:,.1f}"))
     each = f"{len(found.trajectories)} in each row, one a variant, from the same initial states in all rows"
     rows.append(("episodes", f"{each}; protocol {found.protocol}, seed {found.seed}"))
+    if looks.stop_after_success is not None:
+        rows.append(("ended", f"{counted(looks.stop_after_success, 'step')} after a first success, if not before"))
     _print_rows(rows, console)
 
 

@@ -16,7 +16,7 @@ from ilfo.agents import Batch
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.labelling import Labels, imitation_rewards, without_terminations
 from ilfo.rewards import Episodes, Explanation, RewardGenerator
-from ilfo.rewards._answers import scores_of
+from ilfo.rewards._answers import absorbing_of, scores_of
 from ilfo.rewards.base import Needs
 from ilfo.sight import Sight, View
 
@@ -92,6 +92,8 @@ class Scorer:
     def _try(self, demonstrations: Demonstrations) -> None:
         """Scores the first steps of the expert, so that a run does not find out at the end of its first episode.
 
+        Where absorbing states apply, the one that would follow these steps is scored too.
+
         A copy does it, whose draws are not missed in the run.
         """
         try:
@@ -106,7 +108,10 @@ class Scorer:
             return
         states = torch.tensor(demonstrations[0].observations[: _TRIAL_STEPS + 1], device=self._device)
         length = torch.tensor([len(states) - 1], device=self._device)
-        scores_of(trial, Episodes(states[None], length, torch.zeros_like(length, dtype=torch.bool)))
+        episode = Episodes(states[None], length, torch.full_like(length, self._absorbing, dtype=torch.bool))
+        scores_of(trial, episode)
+        if self._absorbing:
+            absorbing_of(trial, episode)
 
     def _share(self) -> None:
         """One for each seed: a reward that draws or learns while it scores does so on its own."""

@@ -176,8 +176,9 @@ class TestCommands:
 
     def test_evaluate_in_other_looks(self, pendulum, capsys):
         given = ["evaluate", str(pendulum), "--episodes", "2", "--variants", "colours", "lights", "--split", "unseen"]
-        assert main(given) == 0
+        assert main([*given, "--stop-after-success", "7"]) == 0
         said = capsys.readouterr().out
+        assert "7 steps after a first success" in said
         assert [line.split()[1:4:2] for line in said.splitlines() if "unseen" in line] == [
             ["colours", "unseen"],
             ["lights", "unseen"],

@@ -1,6 +1,7 @@
 """Rewards by agents: what is trained, what is found again, what is written."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from small_envs import LEDGE, expert
@@ -8,7 +9,7 @@ from small_envs import LEDGE, expert
 from ilfo import demos
 from ilfo._errors import InputError
 from ilfo.cli import main
-from ilfo.compare import CompareOptions, compare, table
+from ilfo.compare import Cell, CompareOptions, compare, table
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.run_group import seed_runs
 from ilfo.runs import read_config, read_summary
@@ -43,10 +44,16 @@ def test_the_table_and_the_picture_are_written(compared):
     assert written == table(asked, cells)
     low, high = cells[0].summary["score_interval"]
     assert f"| transport | {cells[0].summary['score_iqm']:.2f} ({low:.2f} to {high:.2f}) |" in written
-    returns = ", ".join(f"{read_summary(run)['policy_return']:.0f}" for run in seed_runs(cells[0].folder).values())
+    returns = ", ".join(f"{read_summary(run)['policy_return']:.3g}" for run in seed_runs(cells[0].folder).values())
     assert f"| transport | {returns} |" in written
     assert f"{LEDGE}, 200 steps, seeds 0-1, protocol standard" in written
     assert (asked.out / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_returns_are_told_apart_whatever_their_size():
+    summary = {"each": [{"policy_return": value} for value in (12345.6, -431.5, 99.44, 0.652, 0.0)]}
+    assert Cell("transport", "td3", Path(), summary).returns == "12346, -432, 99.4, 0.652, 0"
+    assert Cell("transport", "td3", Path(), None).returns == "–"
 
 
 def test_what_is_trained_is_not_trained_again_and_the_rest_stays_visibly_empty(compared, demo):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from broken_plugins import OneTooMany, Uncopied
+from broken_plugins import AbsorbingEveryStep, OneTooMany, Uncopied
 
 from ilfo._errors import InputError
 from ilfo.agents import Batch
@@ -100,10 +100,14 @@ class Undefined(Steady):
         return super().score(episodes) * torch.nan
 
 
-@pytest.mark.parametrize("kind", [OneTooMany, Undefined])
+@pytest.mark.parametrize("kind", [OneTooMany, Undefined, AbsorbingEveryStep])
 def test_a_reward_that_breaks_its_contract_is_refused_before_the_first_episode(kind):
     with pytest.raises(InputError, match=rf"{kind.__name__}.*ilfo.testing.check_reward\({kind.__name__}\)"):
         scorer(kind())
+
+
+def test_without_absorbing_states_nobody_asks_what_they_are_worth():
+    assert scorer(AbsorbingEveryStep(), absorbing=False).of_episodes([episode()]).scores.shape == (1, 4)
 
 
 def test_trying_it_leaves_no_trace():

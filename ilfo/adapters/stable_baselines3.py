@@ -57,7 +57,8 @@ class ImitationReplayBuffer(ReplayBuffer):
         absorbing: Whether terminated episodes go on in absorbing states; else they are simply the end.
 
     Attributes:
-        on_episode: Called with every episode that is over; nothing by default. It is not saved.
+        on_episode: Called with every episode that is over; nothing by default. It is not saved, and
+            :class:`ImitationCallback` takes its place while it logs.
 
     Raises:
         InputError: The reward does not imitate, observations are not one vector, the discount does not fit, or
@@ -237,7 +238,11 @@ class ImitationCallback(BaseCallback):
                 f"{buffer.discount}, by which rewards hold what follows a termination: give both the same, "
                 f"gamma={buffer.discount} or replay_buffer_kwargs={{'discount': {model.gamma}, ...}}"
             )
+        self._buffer, self._told_before = buffer, buffer.on_episode
         buffer.on_episode = self._record
+
+    def _on_training_end(self) -> None:
+        self._buffer.on_episode = self._told_before
 
     def _record(self, episode: FinishedEpisode) -> None:
         for name, value in episode.numbers.items():

@@ -90,8 +90,9 @@ class ImitationReward(Transform):
         """What there is to log: means over the trajectories that ended since the last reading; nothing where none did.
 
         The names are those of ilfo's own runs: ``imitation_return``, of a sum also ``imitation_return/TERM``, and what
-        the reward says of what it learned. Steps that have no ids of trajectories count where they lead to an end, one
-        after another in the same data. A transform in another process keeps its numbers there.
+        the reward says of what it learned. Steps that have no ids of trajectories count where several lead to an end,
+        one after another in the same data: a single one does not tell what came before. A transform in another process
+        keeps its numbers there.
         """
         return self._averages.read()[0]
 
@@ -151,7 +152,7 @@ class ImitationReward(Transform):
         over: list[Tensor] = []
         for number, piece in self._pieces(scored):
             states, following = self._states(piece)
-            if not torch.equal(states[1:], following[:-1]):
+            if not torch.equal(states[1:], following[:-1]) or (number is None and len(piece) == 1):
                 continue  # Transitions that do not stand one after another make no return.
             scores = piece.get(SCORES).sum(dim=0)
             before = self._open.pop(number, None) if number is not None else None

@@ -179,7 +179,8 @@ def episode_bounds(
         InputError: Ends cannot be told without ``max_episode_steps``, or it is below 1.
 
     Warns:
-        UserWarning: Nothing marks where episodes end, or rows do not continue where nothing does.
+        UserWarning: Nothing marks where episodes end; or, in a file with 'timeouts', rows do not continue where no flag
+            ends an episode.
     """
     terminals = _flags(columns, "terminals", path)
     ends = terminals | _flags(columns, "timeouts", path)
@@ -188,7 +189,8 @@ def episode_bounds(
     stated = bool(ends.any())
     if "next_observations" in columns:
         jumps = _jumps(columns["observations"], columns["next_observations"])
-        if stated and (unmarked := int((jumps & ~ends).sum())):
+        # Without timeouts nothing else marks time limits, and a jump is where one is expected.
+        if stated and "timeouts" in columns and (unmarked := int((jumps & ~ends).sum())):
             found, marked = int((jumps | ends).sum()), int(ends.sum())
             warnings.warn(
                 f"{path}: the next observations of {counted(unmarked, 'row')} are not in the row below, although "

@@ -205,6 +205,17 @@ def test_a_discount_that_is_not_the_algorithms_is_refused_before_the_first_step(
     assert model.num_timesteps == 0
 
 
+def test_it_takes_the_place_of_a_users_own_hook_while_it_logs(one_thread):
+    heard = []
+    model = make_model(learning_starts=1000)
+    model.replay_buffer.on_episode = heard.append
+    rows = written(model, 90, log_interval=1)
+    assert rows
+    assert heard == []
+    model.learn(90, reset_num_timesteps=False)
+    assert len(heard) >= 2
+
+
 def test_what_has_no_imitation_rewards_is_told():
     with pytest.raises(InputError, match=r"SAC has a ReplayBuffer.*replay_buffer_class=ImitationReplayBuffer"):
         sb3.SAC("MlpPolicy", make_env(), buffer_size=10, device="cpu").learn(10, callback=ImitationCallback())

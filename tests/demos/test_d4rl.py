@@ -132,6 +132,11 @@ def test_a_discontinuity_where_the_flags_know_of_no_end_is_told(tmp_path):
         assert [len(each) for each in ilfo.demos.open(save(tmp_path / "x.hdf5", columns))] == [5, 3, 4]
 
 
+def test_where_no_flag_could_mark_a_time_limit_a_discontinuity_is_nothing_to_tell(tmp_path):
+    columns = flat(walk([5, 3, 4]), terminated=[0, 2], timeouts=False)
+    assert [len(each) for each in ilfo.demos.open(save(tmp_path / "x.hdf5", columns))] == [5, 3, 4]
+
+
 def test_one_episode_without_any_flag_is_read(tmp_path):
     columns = flat(walk([6]))
     columns["timeouts"][:] = False
