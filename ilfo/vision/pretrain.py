@@ -61,6 +61,9 @@ class ErrorConfig:
     """Pixels between its patches."""
     k: int | None = None
     """Clusters of patches; by default found by the elbow."""
+    votes: float = 0.0
+    """See 'ilfo train --features keypoints --help'. By default all clusters are kept, so that what is measured is how
+    well the network describes patches, and not where it looks."""
 
 
 def error_table(config: ErrorConfig) -> list[tuple[str, ...]]:
@@ -79,7 +82,7 @@ def error_table(config: ErrorConfig) -> list[tuple[str, ...]]:
         load_backbone(pretrained=False, stride=stride, image_size=image_size),
         load_backbone(weights=config.weights, stride=stride, image_size=image_size),
     )
-    concepts = ConceptOptions(k=config.k)
+    concepts = ConceptOptions(k=config.k, votes=config.votes)
     rows: list[tuple[str, ...]] = []
     for scene in scenes_named(config.scenes):
         studio = Studio(scene, config.size)

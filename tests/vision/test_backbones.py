@@ -2,14 +2,14 @@ import huggingface_hub.constants
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from small_vits import KINDS, SIZES, noise, small_backbone, small_vit
 from timm.models.eva import Eva
 from torch import nn
 
 from ilfo._errors import InputError
 from ilfo.vision import Backbone, build_tiny, load_backbone
-from ilfo.vision.backbones import TINY, TINY_MEAN, TINY_STD
+from ilfo.vision.backbones import TINY, TINY_MEAN, TINY_STD, TINY_WEIGHTS
 
 
 def tokens_of(backbone, frames):
@@ -159,6 +159,15 @@ def test_weights_come_from_a_file(weights):
     assert one.model.pos_embed.dtype == torch.float32
     assert (one.patch_size, one.depth, one.width) == (TINY["patch_size"], TINY["depth"], TINY["embed_dim"])
     assert not any(parameter.requires_grad for parameter in one.model.parameters())
+
+
+def test_the_packages_own_weights_are_there_small_and_trained():
+    own, fresh = load_backbone(), load_backbone(pretrained=False)
+    assert TINY_WEIGHTS.stat().st_size <= 16 * 2**20
+    assert {weight.dtype for weight in load_file(TINY_WEIGHTS).values()} == {torch.float16}
+    for name, weight in own.model.state_dict().items():
+        assert weight.isfinite().all()
+        assert not torch.equal(weight, fresh.model.state_dict()[name]), name
 
 
 def test_random_weights_are_the_same_every_time_and_leave_the_callers_stream_alone():
