@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ilfo._jobs import check_unchanged
+from ilfo._jobs import check_unchanged, without_flags
 from ilfo.clone import clone
 from ilfo.cloning import EYES, CloneConfig, evaluate_looks, parse_clone
 from ilfo.cloning.eyes import Sees
@@ -133,10 +133,4 @@ def flags_for(sees: Sees, flags: Sequence[str]) -> list[str]:
         ['--epochs', '9']
     """
     foreign = tuple(f"--{eye}." for eye in EYES if eye != sees) + (("--state-dims",) if sees == "states" else ())
-    kept, concerns = [], True
-    for word in flags:
-        if word.startswith("--"):
-            concerns = not word.replace("_", "-").startswith(foreign)
-        if concerns:
-            kept.append(word)
-    return kept
+    return without_flags(flags, foreign)

@@ -14,13 +14,15 @@ from ilfo._errors import InputError
 from ilfo._progress import Progress
 from ilfo.configs import TrainConfig, parse_train, several_seeds
 from ilfo.evaluate import evaluate, evaluate_seeds, write_evaluation
+from ilfo.plugins import option_group
+from ilfo.rewards.registry import terms_of
 from ilfo.runs import read_config, read_summary
 from ilfo.train import NOT_OF_THE_RUN, train
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Job", "Work", "check_apart", "check_unchanged", "job_folder"]
+__all__ = ["Job", "Work", "check_apart", "check_unchanged", "flags_of_cell", "job_folder", "without_flags"]
 
 
 class Work(Protocol):
@@ -160,6 +162,40 @@ def check_unchanged(folder: Path, was: Mapping[str, Any], now: Mapping[str, Any]
             f"{folder} holds a {what} of another kind: {'; '.join(changed)}. Give the same values to go on with it or "
             "to show it, or another --out to start afresh"
         )
+
+
+def flags_of_cell(
+    flags: Sequence[str], reward: str, agent: str, rewards: Sequence[str], agents: Sequence[str]
+) -> list[str]:
+    """Flags of ``ilfo train`` for one cell of a table, of flags for the whole: those of the others are left out.
+
+    Args:
+        flags: Words.
+        reward: The cell's, or a sum of several.
+        agent: The cell's.
+        rewards: All of the table.
+        agents: All of the table.
+
+    Examples:
+        >>> flags = ["--td3.layer-norm", "--td7.batch-size", "128", "--num-envs", "2"]
+        >>> flags_of_cell(flags, "nearest", "td7", rewards=["nearest"], agents=["td3", "td7"])
+        ['--td7.batch-size', '128', '--num-envs', '2']
+    """
+    own = {option_group(name) for name in (*terms_of(reward), agent)}
+    known = {option_group(name) for each in rewards for name in terms_of(each)} | set(map(option_group, agents))
+    return without_flags(flags, [f"--{group}." for group in known - own])
+
+
+def without_flags(flags: Sequence[str], beginnings: Sequence[str]) -> list[str]:
+    """Flags without those that begin so, underscores being hyphens, and without the values that follow these."""
+    unwanted = tuple(each.replace("_", "-") for each in beginnings)
+    kept, concerns = [], True
+    for word in flags:
+        if word.startswith("--"):
+            concerns = not word.replace("_", "-").startswith(unwanted)
+        if concerns:
+            kept.append(word)
+    return kept
 
 
 def job_folder(out: Path, *names: str) -> Path:

@@ -14,7 +14,7 @@ from ilfo import _comparison_figure
 from ilfo._atomic import atomic_path
 from ilfo._errors import InputError
 from ilfo._fleet import failures_in_words, run_jobs
-from ilfo._jobs import Job, check_apart, job_folder
+from ilfo._jobs import Job, check_apart, flags_of_cell, job_folder
 from ilfo.run_group import seed_runs
 from ilfo.runs import read_metrics, read_summary
 from ilfo.statistics import normalized_score
@@ -26,7 +26,7 @@ __all__ = ["Cell", "CompareOptions", "compare", "main", "table"]
 
 DESCRIPTION = (
     "Train every reward with every agent, from one demonstration, and say how far each came. What follows '--' are "
-    "flags of 'ilfo train' for every cell."
+    "flags of 'ilfo train' for every cell; those of one reward or agent, like --td3.layer-norm, reach its cells alone."
 )
 
 
@@ -114,7 +114,7 @@ def compare(options: CompareOptions, flags: Sequence[str] = (), console: Console
 
     Args:
         options: What is compared, and where it is kept.
-        flags: Of ``ilfo train``, for every cell.
+        flags: Of ``ilfo train``, for every cell; those of one reward or agent go to its cells alone.
         console: Where progress is shown; None: nowhere.
 
     Returns:
@@ -165,7 +165,8 @@ def _job(options: CompareOptions, flags: Sequence[str], reward: str, agent: str)
     given = {"env": options.env, "demo": options.demo, "reward": reward, "agent": agent, "seeds": options.seeds}
     given |= {"steps": str(options.steps), "out": str(job_folder(options.out, reward, agent))}
     words = [part for name, value in given.items() for part in (f"--{name}", value)]
-    return Job.read(f"{reward}/{agent}", [*words, *flags])
+    chosen = flags_of_cell(flags, reward, agent, options.rewards, options.agents)
+    return Job.read(f"{reward}/{agent}", [*words, *chosen])
 
 
 def _cells(options: CompareOptions) -> list[Cell]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ilfo._atomic import atomic_path
 from ilfo._errors import InputError
 from ilfo._fleet import Failure, failures_in_words, run_jobs, spare_cores
-from ilfo._jobs import Job, check_apart, job_folder
+from ilfo._jobs import Job, check_apart, flags_of_cell, job_folder
 from ilfo._suite_figure import suite_figure
 from ilfo._suite_table import LeftOut, SuiteCell, suite_table
 from ilfo.configs import several_seeds
@@ -68,7 +68,8 @@ def evaluate_suite(
     Args:
         suite: The tasks.
         options: What they are trained with, and where it is kept.
-        flags: Of ``ilfo train``, for every cell, after the suite's and the task's.
+        flags: Of ``ilfo train``, for every cell, after the suite's and the task's; those of one reward or agent go to
+            its cells alone.
         console: Where progress is shown; None: nowhere.
 
     Returns:
@@ -185,7 +186,9 @@ def _jobs(
         given |= {"steps": str(options.steps or task.steps or suite.steps), "protocol": suite.protocol}
         given |= {"out": str(cell.folder)}
         words = [part for name, value in given.items() for part in (f"--{name}", value)]
-        yield cell, Job.read(cell.name, [*words, *suite.flags, *task.flags, *flags], options.episodes)
+        everyones = [*suite.flags, *task.flags, *flags]
+        chosen = flags_of_cell(everyones, cell.reward, cell.agent, options.rewards, options.agents)
+        yield cell, Job.read(cell.name, [*words, *chosen], options.episodes)
 
 
 def _write(suite: Suite, options: SuiteOptions, cells: Sequence[SuiteCell], left: Sequence[LeftOut], out: Path) -> None:
@@ -217,7 +220,8 @@ def main(argv: Sequence[str]) -> int:
     tasks = ", ".join(task.name for task in suite.tasks)
     description = (
         f"{suite.title}.\n\nTrain and evaluate every task ({tasks}) with every reward and agent: one table, one "
-        "picture. What follows '--' are flags of 'ilfo train' for every cell."
+        "picture. What follows '--' are flags of 'ilfo train' for every cell; those of one reward or agent reach its "
+        "cells alone."
     )
     options = tyro.cli(SuiteOptions, args=given[:end], prog=f"ilfo evaluate {name}", description=description)
     out = options.out or Path("runs") / suite.name

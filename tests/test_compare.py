@@ -8,6 +8,7 @@ from small_envs import LEDGE, expert
 
 from ilfo import demos
 from ilfo._errors import InputError
+from ilfo._jobs import flags_of_cell
 from ilfo.cli import main
 from ilfo.compare import Cell, CompareOptions, compare, table
 from ilfo.demos import Demonstrations, Trajectory
@@ -142,3 +143,24 @@ def test_without_a_return_of_the_expert_there_is_no_score(tmp_path):
     assert cell.summary["score_iqm"] is None
     assert cell.curves() == []
     assert "| own_plugins:Height | – |" in (tmp_path / "out" / "table.md").read_text()
+
+
+def test_flags_of_one_agent_or_reward_reach_its_cells_alone(demo, tmp_path):
+    rewards, agents = ("transport", "nearest + 2*pwil"), ("td3", "td7")
+    given = [
+        "--td3.hidden_dim",
+        "8",
+        "--num-envs",
+        "2",
+        "--td7.hidden-dim=16",
+        "--pwil.alpha",
+        "3",
+        "--nearest.scale",
+        "4",
+    ]
+    assert flags_of_cell(given, "transport", "td7", rewards, agents) == ["--num-envs", "2", "--td7.hidden-dim=16"]
+    assert flags_of_cell(given, rewards[1], "td3", rewards, agents) == [*given[:4], *given[5:]]
+    asked = options(demo, tmp_path, rewards=rewards, agents=agents, steps=6000, show=True)
+    assert len(compare(asked, given[:5])) == 4
+    with pytest.raises(InputError, match=r"--sac.hidden-dim is an option of the agent sac"):
+        compare(asked, ("--sac.hidden-dim", "8"))
