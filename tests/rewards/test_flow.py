@@ -13,6 +13,7 @@ from pendulum_system import cut, demonstrations, flail, rollout
 
 from ilfo import demos, rollouts
 from ilfo._errors import InputError
+from ilfo.configs import parse_train
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.rewards import Episodes, FeatureOptions, StateFeatures
 from ilfo.rewards._flow_model import FlowModelOptions, held_out_slices, make_flow, train_flow
@@ -466,3 +467,15 @@ def test_the_device_does_not_change_the_rewards(reward):
     here, there = (Episodes.from_trajectories(agents, device) for device in ("cpu", "cuda"))
     assert reward.score(there).device.type == "cuda"
     torch.testing.assert_close(reward.score(there).cpu(), reward.score(here), atol=1e-3, rtol=1e-3)
+
+
+def test_the_preset_il_flow_is_the_log_density_of_transitions_cut_off():
+    options = parse_train(["--preset", "il-flow", "--env", "any", "--demo", "any"])[0].flow
+    reward = Flow(dataclasses.replace(options, updates=100)).fit(demonstrations())
+    episodes = Episodes.from_trajectories([rollout(seed=5), rollout(flail)])
+    earned, density = reward.score(episodes).flatten(), reward.log_density(episodes).flatten()
+    inside = (earned > 0) & (earned < options.scale)
+    assert min(inside.sum(), (earned == 0).sum(), (earned == options.scale).sum()) > 5
+    line = torch.stack([earned[inside], density[inside]])
+    assert float(torch.corrcoef(line)[0, 1]) == pytest.approx(1, abs=1e-4)
+    assert density[earned == 0].max() <= density[inside].min()
