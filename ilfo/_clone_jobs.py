@@ -6,10 +6,9 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ilfo._jobs import check_unchanged, without_flags
+from ilfo._jobs import Work, check_unchanged, without_flags
 from ilfo.clone import clone
 from ilfo.cloning import EYES, CloneConfig, evaluate_looks, parse_clone
 from ilfo.cloning.eyes import Sees
@@ -24,7 +23,7 @@ __all__ = ["CloneJob", "flags_for"]
 
 
 @dataclass(frozen=True)
-class CloneJob:
+class CloneJob(Work):
     """A policy to clone, and to play in every look.
 
     Attributes:
@@ -55,27 +54,12 @@ class CloneJob:
         return cls(name, tuple(words), tuple(kinds), episodes, stop_after_success, parse_clone(words))
 
     @property
-    def folder(self) -> Path:
-        """The folder of its run."""
-        return Path(self.config.out)
-
-    @property
-    def log(self) -> Path:
-        """Where what it prints goes, if it does not run in this process."""
-        return self.folder / "log.txt"
-
-    @property
     def commands(self) -> list[list[str]]:
         """What to run, as words after ``ilfo``."""
         played = ["--episodes", str(self.episodes), "--variants", *self.kinds]
         if self.stop_after_success is not None:
             played += ["--stop-after-success", str(self.stop_after_success)]
         return [["clone", *self.words], ["evaluate", str(self.folder), *played]]
-
-    @property
-    def threads(self) -> int:
-        """Processor threads that it takes."""
-        return self.config.threads
 
     @property
     def counts(self) -> str:

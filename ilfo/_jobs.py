@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ilfo._errors import InputError
 from ilfo._progress import Progress
@@ -25,43 +26,54 @@ if TYPE_CHECKING:
 __all__ = ["Job", "Work", "check_apart", "check_unchanged", "flags_of_cell", "job_folder", "without_flags"]
 
 
-class Work(Protocol):
-    """A run that a fleet can do, whatever it is."""
+class Work(ABC):
+    """A run that a fleet can do, whatever it is.
 
-    @property
-    def name(self) -> str:
-        """What tables and displays call it."""
+    Attributes:
+        name: What tables and displays call it.
+        config: What its flags come to.
+    """
+
+    name: str
+    config: Any
 
     @property
     def folder(self) -> Path:
         """Where it leaves what it does; no two of a fleet share one."""
+        return Path(self.config.out)
 
     @property
     def log(self) -> Path:
         """Where what it prints goes, if it does not run in this process."""
-
-    @property
-    def commands(self) -> list[list[str]]:
-        """What to run, as words after ``ilfo``."""
+        return self.folder / "log.txt"
 
     @property
     def threads(self) -> int:
         """Processor threads that it takes."""
+        return int(self.config.threads)
 
     @property
+    @abstractmethod
+    def commands(self) -> list[list[str]]:
+        """What to run, as words after ``ilfo``."""
+
+    @property
+    @abstractmethod
     def counts(self) -> str:
         """The column of its metrics that says how far it is."""
 
     @property
+    @abstractmethod
     def size(self) -> int:
         """What that column ends with."""
 
+    @abstractmethod
     def run(self, console: Console | None) -> None:
         """Does it in this process."""
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(Work):
     """A run to train, and then to evaluate.
 
     Attributes:
@@ -86,25 +98,10 @@ class Job:
         return cls(name, tuple(words), episodes, parse_train(words)[0])
 
     @property
-    def folder(self) -> Path:
-        """The folder of its run, or of its runs."""
-        return Path(self.config.out)
-
-    @property
-    def log(self) -> Path:
-        """Where what it prints goes, if it does not run in this process."""
-        return self.folder / "log.txt"
-
-    @property
     def commands(self) -> list[list[str]]:
         """What to run, as words after ``ilfo``."""
         evaluation = ["evaluate", str(self.folder), "--episodes", str(self.episodes)]
         return [["train", *self.words], *([evaluation] if self.episodes else [])]
-
-    @property
-    def threads(self) -> int:
-        """Processor threads of the learner."""
-        return self.config.threads
 
     @property
     def counts(self) -> str:

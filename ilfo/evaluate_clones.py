@@ -12,17 +12,18 @@ from ilfo._atomic import atomic_path
 from ilfo._clone_jobs import CloneJob, flags_for
 from ilfo._drawing import drawable_env
 from ilfo._errors import InputError
-from ilfo._fleet import Failure, failures_in_words, run_jobs, spare_cores
+from ilfo._fleet import Failure, run_jobs, spare_cores
 from ilfo._jobs import check_apart, job_folder
 from ilfo._look_films import Film, check_films, plan_films, shoot
 from ilfo._looks_figure import looks_figure
 from ilfo._looks_table import CloneCell, looks_of, looks_table, means_table, measure, read_looks
+from ilfo._suite_command import suite_command, suite_folder
 from ilfo._words import counted
 from ilfo.cloning import EYES
 from ilfo.cloning.eyes import Sees
 from ilfo.configs import several_seeds
 from ilfo.envs import make_env
-from ilfo.suites import Suite, Task, open_suite
+from ilfo.suites import Suite, Task
 from ilfo.variants import KINDS, Kind, Variant
 
 if TYPE_CHECKING:
@@ -32,6 +33,12 @@ __all__ = ["CloneSuiteOptions", "evaluate_clones", "main"]
 
 _OWN = ("--env", "--demo", "--sees", "--seed", "--out", "--protocol")
 """Flags of ``ilfo clone`` that the suite decides."""
+
+_ABOUT = (
+    "Clone an expert of every task ({tasks}) from states, keypoints and pixels, and play the policies where nothing "
+    "but the picture differs: one table, one picture. What follows '--' are flags of 'ilfo clone' for every policy; "
+    "those of one eye, like --keypoints.k, reach that alone, and --state-dims those that do not see states."
+)
 
 
 @dataclass(frozen=True)
@@ -98,7 +105,7 @@ def evaluate_clones(
         UserWarning: A task is left out, for its environment or its demonstrations are missing, or it has no variants.
     """
     _check(suite, options, flags)
-    out = options.out or Path("runs") / suite.name
+    out = suite_folder(suite, options)
     tasks = [task for task in suite.tasks if not options.tasks or task.name in options.tasks]
     sources, left = _sources(tasks, options, out)
     jobs = {
@@ -271,30 +278,14 @@ def _write(
 
 def main(argv: Sequence[str]) -> int:
     """The command line of ``ilfo evaluate SUITE`` for a suite of clones."""
-    import tyro
-    from rich.console import Console
+    return suite_command(argv, CloneSuiteOptions, _ABOUT, _run_and_show)
+
+
+def _run_and_show(suite: Suite, options: CloneSuiteOptions, flags: Sequence[str], console: Console) -> list[Failure]:
     from rich.markdown import Markdown
 
-    name, *given = argv
-    suite = open_suite(name)
-    end = given.index("--") if "--" in given else len(given)
-    tasks = ", ".join(task.name for task in suite.tasks)
-    description = (
-        f"{suite.title}.\n\nClone an expert of every task ({tasks}) from states, keypoints and pixels, and play the "
-        "policies where nothing but the picture differs: one table, one picture. What follows '--' are flags of 'ilfo "
-        "clone' for every policy; those of one eye, like --keypoints.k, reach that alone, and --state-dims those that "
-        "do not see states."
-    )
-    options = tyro.cli(CloneSuiteOptions, args=given[:end], prog=f"ilfo evaluate {name}", description=description)
-    out = options.out or Path("runs") / suite.name
-    console = Console()
-    try:
-        cells, failures = evaluate_clones(suite, options, given[end + 1 :], console)
-    except KeyboardInterrupt:
-        console.print(f"Stopped. What is finished is in {out}; the same command goes on from there.", soft_wrap=True)
-        return 130
+    cells, failures = evaluate_clones(suite, options, flags, console)
     console.print(Markdown(means_table(cells, options.kinds)))
+    out = suite_folder(suite, options)
     console.print(f"written to {out}: table.md (every kind and task), picture.png", highlight=False, soft_wrap=True)
-    if failures:
-        console.print(f"\n{failures_in_words(failures)}", highlight=False, markup=False, soft_wrap=True)
-    return 1 if failures else 0
+    return failures

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 
 from ilfo._atomic import atomic_path
 from ilfo._errors import InputError
-from ilfo._fleet import Failure, failures_in_words, run_jobs, spare_cores
+from ilfo._fleet import Failure, run_jobs, spare_cores
 from ilfo._jobs import Job, check_apart, flags_of_cell, job_folder
+from ilfo._suite_command import suite_command, suite_folder
 from ilfo._suite_figure import suite_figure
 from ilfo._suite_table import LeftOut, SuiteCell, suite_table
 from ilfo.configs import several_seeds
 from ilfo.envs import make_env
 from ilfo.record import RecordOptions, record
-from ilfo.suites import Suite, Task, open_suite
+from ilfo.suites import Suite, Task
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,6 +28,11 @@ __all__ = ["SuiteOptions", "evaluate_suite", "main"]
 
 _AFTER_SUCCESS = 10
 """Steps that a recorded demonstration goes on after its success, as those that are bundled do."""
+
+_ABOUT = (
+    "Train and evaluate every task ({tasks}) with every reward and agent: one table, one picture. What follows '--' "
+    "are flags of 'ilfo train' for every cell; those of one reward or agent reach its cells alone."
+)
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,7 @@ def evaluate_suite(
     """
     _check(suite, options)
     tasks = [task for task in suite.tasks if not options.tasks or task.name in options.tasks]
-    out = options.out or Path("runs") / suite.name
+    out = suite_folder(suite, options)
     runnable, left = ({}, []) if options.show else _demonstrations(suite, tasks, out, options.demo_dir)
     jobs = list(_jobs(suite, runnable, options, flags, out))
     check_apart(job for _, job in jobs)
@@ -210,29 +216,14 @@ def _write(suite: Suite, options: SuiteOptions, cells: Sequence[SuiteCell], left
 
 def main(argv: Sequence[str]) -> int:
     """The command line of ``ilfo evaluate SUITE``."""
-    import tyro
-    from rich.console import Console
+    return suite_command(argv, SuiteOptions, _ABOUT, _run_and_show)
+
+
+def _run_and_show(suite: Suite, options: SuiteOptions, flags: Sequence[str], console: Console) -> list[Failure]:
     from rich.markdown import Markdown
 
-    name, *given = argv
-    suite = open_suite(name)
-    end = given.index("--") if "--" in given else len(given)
-    tasks = ", ".join(task.name for task in suite.tasks)
-    description = (
-        f"{suite.title}.\n\nTrain and evaluate every task ({tasks}) with every reward and agent: one table, one "
-        "picture. What follows '--' are flags of 'ilfo train' for every cell; those of one reward or agent reach its "
-        "cells alone."
-    )
-    options = tyro.cli(SuiteOptions, args=given[:end], prog=f"ilfo evaluate {name}", description=description)
-    out = options.out or Path("runs") / suite.name
-    console = Console()
-    try:
-        _, failures = evaluate_suite(suite, options, given[end + 1 :], console)
-    except KeyboardInterrupt:
-        console.print(f"Stopped and saved in {out}. The same command goes on from here.", soft_wrap=True)
-        return 130
+    _, failures = evaluate_suite(suite, options, flags, console)
+    out = suite_folder(suite, options)
     console.print(Markdown((out / "table.md").read_text()))
     console.print(f"written to {out}: table.md, picture.png", highlight=False, soft_wrap=True)
-    if failures:
-        console.print(f"\n{failures_in_words(failures)}", highlight=False, markup=False, soft_wrap=True)
-    return 1 if failures else 0
+    return failures

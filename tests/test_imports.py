@@ -36,6 +36,7 @@ STOREYS = (
     {"_jobs"},
     {"_clone_jobs"},
     {"_fleet"},
+    {"_suite_command"},
     {"_ray_fleet"},
     {"compare", "evaluate_suite", "evaluate_clones"},
     {"cli"},

@@ -1,0 +1,66 @@
+"""What the command lines of all suites do alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from ilfo._fleet import Failure, failures_in_words
+from ilfo.suites import Suite, open_suite
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["suite_command", "suite_folder"]
+
+
+class _Kept(Protocol):
+    @property
+    def out(self) -> Path | None:
+        """Where it is kept; None: where the suite's name says."""
+
+
+_Options = TypeVar("_Options", bound=_Kept)
+
+
+def suite_command(
+    argv: Sequence[str],
+    kind: type[_Options],
+    about: str,
+    run: Callable[[Suite, _Options, Sequence[str], Console], list[Failure]],
+) -> int:
+    """The command line ``ilfo evaluate SUITE [options] [-- flags]``.
+
+    Args:
+        argv: The suite and what follows it.
+        kind: The class of its options.
+        about: What it does, for ``--help``; ``{tasks}`` stands for the names of the tasks.
+        run: Does it with the flags after ``--``, shows what came of it, and returns the runs that failed.
+
+    Returns:
+        The exit status: 0, 1 where a run failed, 130 after Ctrl-C.
+    """
+    import tyro
+    from rich.console import Console
+
+    name, *given = argv
+    suite = open_suite(name)
+    end = given.index("--") if "--" in given else len(given)
+    description = f"{suite.title}.\n\n{about.format(tasks=', '.join(task.name for task in suite.tasks))}"
+    options = tyro.cli(kind, args=given[:end], prog=f"ilfo evaluate {name}", description=description)
+    console = Console()
+    try:
+        failures = run(suite, options, given[end + 1 :], console)
+    except KeyboardInterrupt:
+        out = suite_folder(suite, options)
+        console.print(f"Stopped. What is finished is in {out}; the same command goes on from there.", soft_wrap=True)
+        return 130
+    if failures:
+        console.print(f"\n{failures_in_words(failures)}", highlight=False, markup=False, soft_wrap=True)
+    return 1 if failures else 0
+
+
+def suite_folder(suite: Suite, options: _Kept) -> Path:
+    """Where runs, table and picture are kept."""
+    return options.out or Path("runs") / suite.name
