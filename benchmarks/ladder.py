@@ -1,7 +1,8 @@
 """Does a reward recover the true one? How each ranks a ladder of episodes that it never saw.
 
-    python benchmarks/ladder.py record ladder.hdf5
-    python benchmarks/ladder.py rank ladder.hdf5 --rewards transport flow nearest --picture ladder.png
+    python benchmarks/ladder.py record ladder0.hdf5
+    python benchmarks/ladder.py record ladder1.hdf5 --seed 1
+    python benchmarks/ladder.py rank ladder0.hdf5 ladder1.hdf5 --rewards transport flow nearest --picture ladder.png
 
 The ladder: an agent learns HalfCheetah-v5 on the environment's reward, and episodes of its policy are kept every 2,500
 steps. An episode of the final policy is the demonstration, others of it the highest rung; of the stages on the way,
@@ -9,7 +10,8 @@ those are rungs whose returns come closest to even steps from 0 to the expert's.
 policy are rungs too. Every reward is fitted on the one demonstration and scores all of them, and the demonstration with
 its time shuffled. One that learns from its agent, a discriminator, is first shown episodes of a random policy.
 Spearman's rank correlation between a reward's mean a step and the true return says how well the one stands for the
-other; the shuffled demonstration has no true return, and only has to be below the expert.
+other; the shuffled demonstration has no true return, and only has to be below the expert. Several ladders, each of a
+training run of its own, are ranked one by one; the table of episodes and the picture are of the first.
 """
 
 from __future__ import annotations
@@ -54,6 +56,8 @@ class Record:
 
     out: Annotated[Path, tyro.conf.Positional]
     """File to write."""
+    seed: int = 0
+    """Of the training run."""
     episodes: int = 2
     """Of each stage."""
     steps: int = 1000
@@ -62,10 +66,10 @@ class Record:
 
 @dataclass(frozen=True)
 class Rank:
-    """Scores a ladder with every reward, prints a table and draws it."""
+    """Scores ladders with every reward, prints tables and draws the first."""
 
-    ladder: Annotated[Path, tyro.conf.Positional]
-    """File that 'record' wrote."""
+    ladders: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Files that 'record' wrote."""
     rewards: tuple[str, ...] = tuple(name for name in BUILT_IN if name != "environment")
     """Names of rewards; by default all."""
     picture: Path = Path("ladder.png")
@@ -85,6 +89,11 @@ class Ladder:
     demonstration: Demonstrations
     names: list[str]
     episodes: list[Trajectory]
+
+    @property
+    def returns(self) -> np.ndarray:
+        """True return of each episode."""
+        return np.array([episode.env_return for episode in self.episodes])
 
     @classmethod
     def open(cls, path: Path) -> Ladder:
@@ -113,7 +122,7 @@ def worth_of(episodes: list[Trajectory]) -> float:
 
 def record(options: Record) -> None:
     """Makes the ladder."""
-    config, _ = parse_train(FLAGS.split())
+    config, _ = parse_train([*FLAGS.split(), "--seed", str(options.seed)])
 
     def played(policy: Policy) -> list[Trajectory]:
         episodes = rollout(policy, config.env, options.episodes, seed=1_000)
@@ -166,41 +175,80 @@ def rank_correlation(rewards: np.ndarray, returns: np.ndarray) -> float:
     return float(spearmanr(rewards, returns).statistic)
 
 
-def rank(options: Rank) -> None:
-    """Scores, prints and draws."""
-    torch.set_num_threads(1)
-    ladder = Ladder.open(options.ladder)
-    expert = ladder.demonstration
-    returns = np.array([episode.env_return for episode in ladder.episodes])
-    mixed = [demos.shuffled(trajectory) for trajectory in expert]
-    scored: dict[str, tuple[np.ndarray, float, float]] = {}
-    for name in track(options.rewards, "rewards"):
-        reward = make_reward(name).fit(expert)
+@dataclass(frozen=True)
+class Ranking:
+    """What a reward says of a ladder.
+
+    Attributes:
+        rewards: Mean a step of each episode.
+        shuffled: The same of the demonstration with its time shuffled.
+        correlation: Spearman's, of the rewards with the true returns.
+    """
+
+    rewards: np.ndarray
+    shuffled: float
+    correlation: float
+
+    @classmethod
+    def of(cls, name: str, ladder: Ladder) -> Ranking:
+        """Fits a reward on the ladder's demonstration and has it score everything else."""
+        reward = make_reward(name).fit(ladder.demonstration)
         if not reward.stationary:
             learn_from_beginners(reward)
         rewards = mean_rewards(reward, ladder.episodes)
-        scored[name] = rewards, float(mean_rewards(reward, mixed).mean()), rank_correlation(rewards, returns)
+        mixed = [demos.shuffled(trajectory) for trajectory in ladder.demonstration]
+        return cls(rewards, float(mean_rewards(reward, mixed).mean()), rank_correlation(rewards, ladder.returns))
+
+
+def rank(options: Rank) -> None:
+    """Scores, prints and draws."""
+    torch.set_num_threads(1)
+    ladders = [Ladder.open(path) for path in options.ladders]
+    pairs = track([(name, ladder) for name in options.rewards for ladder in ladders], "rewards")
+    rankings = [Ranking.of(name, ladder) for name, ladder in pairs]
+    of_reward = {
+        name: rankings[start : start + len(ladders)]
+        for name, start in zip(options.rewards, range(0, len(rankings), len(ladders)), strict=True)
+    }
+    first = {name: each[0] for name, each in of_reward.items()}
+    print_episodes(ladders[0], first)
+    print("| reward | rank correlation | " + " | ".join(path.stem for path in options.ladders) + " |")
+    print("| --- " * (len(ladders) + 2) + "|")
+    for name, each in sorted(of_reward.items(), key=lambda item: -mean_correlation(item[1])):
+        numbers = " | ".join(f"{ranking.correlation:.3f}" for ranking in each)
+        print(f"| `{name}` | **{mean_correlation(each):.3f}** | {numbers} |")
+    draw(options.picture, ladders[0].returns, first)
+
+
+def mean_correlation(rankings: list[Ranking]) -> float:
+    """Over ladders."""
+    return float(np.mean([ranking.correlation for ranking in rankings]))
+
+
+def print_episodes(ladder: Ladder, scored: dict[str, Ranking]) -> None:
+    """One line an episode, the worst first."""
     print("| episode | true return | " + " | ".join(scored) + " |")
     print("| --- " * (len(scored) + 2) + "|")
-    for row in np.argsort(returns):
-        numbers = " | ".join(f"{rewards[row]:.3f}" for rewards, _, _ in scored.values())
-        print(f"| {ladder.names[row]} | {returns[row]:.0f} | {numbers} |")
-    print("| demonstration, time shuffled | | " + " | ".join(f"{mix:.3f}" for _, mix, _ in scored.values()) + " |")
-    print("| **rank correlation** | | " + " | ".join(f"**{rho:.3f}**" for _, _, rho in scored.values()) + " |")
-    draw(options.picture, returns, scored)
+    for row in np.argsort(ladder.returns):
+        numbers = " | ".join(f"{ranking.rewards[row]:.3f}" for ranking in scored.values())
+        print(f"| {ladder.names[row]} | {ladder.returns[row]:.0f} | {numbers} |")
+    mixed = " | ".join(f"{ranking.shuffled:.3f}" for ranking in scored.values())
+    print(f"| demonstration, time shuffled | | {mixed} |\n")
 
 
-def draw(path: Path, returns: np.ndarray, scored: dict[str, tuple[np.ndarray, float, float]]) -> None:
+def draw(path: Path, returns: np.ndarray, scored: dict[str, Ranking]) -> None:
     """One panel a reward: its mean a step against the true return of every episode."""
     columns = math.ceil(math.sqrt(len(scored)))
     lines = -(-len(scored) // columns)
     figure = Figure(figsize=(3.1 * columns, 2.7 * lines), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(lines, columns, squeeze=False)
-    for axis, (name, (rewards, mix, rho)) in zip(axes.flat, scored.items(), strict=False):
-        axis.scatter(returns, rewards, s=22, color="#2364aa", alpha=0.8)
-        axis.axhline(mix, color="#d1603d", linestyle="--", linewidth=1.2, label="demonstration, time shuffled")
-        axis.set_title(f"{name}: {rho:.3f}", fontsize=10)
+    for axis, (name, ranking) in zip(axes.flat, scored.items(), strict=False):
+        axis.scatter(returns, ranking.rewards, s=22, color="#2364aa", alpha=0.8)
+        axis.axhline(
+            ranking.shuffled, color="#d1603d", linestyle="--", linewidth=1.2, label="demonstration, time shuffled"
+        )
+        axis.set_title(f"{name}: {ranking.correlation:.3f}", fontsize=10)
         axis.tick_params(labelsize=8)
     for axis in axes.flat[len(scored) :]:
         axis.set_visible(False)
