@@ -25,12 +25,26 @@ def looks_of(kinds: Sequence[Kind]) -> list[Look]:
     return [PLAIN, *((kind, split) for kind in kinds for split in ("seen", "unseen"))]
 
 
-def read_looks(run: Path, kinds: Sequence[Kind], episodes: int) -> dict[Look, dict[str, Any]] | None:
-    """What a policy did in every look, by its ``variants.json``; None unless that has all kinds and episodes."""
+def read_looks(
+    run: Path, kinds: Sequence[Kind], episodes: int, stop_after_success: int | None
+) -> dict[Look, dict[str, Any]] | None:
+    """What a policy did in every look, by its ``variants.json``.
+
+    Args:
+        run: Its folder.
+        kinds: What varied.
+        episodes: Of each look.
+        stop_after_success: Steps that they went on after their first success; None: to their end.
+
+    Returns:
+        None unless it was played in all of these, and so.
+    """
     file = run / "variants.json"
     if not file.is_file():
         return None
     content = json.loads(file.read_text())
+    if content.get("stop_after_success") != stop_after_success:
+        return None
     found = {PLAIN: content["plain"]} | {(each["kind"], each["split"]): each for each in content["each"]}
     done = all(look in found and len(found[look]["episodes"]) == episodes for look in looks_of(kinds))
     return found if done else None
@@ -51,9 +65,18 @@ class CloneCell:
     found: tuple[Mapping[Look, Mapping[str, Any]], ...]
 
     @classmethod
-    def read(cls, task: str, sees: str, runs: Sequence[Path], kinds: Sequence[Kind], episodes: int) -> CloneCell:
-        """A cell with what the folders of its seeds hold."""
-        found = [played for run in runs if (played := read_looks(run, kinds, episodes)) is not None]
+    def read(
+        cls,
+        task: str,
+        sees: str,
+        runs: Sequence[Path],
+        kinds: Sequence[Kind],
+        episodes: int,
+        stop_after_success: int | None,
+    ) -> CloneCell:
+        """A cell with what the folders of its seeds hold, see :func:`read_looks`."""
+        read = (read_looks(run, kinds, episodes, stop_after_success) for run in runs)
+        found = [played for played in read if played is not None]
         return cls(task, sees, tuple(found) if len(found) == len(runs) else ())
 
     def success(self, look: Look) -> Reached | None:

@@ -20,7 +20,7 @@ from ilfo._ranges import read_ranges
 from ilfo.agents import BUILT_IN as AGENTS
 from ilfo.agents import Agent
 from ilfo.envs import Protocol
-from ilfo.plugins import check_chosen, option_group, resolve
+from ilfo.plugins import check_chosen, check_tables, option_group, resolve
 from ilfo.policy_inputs import Normalization
 from ilfo.rewards import BUILT_IN as REWARDS
 from ilfo.rewards import FeatureOptions, ScalingOptions
@@ -159,14 +159,16 @@ def parse_train(argv: Sequence[str]) -> tuple[TrainConfig, bool]:
     implicit = "imitation" if imitates and "demo" in given | file else None
     values = _merge(_read_preset(known.preset or implicit, given | file), file) | given
     config_class = _config_type_of(values)
-    default = _fill(config_class, values, known.config or known.preset or "the flags", partial=True)
     description = (TrainConfig.__doc__ or "") + (
         "\n\nAlso: --preset NAME (" + ", ".join(presets()) + "), --config FILE (TOML or JSON), --dry-run (print the "
         "plan and stop). Defaults < preset < file < flags; with --demo and no preset, the preset is 'imitation'."
     )
     groups = {item.name for item in dataclasses.fields(config_class)}
     for kind, built_in in (("reward", REWARDS), ("agent", AGENTS)):
-        check_chosen(rest, groups, kind, values.get(kind, getattr(TrainConfig, kind)), built_in)
+        chosen = values.get(kind, getattr(TrainConfig, kind))
+        check_tables(file, groups, kind, chosen, built_in, known.config)
+        check_chosen(rest, groups, kind, chosen, built_in)
+    default = _fill(config_class, values, known.config or known.preset or "the flags", partial=True)
     config = tyro.cli(config_class, args=rest, default=default, prog="ilfo train", description=description)
     _check(config)
     return _with_discount(config), known.dry_run

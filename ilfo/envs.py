@@ -15,6 +15,7 @@ import numpy as np
 
 from ilfo._errors import InputError
 from ilfo.demos import Provenance
+from ilfo.plugins import name_for_file
 from ilfo.variants import split_id, vary
 
 __all__ = ["FixedHorizon", "Protocol", "describe", "goal_of", "make_env", "success_of"]
@@ -102,7 +103,8 @@ def _make_as_registered(env_id: str, render: bool = False) -> gymnasium.Env[Any,
     try:
         env = gymnasium.make(plain_id, disable_env_checker=True, **wanted)
     except (gymnasium.error.Error, ModuleNotFoundError) as error:
-        raise InputError(f"environment {env_id!r} cannot be made: {error}") from error
+        hint = f"; {hint}" if (hint := name_for_file(plain_id)) else ""
+        raise InputError(f"environment {env_id!r} cannot be made: {error}{hint}") from error
     if variant is not None:
         vary(env, variant)
     if render:

@@ -213,7 +213,7 @@ def _folders(task: str, sees: str, options: CloneSuiteOptions, out: Path) -> dic
 
 
 def _played(job: CloneJob) -> object | None:
-    return read_looks(job.folder, job.kinds, job.episodes)
+    return read_looks(job.folder, job.kinds, job.episodes, job.stop_after_success)
 
 
 def _open_eyes(jobs: Iterable[CloneJob]) -> None:
@@ -247,7 +247,12 @@ def _run(
 def _cells(tasks: Sequence[Task], options: CloneSuiteOptions, out: Path) -> list[CloneCell]:
     return [
         CloneCell.read(
-            task.name, sees, list(_folders(task.name, sees, options, out).values()), options.kinds, options.episodes
+            task.name,
+            sees,
+            list(_folders(task.name, sees, options, out).values()),
+            options.kinds,
+            options.episodes,
+            options.stop_after_success,
         )
         for task in tasks
         for sees in options.sees

@@ -10,7 +10,7 @@ from typing import Any
 
 from ilfo._errors import InputError, closest
 
-__all__ = ["check_chosen", "find", "option_group", "resolve"]
+__all__ = ["check_chosen", "check_tables", "find", "name_for_file", "option_group", "resolve"]
 
 
 def resolve(name: str, built_in: Mapping[str, str], kind: str, base: type) -> type[Any]:
@@ -45,7 +45,7 @@ def find(name: str, built_in: Mapping[str, str], kind: str) -> Any:
     target = built_in.get(name, name)
     module_name, separator, class_name = target.partition(":")
     if not (separator and module_name.strip(".") and class_name) or module_name.startswith("."):
-        raise InputError(f"no {kind} is called {name!r}; {_of_file(name) or _known(name, built_in)}")
+        raise InputError(f"no {kind} is called {name!r}; {name_for_file(name) or _known(name, built_in)}")
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -53,7 +53,7 @@ def find(name: str, built_in: Mapping[str, str], kind: str) -> Any:
             raise
         raise InputError(
             f"{kind} {name!r}: there is no module {module_name!r} in {os.getcwd()} or among the installed packages"
-            + (f"; {hint}" if (hint := _of_file(name)) else "")
+            + (f"; {hint}" if (hint := name_for_file(name)) else "")
         ) from error
     found = getattr(module, class_name, None)
     if found is None:
@@ -72,7 +72,7 @@ def _known(name: str, built_in: Mapping[str, str]) -> str:
     return hint + (" Your" if hint.endswith("?") else "; your") + " own is named 'module:Class'"
 
 
-def _of_file(name: str) -> str | None:
+def name_for_file(name: str) -> str | None:
     """How to name what was given by its file, like ``rewards/mine.py:Mine``; None where it was not."""
     path, _, class_name = name.partition(":")
     folder, slash, file = path.rpartition("/")
@@ -106,6 +106,33 @@ def check_chosen(words: Iterable[str], groups: Collection[str], kind: str, chose
             raise InputError(
                 f"{flag[0]} is an option of the {kind} {owner}, and the {kind} chosen is {chosen}: leave it out, or "
                 f"give --{kind} {owner}"
+            )
+
+
+def check_tables(
+    values: Mapping[str, Any], groups: Collection[str], kind: str, chosen: str, names: Iterable[str], source: str
+) -> None:
+    """Refuses a file's table of options of a built-in that was not chosen, as :func:`check_chosen` refuses flags.
+
+    Args:
+        values: What the file says.
+        groups: The tables that there may be.
+        kind: Of what, for the message: ``"reward"``, ``"agent"``.
+        chosen: What was chosen of that kind.
+        names: Of all built-ins of that kind.
+        source: The file.
+
+    Raises:
+        InputError: There is such a table.
+    """
+    owners = {option_group(name): name for name in names}
+    for key in values:
+        group = key.replace("-", "_")
+        if group in owners and group not in groups:
+            owner = owners[group]
+            raise InputError(
+                f"{source}: {key} holds options of the {kind} {owner}, and the {kind} chosen is {chosen}: leave them "
+                f"out, or give --{kind} {owner}"
             )
 
 

@@ -188,6 +188,7 @@ def test_a_hostile_file_is_refused_before_anything_starts(spoil, said, workplace
         (["--config", "nowhere.toml"], "there is no configuration file nowhere.toml"),
         (["--reward", "transport"], "give --demo FILE"),
         (["--env", "Hoper-v5", "--demo", "expert.hdf5"], "environment 'Hoper-v5' cannot be made"),
+        (["--env", "my_robots/arm.py:Arm-v0", "--demo", "expert.hdf5"], "not its file: my_robots.arm:Arm-v0"),
         (["--env", "CartPole-v1", "--reward", "environment"], "expected a continuous vector"),
         (
             ["--env", "small_envs:Endless-v0", "--reward", "environment", "--protocol", "fixed-horizon"],

@@ -97,6 +97,7 @@ def test_other_seeds_are_refused(spelled_out, message):
         ("steps = true", "steps is True; expected int"),
         ('protocol = "endless"', "expected one of 'standard', 'fixed-horizon'"),
         ("td3 = 3", "expected a table"),
+        ("[td7]\ndiscount = 0.9", "td7 holds options of the agent td7, and the agent chosen is td3"),
         ("[features]\ndims = 3", "expected a list"),
         ("steps = ", "not valid TOML"),
     ],

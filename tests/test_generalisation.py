@@ -72,10 +72,18 @@ def test_every_eye_is_cloned_from_all_looks_and_played_in_every_look(evaluated, 
         config = read_config(options.out / f"roll--{cell.sees}--seed-0")["config"]
         assert config["demo"] == [str(given / "roll" / name) for name in ("dim.hdf5", "plain.hdf5")]
         assert (config["epochs"], config["state_dims"]) == (4, "" if cell.sees == "states" else "2")
-        looks = read_looks(options.out / f"roll--{cell.sees}--seed-0", KIND, 2)
+        looks = read_looks(options.out / f"roll--{cell.sees}--seed-0", KIND, 2, 10)
         assert list(looks) == [PLAIN, *((kind, split) for kind in KIND for split in ("seen", "unseen"))]
         starts = [[episode["seed"] for episode in look["episodes"]] for look in looks.values()]
         assert all(each == starts[0] for each in starts)
+
+
+def test_what_was_played_otherwise_is_not_what_was_asked_for(evaluated):
+    run = evaluated[0].out / "roll--states--seed-0"
+    assert read_looks(run, KIND, 2, 10) is not None
+    assert read_looks(run, KIND, 3, 10) is None
+    assert read_looks(run, KIND, 2, None) is None
+    assert read_looks(run, (*KIND, "camera"), 2, 10) is None
 
 
 def test_states_are_the_same_in_every_look_and_pixels_are_not(evaluated):

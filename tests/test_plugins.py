@@ -6,7 +6,7 @@ import pytest
 from own_plugins import Height
 
 from ilfo._errors import InputError
-from ilfo.plugins import check_chosen, find, resolve
+from ilfo.plugins import check_chosen, check_tables, find, resolve
 from ilfo.rewards import BUILT_IN, RewardGenerator
 
 AGENTS = ["sac", "sb3-sac", "td3"]
@@ -68,6 +68,13 @@ def test_a_name_that_is_none_gets_a_sentence(name, built_in, said):
 def test_flags_of_a_built_in_that_was_not_chosen_are_refused(word, said):
     with pytest.raises(InputError, match=said):
         check_chosen(["--steps", "5", word, "3"], {"td3", "steps"}, "agent", "td3", AGENTS)
+
+
+def test_tables_of_a_built_in_that_was_not_chosen_are_refused():
+    check_tables({"td3": {}, "steps": 5, "features": {}}, {"td3", "features"}, "agent", "td3", AGENTS, "my.toml")
+    said = "my.toml: sb3-sac holds options of the agent sb3-sac, and the agent chosen is td3: leave them out, or give"
+    with pytest.raises(InputError, match=said):
+        check_tables({"sb3-sac": {"tau": 1}}, {"td3"}, "agent", "td3", AGENTS, "my.toml")
 
 
 @pytest.mark.parametrize("word", ["--td3.tau", "--sca.tau", "--sac", "sac.tau", "--features.dims", "--sac."])
