@@ -23,7 +23,7 @@ from ilfo.envs import Protocol
 from ilfo.plugins import check_chosen, check_tables, option_group, resolve
 from ilfo.policy_inputs import Normalization
 from ilfo.rewards import BUILT_IN as REWARDS
-from ilfo.rewards import FeatureOptions, ScalingOptions
+from ilfo.rewards import ColumnOptions, FeatureOptions, ScalingOptions
 from ilfo.rewards.registry import option_groups, reward_class, terms_of
 from ilfo.rewards.scaling import DISCOUNT
 
@@ -115,7 +115,7 @@ class TrainConfig:
     """Which columns of that, in which units."""
     scaling: ScalingOptions = field(default_factory=ScalingOptions)
     """How large rewards are; in a sum, those of each term before its weight."""
-    policy_features: FeatureOptions = field(default_factory=lambda: FeatureOptions(std_floor=0.1))
+    policy_features: ColumnOptions = field(default_factory=lambda: ColumnOptions(std_floor=0.1))
     """What the policy looks at, in which units, like the reward's features. With --policy-sees keypoints 'dims' are
     columns of the state that it sees beside them; none by default."""
 

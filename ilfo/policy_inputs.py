@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ilfo._errors import InputError
 from ilfo.demos import Demonstrations
-from ilfo.rewards import FeatureOptions, StateFeatures
+from ilfo.rewards import ColumnOptions, FeatureOptions, StateFeatures
 
 __all__ = ["Normalization", "PolicyInputs", "columns_of"]
 
@@ -43,7 +43,7 @@ class PolicyInputs:
         observation_dim: int,
         columns: Sequence[int],
         normalization: Normalization,
-        options: FeatureOptions,
+        options: ColumnOptions,
         horizon: int | None = None,
         stack: tuple[int, ...] = (),
     ) -> None:
@@ -69,7 +69,7 @@ class PolicyInputs:
 
     def fit(self, expert: Demonstrations) -> None:
         """Takes the statistics of the expert's states."""
-        fitted = StateFeatures(replace(self._options, dims=())).fit(expert).state_dict()
+        fitted = StateFeatures(FeatureOptions(**asdict(self._options) | {"dims": ()})).fit(expert).state_dict()
         mean, scale = fitted["mean"][self._columns], fitted["scale"][self._columns]
         for member in range(len(self._means)):
             self._set(member, mean, scale)

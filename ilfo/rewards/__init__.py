@@ -7,7 +7,7 @@ from ilfo.rewards.coverage import CoverageOptions, OrderedCoverage
 from ilfo.rewards.discriminator import Discriminator, DiscriminatorOptions
 from ilfo.rewards.distillation import DistillationOptions, RandomExpertDistillation
 from ilfo.rewards.environment import EnvironmentReward
-from ilfo.rewards.features import FeatureOptions, StateFeatures
+from ilfo.rewards.features import ColumnOptions, FeatureOptions, StateFeatures
 from ilfo.rewards.flow import Flow, FlowOptions
 from ilfo.rewards.matching import Matching, MatchingOptions
 from ilfo.rewards.nearest import NearestStep, SegmentMatch, SegmentOptions
@@ -21,6 +21,7 @@ from ilfo.rewards.transport import OptimalTransport, TransportOptions
 __all__ = [
     "BUILT_IN",
     "PWIL",
+    "ColumnOptions",
     "CoverageOptions",
     "Discriminator",
     "DiscriminatorOptions",

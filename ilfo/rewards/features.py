@@ -1,4 +1,4 @@
-"""What a reward looks at: chosen dimensions of the state, standardised by the expert."""
+"""What a reward looks at: chosen columns of the state, or where things are relative to others, standardised."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ import torch
 from torch import Tensor
 
 from ilfo._errors import InputError, closest
+from ilfo._ranges import read_ranges
 from ilfo.demos import Demonstrations
 
-__all__ = ["FeatureOptions", "StateFeatures"]
+__all__ = ["ColumnOptions", "FeatureOptions", "StateFeatures"]
 
 CONSTANT = 1e-8
 """Largest standard deviation of a dimension that is held constant: what rounding in the mean may leave of 0."""
 
 
 @dataclass(frozen=True)
-class FeatureOptions:
+class ColumnOptions:
     """Which columns of the state are looked at, and in which units."""
 
     dims: tuple[int, ...] = ()
@@ -46,17 +47,30 @@ class FeatureOptions:
         _check_distinct("dims", self.dims)
 
 
+@dataclass(frozen=True)
+class FeatureOptions(ColumnOptions):
+    """Which columns of the state are looked at, where what is relative to what, and in which units."""
+
+    relative: tuple[str, ...] = ()
+    """Columns less others, such as 0-2:36-38 for where a hand is relative to its goal, looked at too: what is the same
+    wherever the goal is. With one, dims (and keys) that are empty mean no columns besides, and not all."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _pairs(self.relative)
+
+
 class StateFeatures:
-    """Standardises the chosen dimensions of a state by the expert.
+    """Standardises the chosen columns of a state, and differences between columns, by the expert.
 
     ``z = (s - mean) / (divisor * max(std, std_floor))``. Mean and standard deviation (``ddof=1``) are taken
     over every observation of every demonstration, the last ``leave_out`` of each aside, in float64. The floor
     comes first and the factor after it, so that the smallest number divided by is ``divisor * std_floor``. A
     dimension that is constant in the demonstrations is kept, with ``constant_std`` or the floor for its standard
-    deviation: an agent that moves it pays.
+    deviation: an agent that moves it pays. Differences come after the columns, and are dimensions like these.
 
     Args:
-        options: Which dimensions, and their units.
+        options: Which columns and differences, and their units.
         keys: Observation keys that are looked at, by the names in the demonstration file, in this order; empty: all.
 
     Raises:
@@ -69,6 +83,9 @@ class StateFeatures:
         >>> features = StateFeatures(FeatureOptions(std_floor=0.5)).fit(Demonstrations((Trajectory(swing),)))
         >>> features(torch.tensor([[2.0, 6.0]]))
         tensor([[1., 2.]])
+        >>> features = StateFeatures(FeatureOptions(relative=("0:1",))).fit(Demonstrations((Trajectory(swing),)))
+        >>> features(torch.tensor([[2.0, 6.0]]))
+        tensor([[0.]])
     """
 
     def __init__(self, options: FeatureOptions | None = None, keys: Sequence[str] = ()) -> None:
@@ -76,10 +93,10 @@ class StateFeatures:
         self.options = options or FeatureOptions()
         self.keys = tuple(keys)
         self._observation_dim = 0
-        self._columns = torch.zeros(0, dtype=torch.int64)
+        self._columns = self._subtracted = torch.zeros(0, dtype=torch.int64)
         self._mean = torch.zeros(0, dtype=torch.float64)
         self._scale = torch.ones(0, dtype=torch.float64)
-        self._moved: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor, Tensor]] = {}
+        self._moved: dict[tuple[torch.device, torch.dtype], tuple[Tensor, Tensor, Tensor, Tensor]] = {}
 
     @property
     def observation_dim(self) -> int:
@@ -96,20 +113,25 @@ class StateFeatures:
 
         Raises:
             InputError: The demonstrations are empty, too short, ragged in width or not finite, or do not have the
-                chosen keys or dims.
+                chosen keys or columns.
         """
         left_out = self.options.leave_out
         _check_usable(demonstrations, left_out)
-        columns = _columns(self.options.dims, self.keys, demonstrations)
+        pairs = _pairs(self.options.relative)
+        _check_within("relative", [column for pair in pairs for column in pair], demonstrations)
+        absolute = self.options.dims or self.keys or not pairs
+        columns = _columns(self.options.dims, self.keys, demonstrations) if absolute else []
+        self._columns = torch.tensor([*columns, *(column for column, _ in pairs)])
+        self._subtracted = torch.tensor([other for _, other in pairs], dtype=torch.int64)
         counted = [trajectory.observations[: len(trajectory.observations) - left_out] for trajectory in demonstrations]
-        states = np.concatenate([np.asarray(part, np.float64)[:, columns] for part in counted])
+        parts = [torch.from_numpy(np.asarray(part, np.float64)) for part in counted]
+        states = torch.cat([_chosen(part, self._columns, self._subtracted) for part in parts]).numpy()
         spread = states.std(axis=0, ddof=1)
         if self.options.constant_std is not None:
             spread[spread <= CONSTANT] = self.options.constant_std
         spread = np.maximum(spread, self.options.std_floor)
         self._moved.clear()
         self._observation_dim = demonstrations.observation_dim
-        self._columns = torch.tensor(columns)
         self._mean = torch.from_numpy(states.mean(axis=0))
         self._scale = torch.from_numpy(self.options.divisor * spread)
         return self
@@ -129,9 +151,10 @@ class StateFeatures:
             )
         like = observations.device, observations.dtype
         if like not in self._moved:
-            self._moved[like] = self._columns.to(like[0]), self._mean.to(*like), self._scale.to(*like)
-        columns, mean, scale = self._moved[like]
-        return (observations[..., columns] - mean) / scale
+            columns, subtracted = self._columns.to(like[0]), self._subtracted.to(like[0])
+            self._moved[like] = columns, subtracted, self._mean.to(*like), self._scale.to(*like)
+        columns, subtracted, mean, scale = self._moved[like]
+        return (_chosen(observations, columns, subtracted) - mean) / scale
 
     def state_dict(self) -> dict[str, Any]:
         """Options, keys and statistics, as tensors and plain values."""
@@ -140,6 +163,7 @@ class StateFeatures:
             "keys": self.keys,
             "observation_dim": self._observation_dim,
             "columns": self._columns,
+            "subtracted": self._subtracted,
             "mean": self._mean,
             "scale": self._scale,
         }
@@ -151,8 +175,42 @@ class StateFeatures:
         self.keys = tuple(state["keys"])
         self._observation_dim = int(state["observation_dim"])
         self._columns = state["columns"].cpu()
+        self._subtracted = state.get("subtracted", torch.zeros(0, dtype=torch.int64)).cpu()
         self._mean = state["mean"].cpu()
         self._scale = state["scale"].cpu()
+
+
+def _chosen(states: Tensor, columns: Tensor, subtracted: Tensor) -> Tensor:
+    """Columns ``(..., F)`` of states ``(..., D)``, from the last of which others are taken away."""
+    values = states[..., columns]
+    if len(subtracted):
+        values[..., -len(subtracted) :] -= states[..., subtracted]
+    return values
+
+
+def _pairs(relative: Sequence[str]) -> list[tuple[int, int]]:
+    """Which column is taken from which, of ``"0-2:36-38"``: ``(0, 36), (1, 37), (2, 38)``."""
+    found: list[tuple[int, int]] = []
+    for spelled in relative:
+        sides = [read_ranges(f"relative {spelled!r}", side) for side in spelled.split(":")]
+        if len(sides) != 2 or len(sides[0]) != len(sides[1]) or not sides[0]:
+            raise InputError(
+                f"relative names {spelled!r}; expected as many columns as those that are taken from them, like "
+                "0-2:36-38"
+            )
+        found += zip(*sides, strict=True)
+    _check_distinct("relative", [f"{column}:{other}" for column, other in found])
+    return found
+
+
+def _check_within(name: str, columns: Sequence[int], demonstrations: Demonstrations) -> None:
+    """Refuses a column that the observations do not have."""
+    width = demonstrations.observation_dim
+    outside = [column for column in columns if not 0 <= column < width]
+    if outside:
+        raise InputError(
+            f"{name} names column {outside[0]}, and the observations have columns 0 to {width - 1}: choose among them."
+        )
 
 
 def _check_distinct(name: str, chosen: Sequence[str] | Sequence[int]) -> None:
@@ -190,12 +248,8 @@ def _check_usable(demonstrations: Demonstrations, left_out: int) -> None:
 
 def _columns(dims: Sequence[int], keys: Sequence[str], demonstrations: Demonstrations) -> list[int]:
     """The columns of the flat observation that are chosen, in the order of the choice."""
+    _check_within("dims", dims, demonstrations)
     width = demonstrations.observation_dim
-    outside = [dim for dim in dims if not 0 <= dim < width]
-    if outside:
-        raise InputError(
-            f"dims names column {outside[0]}, and the observations have columns 0 to {width - 1}: choose among them."
-        )
     if not keys:
         return list(dims) or list(range(width))
 

@@ -100,6 +100,50 @@ def test_what_the_demonstrations_do_not_have_is_refused(keys, dims, message):
         StateFeatures(FeatureOptions(dims=dims), keys).fit(demonstrations())
 
 
+@pytest.mark.parametrize(
+    ("keys", "dims", "columns"),
+    [((), (), []), (("speed",), (), [2]), ((), (1,), [1]), (("speed", "angle"), (0,), [0])],
+)
+def test_differences_come_after_what_is_chosen_besides(keys, dims, columns):
+    demos = demonstrations()
+    states = expert_states(demos)
+    features = StateFeatures(FeatureOptions(dims=dims, std_floor=0.01, relative=("0-1:1-2", "2:0")), keys).fit(demos)
+    differences = np.stack([states[:, 0] - states[:, 1], states[:, 1] - states[:, 2], states[:, 2] - states[:, 0]], 1)
+    raw = np.concatenate([states[:, columns], differences], axis=1)
+    expected = (raw - raw.mean(axis=0)) / raw.std(axis=0, ddof=1)
+    assert features.width == len(columns) + 3
+    shown = torch.from_numpy(states)
+    np.testing.assert_allclose(features(shown).numpy(), expected, rtol=1e-9, atol=1e-9)
+    np.testing.assert_array_equal(shown.numpy(), states, "the states themselves are left alone")
+    restored = StateFeatures()
+    restored.load_state_dict(features.state_dict())
+    assert torch.equal(restored(shown), features(shown))
+
+
+def test_relative_features_are_the_same_wherever_the_goal_is():
+    path = np.linspace(0, 1, 9, dtype=np.float32)[:, None]
+    here, there = (np.concatenate([path + goal, np.full_like(path, goal)], axis=1) for goal in (0.0, 5.0))
+    features = StateFeatures(FeatureOptions(relative=("0:1",))).fit(Demonstrations((Trajectory(here),)))
+    torch.testing.assert_close(features(torch.from_numpy(there)), features(torch.from_numpy(here)))
+
+
+@pytest.mark.parametrize(
+    ("relative", "message"),
+    [
+        ("0-1", "relative names '0-1'; expected as many columns"),
+        ("0-1:2", "relative names '0-1:2'; expected as many columns"),
+        ("0:1:2", "relative names '0:1:2'"),
+        (":", "relative names ':'"),
+        ("hand:goal", "relative 'hand:goal' is 'hand'; expected numbers"),
+        ("1:0", "relative names 1:0 more than once"),
+        ("0:3", "relative names column 3, and the observations have columns 0 to 2"),
+    ],
+)
+def test_differences_that_mean_nothing_are_refused(relative, message):
+    with pytest.raises(InputError, match=message):
+        StateFeatures(FeatureOptions(relative=("1:0", relative))).fit(demonstrations())
+
+
 def test_keys_need_a_file_that_names_them():
     nameless = Demonstrations((rollout(),), Provenance())
     with pytest.raises(InputError, match=r"do not say what their 3 columns are called.*with dims instead"):
