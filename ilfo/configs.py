@@ -37,7 +37,8 @@ class TrainConfig:
     """Learn a policy from one file of expert states."""
 
     env: str
-    """Gymnasium id of the environment; 'module:Id' imports a module that registers it."""
+    """Gymnasium id of the environment; 'module:Id' imports a module that registers it, and 'Id@200-steps' cuts episodes
+    off after 200 steps."""
     demo: str | None = None
     """Expert states: an HDF5 file (layout ilfo, Minari, robomimic or D4RL), the folder of a Minari or LeRobot dataset,
     or the name of a bundled demonstration ('ilfo demos list'). The reward 'environment' needs none."""

@@ -14,6 +14,7 @@ import mujoco
 import numpy as np
 
 from ilfo._errors import InputError
+from ilfo._time_limit import split_limit
 from ilfo.demos import Provenance
 from ilfo.plugins import name_for_file
 from ilfo.variants import split_id, vary
@@ -70,7 +71,7 @@ def make_env(env_id: str, protocol: Protocol = "standard", render: bool = False)
 
     Args:
         env_id: Gymnasium id; ``module:Id`` imports a module that registers it, ``Id@colours-unseen-3`` is a variant
-            (:mod:`ilfo.variants`).
+            (:mod:`ilfo.variants`), and episodes of ``Id@200-steps`` are cut off after 200 steps.
         protocol: How episodes end, see :data:`Protocol`.
         render: Whether frames are wanted.
 
@@ -92,16 +93,17 @@ def make_env(env_id: str, protocol: Protocol = "standard", render: bool = False)
     if not (np.all(actions.low == -1) and np.all(actions.high == 1)):
         env = gymnasium.wrappers.RescaleAction(env, np.float32(-1), np.float32(1))
     if env.spec is None or env.spec.max_episode_steps is None:
-        raise InputError(f"environment {env_id!r} has no time limit: register it with max_episode_steps")
+        raise InputError(f"environment {env_id!r} has no time limit: give it one, {env_id}@1000-steps")
     return FixedHorizon(env) if protocol == "fixed-horizon" else env
 
 
 def _make_as_registered(env_id: str, render: bool = False) -> gymnasium.Env[Any, Any]:
     _log_mujoco_warnings_once()
     plain_id, variant = split_id(env_id)
+    steps = split_limit(env_id)[1]
     wanted: dict[str, Any] = {"render_mode": "rgb_array"} if render else {}
     try:
-        env = gymnasium.make(plain_id, disable_env_checker=True, **wanted)
+        env = gymnasium.make(plain_id, max_episode_steps=steps, disable_env_checker=True, **wanted)
     except (gymnasium.error.Error, ModuleNotFoundError) as error:
         hint = f"; {hint}" if (hint := name_for_file(plain_id)) else ""
         raise InputError(f"environment {env_id!r} cannot be made: {error}{hint}") from error

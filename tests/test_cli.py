@@ -192,7 +192,7 @@ def test_a_hostile_file_is_refused_before_anything_starts(spoil, said, workplace
         (["--env", "CartPole-v1", "--reward", "environment"], "expected a continuous vector"),
         (
             ["--env", "small_envs:Endless-v0", "--reward", "environment", "--protocol", "fixed-horizon"],
-            "has no time limit: register it with max_episode_steps",
+            "has no time limit: give it one, small_envs:Endless-v0@1000-steps",
         ),
         (["--demo", "expert.hdf5", "--features.dims", "7"], "dims names column 7"),
         (["--demo", "expert.hdf5", "--steps", "50"], "nothing would be learned"),

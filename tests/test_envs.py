@@ -54,8 +54,30 @@ def test_fixed_horizon_counts_the_step_that_ends_as_the_standard_does():
 
 @pytest.mark.parametrize("protocol", ["standard", "fixed-horizon"])
 def test_an_environment_without_a_time_limit_is_refused(protocol):
-    with pytest.raises(InputError, match="no time limit: register it with max_episode_steps"):
+    with pytest.raises(InputError, match=r"no time limit: give it one, .*@1000-steps"):
         make_env("Endless-v0", protocol)
+
+
+def test_an_id_may_give_a_time_limit_of_its_own():
+    assert rollout_length("HalfCheetah-v5@7-steps") == 7
+    assert make_env("Endless-v0@30-steps", "fixed-horizon").spec.max_episode_steps == 30
+    assert make_env("HalfCheetah-v5").spec.max_episode_steps == 1000
+
+
+def rollout_length(env_id):
+    env = make_env(env_id)
+    env.reset(seed=0)
+    for step in range(1, 2000):
+        *_, terminated, truncated, _ = env.step(np.zeros(6, np.float32))
+        if terminated or truncated:
+            return step
+    raise AssertionError("it never ends")
+
+
+@pytest.mark.parametrize("env_id", ["HalfCheetah-v5@0-steps", "HalfCheetah-v5@5-steps@6-steps"])
+def test_a_time_limit_is_one_and_positive(env_id):
+    with pytest.raises(InputError, match="expected one time limit of at least 1 step, like HalfCheetah-v5@200-steps"):
+        make_env(env_id)
 
 
 def test_dict_observations_are_flattened_in_the_order_that_is_described():

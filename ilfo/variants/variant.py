@@ -10,6 +10,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from ilfo._errors import InputError, closest
+from ilfo._time_limit import split_limit
 
 __all__ = ["KINDS", "Draw", "Kind", "Split", "Variant", "split_id"]
 
@@ -66,7 +67,10 @@ class Variant:
         """
         parts = re.fullmatch(r"(\w+)-(\w+)-([0-9]+)", name)
         if parts is None:
-            raise InputError(f"{name!r} names no variant; expected KIND-SPLIT-INDEX, such as 'colours-unseen-3'")
+            raise InputError(
+                f"{name!r} names no variant; expected KIND-SPLIT-INDEX, such as 'colours-unseen-3' (or a time limit, "
+                "such as '200-steps')"
+            )
         kind, split, index = parts.groups()
         return cls(kind, int(index), split)  # type: ignore[arg-type]
 
@@ -103,8 +107,10 @@ class Draw:
 def split_id(env_id: str) -> tuple[str, Variant | None]:
     """The id of an environment and its variant, of ``"HalfCheetah-v5@colours-unseen-3"``; None where it has none.
 
+    A time limit, ``@200-steps``, is left out.
+
     Raises:
-        InputError: What follows the ``@`` names no variant.
+        InputError: What follows the ``@`` names neither a variant nor a time limit.
 
     Examples:
         >>> split_id("ilfo.metaworld:MetaWorld/reach-v3@lights-seen-0")
@@ -112,5 +118,5 @@ def split_id(env_id: str) -> tuple[str, Variant | None]:
         >>> split_id("Hopper-v5")
         ('Hopper-v5', None)
     """
-    plain, mark, name = env_id.partition(_MARK)
+    plain, mark, name = split_limit(env_id)[0].partition(_MARK)
     return plain, Variant.named(name) if mark else None

@@ -1,5 +1,7 @@
 """Demonstrations against an environment: columns by name, shapes and bounds are errors, provenance is a warning."""
 
+from dataclasses import replace
+
 import dataclasses
 
 import h5py
@@ -76,6 +78,12 @@ def test_each_difference_of_provenance_is_one_sentence():
         "demonstrations repeats each action for 2 simulator steps, the environment for 4.",
         "demonstrations was recorded with mujoco 2.1.0 (here 3.2.0), gymnasium 0.29.1 (here 1.1.0).",
     ]
+
+
+def test_a_time_limit_of_ones_own_is_no_other_environment():
+    limited = replace(ENVIRONMENT, env_id="module:Hopper-v5@90-steps")
+    assert check_fits(expert(env_id="Hopper-v5"), limited) == []
+    assert check_fits(expert(env_id="Hopper-v5@90-steps"), ENVIRONMENT) == []
 
 
 def test_sentences_name_the_file(tmp_path):

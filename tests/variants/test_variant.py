@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from ilfo._errors import InputError
+from ilfo._time_limit import split_limit, with_limit
 from ilfo.variants import KINDS, Variant, split_id
 
 
@@ -10,6 +11,10 @@ def test_a_name_says_all_of_a_variant(kind):
     variant = Variant(kind, 12, "unseen")
     assert Variant.named(str(variant)) == variant
     assert split_id(f"module:Space/Name-v3@{variant}") == ("module:Space/Name-v3", variant)
+    for limited in (f"Name-v3@90-steps@{variant}", f"Name-v3@{variant}@90-steps"):
+        assert split_id(limited) == ("Name-v3", variant)
+        assert split_limit(limited) == (f"Name-v3@{variant}", 90)
+    assert with_limit("Name-v3", 90) == "Name-v3@90-steps"
 
 
 @pytest.mark.parametrize(
