@@ -1,8 +1,7 @@
 """Demonstrations against an environment: columns by name, shapes and bounds are errors, provenance is a warning."""
 
-from dataclasses import replace
-
 import dataclasses
+from dataclasses import replace
 
 import h5py
 import numpy as np
