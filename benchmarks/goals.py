@@ -1,0 +1,91 @@
+"""What rewards say of an expert whose goal is another than the demonstration's: by absolute and by relative features.
+
+    python benchmarks/goals.py
+    python benchmarks/goals.py --rewards flow --tasks reach door-open
+
+Meta-World draws a goal and the places of objects for every episode, and a demonstration has one of them. A reward that
+is to teach all of them has to tell the expert from a random policy there, too. Each is fitted on a bundled
+demonstration, by all columns and by the features of the suites; printed is what a step is worth on average to the
+demonstration, to the scripted expert in other episodes, as long after their success as the demonstration goes on, and
+to a random policy in the same ones. Needs the extra ``metaworld``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import tyro
+
+from ilfo import demos
+from ilfo.demos import Trajectory
+from ilfo.metaworld import scripted_policy
+from ilfo.rewards import Episodes, FeatureOptions, RewardGenerator, make_reward
+from ilfo.rollouts import random_policy, rollout
+from ilfo.suites import Task, open_suite
+
+AFTER_SUCCESS = 10
+"""Steps that the bundled demonstrations go on after their success."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Scores experts and random policies at other goals."""
+
+    rewards: tuple[str, ...] = ("transport", "flow")
+    """Rewards to fit."""
+    tasks: tuple[str, ...] = ("reach", "window-open", "button-press-topdown", "door-open", "assembly")
+    """Tasks of the suites metaworld-easy and metaworld-medium."""
+    episodes: int = 8
+    """Other episodes of each."""
+
+
+def features_of(task: Task, flags: tuple[str, ...]) -> FeatureOptions:
+    """The reward's features as the suite's flags have them."""
+    from ilfo.configs import parse_train
+
+    return parse_train(["--env", task.env, "--demo", task.demo[0], *flags, *task.flags])[0].features
+
+
+def trimmed(episode: Trajectory, most: int) -> Trajectory:
+    """An episode until it has succeeded, or the first steps of one that never does; states alone."""
+    steps = most if episode.success_step is None else min(episode.success_step + AFTER_SUCCESS, len(episode))
+    return Trajectory(episode.observations[: steps + 1], truncated=True)
+
+
+def worth(reward: RewardGenerator, episodes: list[Trajectory]) -> float:
+    """Mean reward a step."""
+    scored = [float(reward.score(Episodes.from_trajectories([episode])).mean()) for episode in episodes]
+    return float(np.mean(scored))
+
+
+def main(options: Options) -> None:
+    """Prints one line for each task and reward."""
+    torch.set_num_threads(1)
+    suites = [open_suite(name) for name in ("metaworld-easy", "metaworld-medium")]
+    known = {task.name: (task, suite.flags) for suite in suites for task in suite.tasks}
+    print("| task | reward | features | demonstration | expert, other goals | random policy, there |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for name in options.tasks:
+        task, flags = known[name]
+        demonstration = demos.open(task.demo[0])
+        length = len(demonstration[0])
+        # The whole of an episode is played: what the suite cuts off would be cut off here too.
+        env_id = re.sub(r"@\d+-steps", "", task.env)
+        played = rollout(scripted_policy(env_id), env_id, options.episodes, seed=100)
+        experts = [trimmed(episode, length) for episode in played]
+        random = [
+            trimmed(replace(episode, success_step=None), length)
+            for episode in rollout(random_policy(4, seed=1), env_id, options.episodes, seed=100)
+        ]
+        for reward in options.rewards:
+            for words, features in (("all columns", FeatureOptions()), ("the suite's", features_of(task, flags))):
+                fitted = make_reward(reward, features=features).fit(demonstration)
+                numbers = (worth(fitted, list(demonstration)), worth(fitted, experts), worth(fitted, random))
+                print(f"| {name} | `{reward}` | {words} | " + " | ".join(f"{each:.2f}" for each in numbers) + " |")
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))
