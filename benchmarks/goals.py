@@ -12,7 +12,6 @@ to a random policy in the same ones. Needs the extra ``metaworld``.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +19,9 @@ import torch
 import tyro
 
 from ilfo import demos
+from ilfo._errors import InputError, closest
+from ilfo._time_limit import split_limit
+from ilfo.configs import parse_train
 from ilfo.demos import Trajectory
 from ilfo.metaworld import scripted_policy
 from ilfo.rewards import Episodes, FeatureOptions, RewardGenerator, make_reward
@@ -44,13 +46,11 @@ class Options:
 
 def features_of(task: Task, flags: tuple[str, ...]) -> FeatureOptions:
     """The reward's features as the suite's flags have them."""
-    from ilfo.configs import parse_train
-
     return parse_train(["--env", task.env, "--demo", task.demo[0], *flags, *task.flags])[0].features
 
 
 def trimmed(episode: Trajectory, most: int) -> Trajectory:
-    """An episode until it has succeeded, or the first steps of one that never does; states alone."""
+    """An episode until shortly after its success, or the first steps of one that never has any; states alone."""
     steps = most if episode.success_step is None else min(episode.success_step + AFTER_SUCCESS, len(episode))
     return Trajectory(episode.observations[: steps + 1], truncated=True)
 
@@ -69,11 +69,13 @@ def main(options: Options) -> None:
     print("| task | reward | features | demonstration | expert, other goals | random policy, there |")
     print("| --- | --- | --- | --- | --- | --- |")
     for name in options.tasks:
+        if name not in known:
+            raise InputError(f"no suite has a task {name!r}; {closest(name, known)}")
         task, flags = known[name]
         demonstration = demos.open(task.demo[0])
         length = len(demonstration[0])
         # The whole of an episode is played: what the suite cuts off would be cut off here too.
-        env_id = re.sub(r"@\d+-steps", "", task.env)
+        env_id, _ = split_limit(task.env)
         played = rollout(scripted_policy(env_id), env_id, options.episodes, seed=100)
         experts = [trimmed(episode, length) for episode in played]
         random = [
