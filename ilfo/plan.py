@@ -73,7 +73,7 @@ def _seeds(training: Training) -> str:
     if not training.config.seeds:
         return f"seed {training.config.seed}"
     how = "updated in turn" if isinstance(training.agent, Separate) else "at once"
-    return f"seeds {training.config.seeds}, {len(training.seeds)} {how}"
+    return f"seeds {training.config.seeds}: {len(training.seeds)} {how}"
 
 
 def protocol_line(training: Training) -> str:

@@ -237,7 +237,7 @@ def test_a_session_with_several_seeds(workplace, capsys):
     """Train three side by side, look at all of them, and go on with the best."""
     demos.write("expert.hdf5", expert())
     command = ["train", "--env", LEDGE, "--demo", "expert.hdf5", "--out", "runs/many", "--seeds", "0-2", *SMALL]
-    assert "seeds 0-2, 3 at once" in printed(capsys, *command, "--dry-run")
+    assert "seeds 0-2: 3 at once" in printed(capsys, *command, "--dry-run")
     assert not Path("runs").exists()
     said = printed(capsys, *command)
     summary = read_summary("runs/many")
