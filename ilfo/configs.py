@@ -114,6 +114,9 @@ class TrainConfig:
     --policy-features.dims."""
     features: FeatureOptions = field(default_factory=FeatureOptions)
     """Which columns of that, in which units."""
+    hold_end: bool = False
+    """Let a demonstration that is shorter than the environment's time limit stand still in its last state until then,
+    unless the environment ended it: for tasks that are done before an episode is over, like opening a door."""
     scaling: ScalingOptions = field(default_factory=ScalingOptions)
     """How large rewards are; in a sum, those of each term before its weight."""
     policy_features: ColumnOptions = field(default_factory=lambda: ColumnOptions(std_floor=0.1))

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from ilfo._words import counted
 from ilfo.agents.many import Separate
-from ilfo.demos import Demonstrations, Trajectory, shuffled
+from ilfo.demos import Trajectory, shuffled
 from ilfo.rewards.registry import scalings_of
 from ilfo.training import Training
 from ilfo.vision import EncodingPlan
@@ -31,7 +31,7 @@ def print_plan(training: Training, measure: bool = False, console: Console | Non
     table.add_row("environment", f"{config.env} x {_copies(training)}, time limit {horizon}")
     table.add_row("observations", f"({environments.observation_dim},) float32; policy input: {_policy_input(training)}")
     table.add_row("actions", f"({environments.action_dim},) float32 in [-1, 1]")
-    table.add_row("demonstration", _expert_line(training.demonstrations))
+    table.add_row("demonstration", _expert_line(training))
     if training.sight is not None and training.demonstrations is not None:
         table.add_row("frames", _frames_line(training, training.sight.plan(training.demonstrations)))
     table.add_row(
@@ -126,20 +126,22 @@ def _frames_line(training: Training, plan: EncodingPlan) -> str:
     )
 
 
-def _expert_line(demonstrations: Demonstrations | None) -> str:
+def _expert_line(training: Training) -> str:
+    demonstrations = training.demonstrations
     if demonstrations is None:
         return "none"
     steps = sum(len(trajectory) for trajectory in demonstrations)
     expert = demonstrations.expert_return
     worth = "return unknown" if expert is None else f"return {expert:,.1f}"
     size = f"{counted(len(demonstrations), 'episode')}, {counted(steps, 'step')}"
-    return f"{size}, {worth}, sha256 {demonstrations.sha256[:12]}"
+    held = ", held at its end until the time limit" if training.config.hold_end else ""
+    return f"{size}{held}, {worth}, sha256 {demonstrations.sha256[:12]}"
 
 
 def _print_rewards(training: Training, console: Console) -> None:
     rows: list[tuple[str, list[Trajectory]]] = []
     if training.demonstrations is not None and training.reward.imitates:
-        experts = list(training.demonstrations)
+        experts = list(training.as_compared(training.demonstrations))
         rows.append(("expert", experts))
         rows.append(("expert, time shuffled", [shuffled(trajectory) for trajectory in experts]))
     rows.append(("random policy, 5 episodes", training.random_episodes(5)[0]))

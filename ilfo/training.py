@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ilfo import demos
 from ilfo._averages import Averages
 from ilfo._drawing import filmed
 from ilfo._errors import InputError
@@ -183,7 +184,11 @@ class Training:
         self._make()
         if self.inputs.normalization == "expert":
             self.inputs.fit(self._as_shown(self.demonstrations, seen))
-        self.scorer.fit(seen, on_progress)
+        self.scorer.fit(self.as_compared(seen), on_progress)
+
+    def as_compared(self, demonstrations: Demonstrations) -> Demonstrations:
+        """Demonstrations as the reward is fitted on them: held until the time limit with ``hold_end``."""
+        return demos.held(demonstrations, self.environments.horizon) if self.config.hold_end else demonstrations
 
     def _as_shown(self, demonstrations: Demonstrations, seen: Demonstrations | None = None) -> Demonstrations:
         """Demonstrations as the policy would have been shown them; ``seen`` where that is known already."""

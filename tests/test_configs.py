@@ -200,3 +200,12 @@ class Hasty(Still):
 def test_flags_that_would_be_called_like_others_are_refused(reward, message):
     with pytest.raises(InputError, match=message):
         parse("--demo", "d.hdf5", "--reward", reward, "--agent", "td3")
+
+
+def test_the_preset_for_manipulation_gives_each_reward_its_own():
+    chosen = parse("--preset", "manipulation", "--demo", "d.hdf5", "--reward", "flow")
+    assert chosen.hold_end
+    assert chosen.time_aware
+    assert chosen.flow.temperature == 1.0
+    assert not hasattr(chosen, "transport")
+    assert not hasattr(parse("--preset", "manipulation", "--demo", "d.hdf5"), "flow")

@@ -61,3 +61,8 @@ def test_what_is_measured_later_says_where_to_look_and_has_the_agents_discount(p
     lines, _ = planned("--scaling.method", "running", "--td3.discount", "0.9")
     later = "measured while the agent learns, see reward_multiplier in the metrics"
     assert said(lines, "scaling") == [f"running, factor 1, discount 0.9: {later}"]
+
+
+def test_an_expert_that_is_held_at_its_end_is_said_to_be(planned):
+    assert "held at its end until the time limit" in said(planned("--hold-end")[0], "demonstration")[0]
+    assert "held" not in said(planned()[0], "demonstration")[0]

@@ -267,3 +267,40 @@ def test_a_filter_key_chooses_what_is_learned_from(begin, demo, tmp_path):
     np.testing.assert_array_equal(chosen[0].observations, long.observations)
     with pytest.raises(InputError, match="no filter key 'god'; did you mean 'good'"):
         begin("--filter-key", "god", demo=path)
+
+
+def cut_short(demo, folder, steps=15):
+    """The walk's first steps, as a recording that stops when it is done, and where it goes on standing still."""
+    whole = demos.open(demo)
+    one = dataclasses.replace(
+        whole[0], observations=whole[0].observations[: steps + 1], env_rewards=whole[0].env_rewards[:steps]
+    )
+    return demos.write(folder / "short.hdf5", dataclasses.replace(whole, trajectories=(one,)))
+
+
+def test_an_expert_that_is_done_stands_still_until_the_time_limit(begin, demo, tmp_path):
+    short = cut_short(demo, tmp_path)
+    held, plain = begin("--hold-end", demo=short), begin(demo=short)
+    recorded = held.demonstrations[0]
+    assert len(recorded) == 15
+    assert held.expert_return == plain.expert_return
+    states = recorded.observations
+    stays = dataclasses.replace(
+        recorded, env_rewards=None, observations=np.concatenate([states, np.repeat(states[-1:], 25, 0)])
+    )
+    loiters = dataclasses.replace(
+        recorded, env_rewards=None, observations=np.concatenate([states[:9], np.repeat(states[8:9], 32, 0)])
+    )  # never gets to where the expert is done
+
+    def worth(training, episode):
+        return float(training.rewards_of([episode]).scores.mean())
+
+    assert worth(held, stays) == pytest.approx(2.0, abs=1e-4)
+    assert worth(held, stays) > worth(held, loiters) + 0.2
+    assert worth(plain, stays) < worth(plain, loiters), "compared with the recording alone, it pays to dawdle"
+    assert_equal(held.inputs.state_dicts(), plain.inputs.state_dicts())  # the policy is shown what was recorded
+
+
+def test_one_that_goes_on_as_long_is_not_held(begin):
+    held, plain = begin("--hold-end"), begin()
+    assert_equal(held.scorer.state_dicts(), plain.scorer.state_dicts())

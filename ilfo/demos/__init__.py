@@ -1,15 +1,15 @@
 """Demonstrations: expert trajectories, reading and writing them.
 
 ``open`` reads a file or folder (the toolkit's own layout, Minari's, robomimic's, D4RL's or LeRobot's), ``write`` saves
-one and ``convert`` does both, ``check_fits`` and ``fit_to`` compare one with an environment, ``bundled`` lists those
-that come with the toolkit.
+one and ``convert`` does both, ``check_fits`` and ``fit_to`` compare one with an environment, ``held`` lets an expert
+that is done stand still, ``bundled`` lists those that come with the toolkit.
 """
 
 from ilfo.demos.checks import check_fits, fit_to
 from ilfo.demos.files import open
 from ilfo.demos.library import Bundled, bundled, bundled_path
 from ilfo.demos.plot import plot_demonstrations
-from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory, shuffled
+from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory, held, shuffled
 from ilfo.demos.writers import convert, write
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "check_fits",
     "convert",
     "fit_to",
+    "held",
     "open",
     "plot_demonstrations",
     "shuffled",

@@ -10,7 +10,7 @@ from typing import Any, overload
 
 import numpy as np
 
-__all__ = ["Demonstrations", "Provenance", "Trajectory", "sha256_of", "shuffled"]
+__all__ = ["Demonstrations", "Provenance", "Trajectory", "held", "sha256_of", "shuffled"]
 
 
 @dataclass(frozen=True)
@@ -165,6 +165,37 @@ def sha256_of(trajectories: Iterable[Trajectory]) -> str:
                 digest.update(contiguous.tobytes())
         digest.update(f"{trajectory.terminated}{trajectory.truncated}{trajectory.success}".encode())
     return digest.hexdigest()
+
+
+def held(demonstrations: Demonstrations, steps: int) -> Demonstrations:
+    """Demonstrations whose expert goes on standing still, in its last state, until an episode has this many steps.
+
+    Recordings of a task often stop when it is done, and episodes go on. Compared with such an episode as a whole, an
+    expert that has stopped says nothing of what is to be done then: stay. Episodes that the environment ended, or that
+    are as long already, stay what they are; those that grow lose actions and rewards, which nobody recorded.
+
+    Args:
+        demonstrations: Of any length; frames, where there are some, are repeated like states, in memory.
+        steps: Steps ``T`` that an episode is to have at least.
+
+    Example:
+        >>> expert = Demonstrations((Trajectory(np.float32([[0], [1], [2]])),))
+        >>> held(expert, 4)[0].observations.ravel()
+        array([0., 1., 2., 2., 2.], dtype=float32)
+    """
+
+    def longer(one: Trajectory) -> Trajectory:
+        missing = steps - len(one)
+        if one.terminated or missing <= 0:
+            return one
+        observations, frames = (
+            None if array is None else np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
+            for array in (one.observations, one.frames)
+        )
+        assert observations is not None
+        return replace(one, observations=observations, frames=frames, actions=None, env_rewards=None, truncated=True)
+
+    return replace(demonstrations, trajectories=tuple(map(longer, demonstrations)))
 
 
 def shuffled(trajectory: Trajectory, seed: int = 0) -> Trajectory:
