@@ -1,4 +1,4 @@
-"""What rewards say of an expert whose goal is another than the demonstration's: by absolute and by relative features.
+"""What rewards say where the goal is another than the demonstration's: of the expert, of one who loiters, of nobody.
 
     python benchmarks/goals.py
     python benchmarks/goals.py --rewards flow --tasks reach door-open
@@ -7,7 +7,11 @@ Meta-World draws a goal and the places of objects for every episode, and a demon
 is to teach all of them has to tell the expert from a random policy there, too. Each is fitted on a bundled
 demonstration, by all columns and by the features of the suites; printed is what a step is worth on average to the
 demonstration, to the scripted expert in other episodes, as long after their success as the demonstration goes on, and
-to a random policy in the same ones. Needs the extra ``metaworld``.
+to a random policy in the same ones.
+
+A second table has what is worth more, to do the task or to stop on the way: whole episodes, until the time limit, of
+the expert, of one who does as it does and then holds the hand where it is, and of a random policy; with the preset that
+imitates by default and with the suites'. Needs the extra ``metaworld``.
 """
 
 from __future__ import annotations
@@ -24,8 +28,9 @@ from ilfo._time_limit import split_limit
 from ilfo.configs import parse_train
 from ilfo.demos import Trajectory
 from ilfo.metaworld import scripted_policy
+from ilfo.parts import make_reward as config_reward
 from ilfo.rewards import Episodes, FeatureOptions, RewardGenerator, make_reward
-from ilfo.rollouts import random_policy, rollout
+from ilfo.rollouts import Policy, random_policy, rollout
 from ilfo.suites import Task, open_suite
 
 AFTER_SUCCESS = 10
@@ -61,8 +66,47 @@ def worth(reward: RewardGenerator, episodes: list[Trajectory]) -> float:
     return float(np.mean(scored))
 
 
+def stopping(expert: Policy, steps: int) -> Policy:
+    """The expert for so many steps, and its hand where it is from then on."""
+
+    def act(observations: np.ndarray, ages: np.ndarray) -> np.ndarray:
+        actions = expert(observations, ages)
+        actions[ages >= steps, :3] = 0
+        return actions
+
+    return act
+
+
+def until(episodes: list[Trajectory], steps: int) -> list[Trajectory]:
+    """Episodes that are cut off, states alone."""
+    return [Trajectory(episode.observations[: steps + 1], truncated=True) for episode in episodes]
+
+
+def print_loiterers(task: Task, suite_flags: tuple[str, ...], options: Options) -> None:
+    """Prints what whole episodes are worth a step, one line for each reward and preset."""
+    demonstration = demos.open(task.demo[0])
+    env_id, limit = split_limit(task.env)
+    assert limit is not None
+    length = len(demonstration[0])
+    policies = [
+        scripted_policy(env_id),
+        *(stopping(scripted_policy(env_id), int(share * length)) for share in (0.75, 0.5)),
+        random_policy(4, seed=1),
+    ]
+    played = [until(rollout(policy, task.env, options.episodes, seed=100), limit) for policy in policies]
+    for reward in options.rewards:
+        for preset in ("imitation", "manipulation"):
+            flags = ["--reward", reward, *suite_flags, *task.flags, "--preset", preset]
+            config = parse_train(["--env", task.env, "--demo", task.demo[0], *flags])[0]
+            compared = demos.held(demonstration, limit) if config.hold_end else demonstration
+            fitted = config_reward(config).fit(compared)
+            print(
+                f"| {task.name} | `{reward}` | {preset} | {' | '.join(f'{worth(fitted, one):.2f}' for one in played)} |"
+            )
+
+
 def main(options: Options) -> None:
-    """Prints one line for each task and reward."""
+    """Prints two tables, with lines for each task and reward."""
     torch.set_num_threads(1)
     suites = [open_suite(name) for name in ("metaworld-easy", "metaworld-medium")]
     known = {task.name: (task, suite.flags) for suite in suites for task in suite.tasks}
@@ -87,6 +131,10 @@ def main(options: Options) -> None:
                 fitted = make_reward(reward, features=features).fit(demonstration)
                 numbers = (worth(fitted, list(demonstration)), worth(fitted, experts), worth(fitted, random))
                 print(f"| {name} | `{reward}` | {words} | " + " | ".join(f"{each:.2f}" for each in numbers) + " |")
+    print("\n| task | reward | preset | expert | stops after three quarters | stops halfway | random policy |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for name in options.tasks:
+        print_loiterers(*known[name], options)
 
 
 if __name__ == "__main__":
