@@ -374,4 +374,4 @@ def test_a_ratio_to_a_return_below_zero_is_said_to_be_none(capsys):
 def test_the_plan_says_where_seeds_are_not_one_computation(workplace, capsys):
     demos.write("expert.hdf5", expert())
     command = ["train", "--env", LEDGE, "--demo", "expert.hdf5", "--seeds", "0-2", "--dry-run", *SMALL]
-    assert "seeds 0-2, 3 updated in turn" in printed(capsys, *command, "--td3.checkpoints")
+    assert "seeds 0-2: 3 updated in turn" in printed(capsys, *command, "--td3.checkpoints")
