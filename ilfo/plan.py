@@ -156,7 +156,8 @@ def _print_rewards(training: Training, console: Console) -> None:
     for name, episodes in rows:
         scores = training.rewards_of(episodes).scores
         lengths = [len(trajectory) for trajectory in episodes]
-        returns = [trajectory.env_return for trajectory in episodes]
+        # What the expert got is what was recorded of it; nobody recorded how it stands still.
+        returns = [one.env_return for one in (training.demonstrations or () if name == "expert" else episodes)]
         known = [value for value in returns if value is not None]
         table.add_row(
             name,

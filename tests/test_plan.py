@@ -1,12 +1,15 @@
 """The plan shows how rewards are scaled, and by what a measurement found."""
 
+import dataclasses
 import io
 from contextlib import closing
 
+import numpy as np
 import pytest
 from rich.console import Console
 from small_runs import configure
 
+from ilfo import demos
 from ilfo.plan import print_plan
 from ilfo.training import Training
 
@@ -66,3 +69,16 @@ def test_what_is_measured_later_says_where_to_look_and_has_the_agents_discount(p
 def test_an_expert_that_is_held_at_its_end_is_said_to_be(planned):
     assert "held at its end until the time limit" in said(planned("--hold-end")[0], "demonstration")[0]
     assert "held" not in said(planned()[0], "demonstration")[0]
+
+
+def test_what_a_held_expert_got_is_what_was_recorded(demo, tmp_path):
+    short = demos.open(demo)
+    one = dataclasses.replace(
+        short[0], observations=short[0].observations[:16], env_rewards=np.full(15, 0.5, np.float32)
+    )
+    path = demos.write(tmp_path / "short.hdf5", dataclasses.replace(short, trajectories=(one,)))
+    printed = io.StringIO()
+    with closing(Training(configure(path, tmp_path, "--hold-end"))) as training:
+        print_plan(training, measure=True, console=Console(width=200, file=printed))
+    expert = next(line for line in printed.getvalue().splitlines() if "expert " in line and "2.000" in line)
+    assert [each.strip() for each in expert.split("│")[2:6]] == ["2.000", "80.0", "40", "7.5"]
