@@ -135,7 +135,11 @@ def _expert_line(training: Training) -> str:
     worth = "return unknown" if expert is None else f"return {expert:,.1f}"
     size = f"{counted(len(demonstrations), 'episode')}, {counted(steps, 'step')}"
     held = ", held at its end until the time limit" if training.config.hold_end else ""
-    return f"{size}{held}, {worth}, sha256 {demonstrations.sha256[:12]}"
+    line = f"{size}{held}, {worth}, sha256 {demonstrations.sha256[:12]}"
+    horizon = training.environments.horizon
+    if not training.config.hold_end and all(one.success and len(one) < horizon for one in demonstrations):
+        line += f"\ndone before step {horizon}: --hold-end compares episodes with an expert that then stands still"
+    return line
 
 
 def _print_rewards(training: Training, console: Console) -> None:

@@ -300,3 +300,17 @@ class TestFrames:
         np.testing.assert_array_equal(found.frames, episode.frames)
         with h5py.File(video) as file:
             assert "observations" not in file["episode_0"]
+
+
+def test_an_expert_that_is_done_is_held_as_it_is_seen(begin, episode, tmp_path):
+    cut = replace(
+        episode, observations=episode.observations[:9], frames=episode.frames[:9], env_rewards=None, actions=None
+    )
+    path = demos.write(tmp_path / "cut.hdf5", Demonstrations((cut,), describe(SQUARE)[0]))
+    training = begin(path, "--hold-end")
+    seen = training.sight.see_demonstrations(training.demonstrations)
+    held, horizon = training.as_compared(seen)[0], training.environments.horizon
+    assert len(seen[0]) == 8 < len(held) == horizon
+    np.testing.assert_array_equal(held.observations[8:], np.repeat(seen[0].observations[-1:], horizon - 7, axis=0))
+    filmed_to_the_end = list(training.as_compared(training.demonstrations))
+    assert float(training.rewards_of(filmed_to_the_end).scores.mean()) == pytest.approx(2.0, abs=1e-3)

@@ -82,3 +82,18 @@ def test_what_a_held_expert_got_is_what_was_recorded(demo, tmp_path):
         print_plan(training, measure=True, console=Console(width=200, file=printed))
     expert = next(line for line in printed.getvalue().splitlines() if "expert " in line and "2.000" in line)
     assert [each.strip() for each in expert.split("│")[2:6]] == ["2.000", "80.0", "40", "7.5"]
+
+
+def test_an_expert_that_is_done_early_brings_the_flag_to_mind(demo, tmp_path):
+    whole = demos.open(demo)
+    done = dataclasses.replace(whole[0], observations=whole[0].observations[:16], env_rewards=None, success=True)
+    path = demos.write(tmp_path / "done.hdf5", dataclasses.replace(whole, trajectories=(done,)))
+
+    def line(*flags: str) -> str:
+        printed = io.StringIO()
+        with closing(Training(configure(path, tmp_path, *flags))) as training:
+            print_plan(training, console=Console(width=200, file=printed))
+        return printed.getvalue()
+
+    assert "done before step 40: --hold-end" in line()
+    assert "done before" not in line("--hold-end")
