@@ -10,8 +10,9 @@ demonstration, to the scripted expert in other episodes, as long after their suc
 to a random policy in the same ones.
 
 A second table has what is worth more, to do the task or to stop on the way: whole episodes, until the time limit, of
-the expert, of one who does as it does and then holds the hand where it is, and of a random policy; with the preset that
-imitates by default and with the suites'. Needs the extra ``metaworld``.
+the expert, of one who does as it does and then holds the hand where it is, of a random policy, and of nothing but the
+demonstration's first state; with the preset that imitates by default and with the suites'. Needs the extra
+``metaworld``.
 """
 
 from __future__ import annotations
@@ -94,6 +95,7 @@ def print_loiterers(task: Task, suite_flags: tuple[str, ...], options: Options) 
         random_policy(4, seed=1),
     ]
     played = [until(rollout(policy, task.env, options.episodes, seed=100), limit) for policy in policies]
+    played.append([Trajectory(np.repeat(demonstration[0].observations[:1], limit + 1, axis=0))])
     for reward in options.rewards:
         for preset in ("imitation", "manipulation"):
             flags = ["--reward", reward, *suite_flags, *task.flags, "--preset", preset]
@@ -131,8 +133,8 @@ def main(options: Options) -> None:
                 fitted = make_reward(reward, features=features).fit(demonstration)
                 numbers = (worth(fitted, list(demonstration)), worth(fitted, experts), worth(fitted, random))
                 print(f"| {name} | `{reward}` | {words} | " + " | ".join(f"{each:.2f}" for each in numbers) + " |")
-    print("\n| task | reward | preset | expert | stops after three quarters | stops halfway | random policy |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    kinds = ["expert", "stops after three quarters", "stops halfway", "random policy", "the first state"]
+    print(f"\n| task | reward | preset | {' | '.join(kinds)} |\n|{' --- |' * (3 + len(kinds))}")
     for name in options.tasks:
         print_loiterers(*known[name], options)
 
