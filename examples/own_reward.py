@@ -24,17 +24,16 @@ class NearestReward(RewardGenerator):
     Options = NearestOptions
     needs = "transition"  # (s, s') is enough, so rewards come at every step and not at the end of an episode
 
-    def pairs(self, observations):
-        z = self.features(observations)
+    def pairs(self, z):
         return torch.cat([z[..., :-1, :], z[..., 1:, :]], dim=-1)
 
     def fit(self, demonstrations):
         self.features.fit(demonstrations)
-        self.expert = torch.cat([self.pairs(torch.from_numpy(one.observations)) for one in demonstrations])
+        self.expert = torch.cat([self.pairs(z) for z in self.features.of_demonstrations(demonstrations)])
         return self
 
     def score(self, episodes):
-        pairs = self.pairs(episodes.observations)
+        pairs = self.pairs(self.features.of_episodes(episodes))
         distance = torch.cdist(pairs, self.expert.to(pairs)).amin(dim=-1) / pairs.shape[-1] ** 0.5
         return torch.exp(-distance / self.options.width) * episodes.mask
 

@@ -57,6 +57,7 @@ class Memory:
             lengths=torch.ones(len(pairs), dtype=torch.int64, device=self._device),
             terminated=moved(steps.terminated, self._device),
             env_rewards=moved(steps.env_rewards[:, None], self._device),
+            starts=moved(steps.ages, self._device),
         )
         ages = steps.ages + 1
         ended = np.zeros(len(pairs), bool)

@@ -67,6 +67,11 @@ class Scorer:
         """What a reward takes: whole episodes where it alone sees frames, which are encoded in batches and not kept."""
         return self.reward.needs if self._sight is None or self._view is not None else "trajectory"
 
+    @property
+    def _rescores(self) -> bool:
+        """Whether batches get the rewards of today."""
+        return not self.reward.stationary and self.needs == "transition"
+
     def fit(self, demonstrations: Demonstrations, on_progress: Callable[[float, str], None] | None = None) -> None:
         """Learns from the expert; without absorbing states an end of the expert's is a step like any other.
 
@@ -109,6 +114,8 @@ class Scorer:
         states = torch.tensor(demonstrations[0].observations[: _TRIAL_STEPS + 1], device=self._device)
         length = torch.tensor([len(states) - 1], device=self._device)
         episode = Episodes(states[None], length, torch.full_like(length, self._absorbing, dtype=torch.bool))
+        if self._rescores and not self._time_aware:
+            episode = replace(episode, starts=-length)  # In a batch there is nothing to tell the time by.
         scores_of(trial, episode)
         if self._absorbing:
             absorbing_of(trial, episode)
@@ -171,7 +178,7 @@ class Scorer:
             batch: ``(B, D)`` and so on of one seed, or ``(S, B, D)`` of all.
             member: The one seed that it belongs to, if there are several.
         """
-        if self.reward.stationary or self.needs == "trajectory":
+        if not self._rescores:
             return batch
         if batch.rewards.dim() == 1:
             return replace(batch, rewards=self._of_transitions(batch, member or 0))
@@ -185,7 +192,8 @@ class Scorer:
             states = [state[:, :-1] for state in states]
         states = [self._looked_at(state) for state in states]
         once = torch.ones(len(left), dtype=torch.int64, device=left.device)
-        steps = Episodes(torch.stack(states, dim=1), once, batch.terminated > 0)
+        starts = self._horizon - 1 - left.round().long() if self._time_aware else -once
+        steps = Episodes(torch.stack(states, dim=1), once, batch.terminated > 0, starts=starts)
         return self._labels(steps, left, member).rewards[:, 0]
 
     def _looked_at(self, observations: Tensor) -> Tensor:

@@ -206,6 +206,7 @@ def test_the_preset_for_manipulation_gives_each_reward_its_own():
     chosen = parse("--preset", "manipulation", "--demo", "d.hdf5", "--reward", "flow")
     assert chosen.hold_end
     assert chosen.time_aware
+    assert chosen.features.time == 20
     assert chosen.flow.temperature == 1.0
     assert not hasattr(chosen, "transport")
     assert not hasattr(parse("--preset", "manipulation", "--demo", "d.hdf5"), "flow")

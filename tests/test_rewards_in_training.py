@@ -3,8 +3,10 @@
 from contextlib import closing
 
 import pytest
+import torch
 from small_runs import KilledError, assert_same_run, configure, timeless
 
+from ilfo.demos import Trajectory
 from ilfo.rewards import BUILT_IN
 from ilfo.runs import Run, read_metrics
 from ilfo.train import train
@@ -52,6 +54,20 @@ def test_seeds_that_train_together_have_rewards_of_their_own(reward, demo, tmp_p
     train(alone)
     for own, other in zip(timeless(tmp_path / "together" / "seed_1"), timeless(tmp_path / "alone"), strict=True):
         assert own["imitation_return"] == pytest.approx(other["imitation_return"], rel=0.02)
+
+
+@pytest.mark.parametrize("reward", ["flow", "nearest"])
+def test_rewards_of_steps_know_the_time(reward, demo, tmp_path):
+    """What enters the replay step by step is what the whole episode is worth."""
+    given = flags(reward, "--features.time", "3", "--protocol", "fixed-horizon")
+    with closing(Training(configure(demo, tmp_path, *given))) as training:
+        while training.step < 150:
+            training.advance()
+        kept, horizon = training.replay.contents(), training.environments.horizon
+        states = torch.cat([kept.observations[:horizon], kept.next_observations[horizon - 1 : horizon]])
+        whole = training.scorer.of_episodes([Trajectory(states.numpy(), truncated=True)]).rewards[0]
+    torch.testing.assert_close(kept.rewards[:horizon], whole)
+    assert len(whole.unique()) > 1
 
 
 def test_every_term_of_a_sum_is_logged(demo, tmp_path):

@@ -124,6 +124,36 @@ def test_what_cannot_be_copied_is_not_tried():
         assert scorer(Uncopied()).of_episodes([episode()]).scores.shape == (1, 4)
 
 
+class Timed(Steady):
+    """A step is worth the time that its episode had lasted before it."""
+
+    def __init__(self, **changes):
+        super().__init__()
+        self.__dict__.update(changes)
+
+    def score(self, episodes):
+        return episodes.steps[:, :-1].float() * episodes.mask
+
+
+def test_steps_alone_are_scored_at_their_time():
+    pairs, once = torch.zeros(3, 2, 1), torch.ones(3, dtype=torch.int64)
+    steps = Episodes(pairs, once, once > 1, starts=torch.tensor([0, 7, 3]))
+    assert scorer(Timed()).of_steps(steps, 9 - steps.starts).tolist() == [0.0, 7.0, 3.0]
+    assert scorer(Timed(), members=3).of_steps(steps, 9 - steps.starts).tolist() == [0.0, 7.0, 3.0]
+
+
+def test_a_batch_tells_the_time_where_the_policy_is_shown_it():
+    made = scorer(Timed(stationary=False), time_aware=True)
+    given = batch(left=[0.9, 0.2])
+    assert made.of_batch(given).rewards.tolist() == [0.0, 7.0]
+
+
+def test_a_reward_that_wants_the_time_of_batches_that_have_none_is_refused_before_the_first_episode():
+    with pytest.raises(InputError, match=r"leave out features\.time, show the policy the time \(--time-aware\)"):
+        scorer(Timed(stationary=False))
+    scorer(Timed())
+
+
 def test_a_reward_that_never_changes_leaves_the_batch_alone():
     given = batch()
     assert scorer(Steady()).of_batch(given) is given

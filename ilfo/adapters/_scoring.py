@@ -84,13 +84,16 @@ class Scoring:
         length = torch.tensor([len(observations) - 1], device=observations.device)
         return Episodes(observations[None], length, torch.tensor([terminated and self.absorbing], device=length.device))
 
-    def transitions(self, observations: Tensor, next_observations: Tensor, terminated: Tensor) -> Episodes:
+    def transitions(
+        self, observations: Tensor, next_observations: Tensor, terminated: Tensor, starts: Tensor | None = None
+    ) -> Episodes:
         """Transitions as the reward is shown them: ``B`` episodes of one step.
 
         Args:
             observations: ``(B, D)`` float32.
             next_observations: ``(B, D)`` float32.
             terminated: ``(B,)`` bool.
+            starts: ``(B,)`` int64, steps of the episode before each; None: nobody knows.
 
         Raises:
             InputError: The reward needs whole episodes.
@@ -98,7 +101,8 @@ class Scoring:
         check_transitions_suffice(self.reward, "scored one by one")
         lengths = torch.ones(len(terminated), dtype=torch.int64, device=terminated.device)
         ends = terminated if self.absorbing else torch.zeros_like(terminated)
-        return Episodes(torch.stack([observations, next_observations], dim=1), lengths, ends)
+        known = -lengths if starts is None else starts
+        return Episodes(torch.stack([observations, next_observations], dim=1), lengths, ends, starts=known)
 
     def labels(self, episodes: Episodes) -> Labels:
         """Labels ``(B, T)``.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -33,12 +33,15 @@ class Episodes:
         terminated: ``(B,)`` bool; the environment ended the episode and absorbing states follow. All False where
             episodes cannot terminate, or where absorbing-state handling is switched off.
         env_rewards: ``(B, T)`` float32, the environment's own rewards, or None where nobody recorded them.
+        starts: ``(B,)`` int64, steps of the episode before its first observation here, below 0 where nobody knows;
+            None: these are whole episodes.
     """
 
     observations: Tensor
     lengths: Tensor
     terminated: Tensor
     env_rewards: Tensor | None = None
+    starts: Tensor | None = None
 
     @property
     def mask(self) -> Tensor:
@@ -46,12 +49,28 @@ class Episodes:
         steps = torch.arange(self.observations.shape[1] - 1, device=self.lengths.device)
         return steps < self.lengths[:, None]
 
+    @property
+    def steps(self) -> Tensor:
+        """Steps of the episode before each observation, ``(B, T+1)`` int64.
+
+        Raises:
+            InputError: They are not known.
+        """
+        steps = torch.arange(self.observations.shape[1], device=self.lengths.device)
+        if self.starts is None:
+            return steps.expand(self.observations.shape[:2])
+        if bool((self.starts < 0).any()):
+            raise InputError(
+                "The reward looks at the time (features.time), and of these transitions nobody knows which step of "
+                "their episode they are: leave out features.time, show the policy the time (--time-aware), or use a "
+                "reward that needs whole episodes (transport)."
+            )
+        return self.starts[:, None] + steps
+
     def rows(self, start: int, stop: int) -> Episodes:
         """The episodes from ``start`` to before ``stop``."""
-        env_rewards = None if self.env_rewards is None else self.env_rewards[start:stop]
-        return Episodes(
-            self.observations[start:stop], self.lengths[start:stop], self.terminated[start:stop], env_rewards
-        )
+        parts: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: part[start:stop] for name, part in parts.items() if part is not None})
 
     @classmethod
     def from_trajectories(cls, trajectories: Sequence[Trajectory], device: torch.device | str = "cpu") -> Episodes:

@@ -140,7 +140,7 @@ class Discriminator(RewardGenerator):
         self.features.fit(demonstrations)
         self._horizon, self._steps, self._updates = demonstrations.horizon, 0, 0
         self._generator.manual_seed(self.options.seed)
-        experts = [self.features(torch.as_tensor(each.observations, dtype=torch.float32)) for each in demonstrations]
+        experts = self.features.of_demonstrations(demonstrations)
         self._make(StepAtoms(experts))
         self._expert = StepMemory(sum(map(len, experts)), self.features.width)
         self._agent = StepMemory(self.options.capacity, self.features.width)
@@ -157,7 +157,7 @@ class Discriminator(RewardGenerator):
         """
         check_episodes(episodes, self.features)
         self._move(episodes.observations.device)
-        features = self.features(episodes.observations.float())
+        features = self.features.of_episodes(episodes).float()
         atoms = self._atoms(features[:, :-1], features[:, 1:])
         logits = self._network(F.pad(atoms, (0, 1))).squeeze(-1)
         return torch.where(episodes.mask, self.reward_of(logits), 0.0)
@@ -190,7 +190,7 @@ class Discriminator(RewardGenerator):
         """
         check_episodes(episodes, self.features)
         self._move(episodes.observations.device)
-        features = self.features(episodes.observations.float())
+        features = self.features.of_episodes(episodes).float()
         for row, (steps, terminated) in enumerate(
             zip(episodes.lengths.tolist(), episodes.terminated.tolist(), strict=True)
         ):

@@ -112,7 +112,7 @@ class RandomExpertDistillation(RewardGenerator):
             InputError: The features cannot be fitted on these demonstrations, or the training diverged.
         """
         self.features.fit(demonstrations)
-        experts = [self.features(torch.as_tensor(each.observations, dtype=torch.float32)) for each in demonstrations]
+        experts = self.features.of_demonstrations(demonstrations)
         self._make(StepAtoms(experts))
         with torch.enable_grad():
             held_out = self._train(torch.cat([self._atoms(each[:-1], each[1:]) for each in experts]))
@@ -130,7 +130,7 @@ class RandomExpertDistillation(RewardGenerator):
         """
         check_episodes(episodes, self.features)
         self._move(episodes.observations.device)
-        features = self.features(episodes.observations.float())
+        features = self.features.of_episodes(episodes).float()
         errors = self._errors(self._atoms(features[:, :-1], features[:, 1:]))
         return torch.where(episodes.mask, torch.exp(-self._sigma * errors), 0.0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,6 +13,9 @@ from torch import Tensor
 from ilfo._errors import InputError, closest
 from ilfo._ranges import read_ranges
 from ilfo.demos import Demonstrations
+
+if TYPE_CHECKING:
+    from ilfo.rewards.base import Episodes
 
 __all__ = ["ColumnOptions", "FeatureOptions", "StateFeatures"]
 
@@ -54,10 +57,15 @@ class FeatureOptions(ColumnOptions):
     relative: tuple[str, ...] = ()
     """Columns less others, such as 0-2:36-38 for where a hand is relative to its goal, looked at too: what is the same
     wherever the goal is. With one, dims (and keys) that are empty mean no columns besides, and not all."""
+    time: float | None = None
+    """Look at the time since the episode began too, as the last column: so many steps count as one standard deviation.
+    Who is where the expert was, but at another time, is then unlike it. None: the time does not matter."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _pairs(self.relative)
+        if self.time is not None and not (np.isfinite(self.time) and self.time > 0):
+            raise InputError(f"time is {self.time}: it is a number of steps above 0, or None.")
 
 
 class StateFeatures:
@@ -67,7 +75,8 @@ class StateFeatures:
     over every observation of every demonstration, the last ``leave_out`` of each aside, in float64. The floor
     comes first and the factor after it, so that the smallest number divided by is ``divisor * std_floor``. A
     dimension that is constant in the demonstrations is kept, with ``constant_std`` or the floor for its standard
-    deviation: an agent that moves it pays. Differences come after the columns, and are dimensions like these.
+    deviation: an agent that moves it pays. Differences come after the columns, and are dimensions like these. The time
+    comes last where it is looked at, ``(t - mean) / (divisor * time)``, and needs to be known: :meth:`of_episodes`.
 
     Args:
         options: Which columns and differences, and their units.
@@ -106,7 +115,7 @@ class StateFeatures:
     @property
     def width(self) -> int:
         """Number of features ``F``; 0 before :meth:`fit`."""
-        return len(self._columns)
+        return len(self._mean)
 
     def fit(self, demonstrations: Demonstrations) -> StateFeatures:
         """Finds the chosen columns and measures their mean and spread; returns itself.
@@ -126,21 +135,46 @@ class StateFeatures:
         counted = [trajectory.observations[: len(trajectory.observations) - left_out] for trajectory in demonstrations]
         parts = [torch.from_numpy(np.asarray(part, np.float64)) for part in counted]
         states = torch.cat([_chosen(part, self._columns, self._subtracted) for part in parts]).numpy()
-        spread = states.std(axis=0, ddof=1)
+        mean, spread = states.mean(axis=0), states.std(axis=0, ddof=1)
         if self.options.constant_std is not None:
             spread[spread <= CONSTANT] = self.options.constant_std
         spread = np.maximum(spread, self.options.std_floor)
+        if self.options.time is not None:
+            mean = np.append(mean, np.concatenate([np.arange(len(part)) for part in parts]).mean())
+            spread = np.append(spread, self.options.time)
         self._moved.clear()
         self._observation_dim = demonstrations.observation_dim
-        self._mean = torch.from_numpy(states.mean(axis=0))
+        self._mean = torch.from_numpy(mean)
         self._scale = torch.from_numpy(self.options.divisor * spread)
         return self
 
-    def __call__(self, observations: Tensor) -> Tensor:
-        """Features ``(..., F)`` of observations ``(..., D)``, in their dtype and on their device.
+    def of_demonstrations(self, demonstrations: Demonstrations) -> list[Tensor]:
+        """Features ``(T+1, F)`` float32 of every trajectory.
 
         Raises:
-            InputError: It was never fitted, or ``D`` is not the width that it was fitted on.
+            InputError: See :meth:`__call__`.
+        """
+        states = [torch.as_tensor(each.observations, dtype=torch.float32) for each in demonstrations]
+        return [self(each, torch.arange(len(each))) for each in states]
+
+    def of_episodes(self, episodes: Episodes) -> Tensor:
+        """Features ``(B, T+1, F)``, in the dtype of the observations and on their device.
+
+        Raises:
+            InputError: See :meth:`__call__`; or the time matters and is not known.
+        """
+        return self(episodes.observations, None if self.options.time is None else episodes.steps)
+
+    def __call__(self, observations: Tensor, steps: Tensor | None = None) -> Tensor:
+        """Features ``(..., F)`` of observations ``(..., D)``, in their dtype and on their device.
+
+        Args:
+            observations: ``(..., D)``.
+            steps: ``(...)`` or what can be expanded to it, steps since the episode began; read where the time matters.
+
+        Raises:
+            InputError: It was never fitted, ``D`` is not the width that it was fitted on, or the time matters and was
+                not given.
         """
         if not self.width:
             raise InputError("These features know no expert yet: call fit or load_state_dict first.")
@@ -154,7 +188,16 @@ class StateFeatures:
             columns, subtracted = self._columns.to(like[0]), self._subtracted.to(like[0])
             self._moved[like] = columns, subtracted, self._mean.to(*like), self._scale.to(*like)
         columns, subtracted, mean, scale = self._moved[like]
-        return (_chosen(observations, columns, subtracted) - mean) / scale
+        chosen = _chosen(observations, columns, subtracted)
+        if self.options.time is not None:
+            if steps is None:
+                raise InputError(
+                    "These features look at the time, and were not told it: give the step of each observation, as "
+                    "of_episodes and of_demonstrations do, or leave out features.time."
+                )
+            times = steps.to(chosen).expand(chosen.shape[:-1])
+            chosen = torch.cat([chosen, times[..., None]], dim=-1)
+        return (chosen - mean) / scale
 
     def state_dict(self) -> dict[str, Any]:
         """Options, keys and statistics, as tensors and plain values."""

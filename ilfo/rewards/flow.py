@@ -144,7 +144,7 @@ class Flow(RewardGenerator):
                 the fit diverged; or nflows is not installed.
         """
         self.features.fit(demonstrations)
-        states = [self.features(torch.as_tensor(one.observations, dtype=torch.float32)) for one in demonstrations]
+        states = self.features.of_demonstrations(demonstrations)
         contexts = torch.cat([z[:-1] for z in states])
         differences = torch.cat([z.diff(dim=0) for z in states])
         if len(contexts) < 2:
@@ -200,7 +200,7 @@ class Flow(RewardGenerator):
             InputError: As :meth:`score`.
         """
         check_episodes(episodes, self.features)
-        z, mask = self.features(episodes.observations).float(), episodes.mask
+        z, mask = self.features.of_episodes(episodes).float(), episodes.mask
         density = torch.zeros(mask.shape, device=z.device)
         density[mask] = self._log_density(z[:, :-1][mask], (z[:, 1:] - z[:, :-1])[mask])
         return density
@@ -214,7 +214,7 @@ class Flow(RewardGenerator):
             InputError: As :meth:`score`.
         """
         check_episodes(episodes, self.features)
-        z, mask = self.features(episodes.observations).float(), episodes.mask
+        z, mask = self.features.of_episodes(episodes).float(), episodes.mask
         density = torch.zeros(*mask.shape, len(self._state_medians), device=z.device)
         if self.options.state_share:
             density[mask] = self._of_states(z[:, 1:][mask])

@@ -82,10 +82,7 @@ class Matching(RewardGenerator):
             InputError: The features cannot be fitted on these demonstrations.
         """
         self.features.fit(demonstrations)
-        self._expert = [
-            self.features(torch.as_tensor(trajectory.observations, dtype=torch.float32))
-            for trajectory in demonstrations
-        ]
+        self._expert = self.features.of_demonstrations(demonstrations)
         self._expert_terminated = [trajectory.terminated for trajectory in demonstrations]
         self._pad()
         given = self.options.absorbing_cost
@@ -116,7 +113,7 @@ class Matching(RewardGenerator):
             InputError: An episode cannot be scored, see :func:`~ilfo.rewards.base.check_episodes`.
         """
         check_episodes(episodes, self.features)
-        atoms = self.atoms_of(self.features(episodes.observations))
+        atoms = self.atoms_of(self.features.of_episodes(episodes))
         return Sequences(torch.where(episodes.mask[..., None], atoms, 0.0), episodes.lengths, episodes.terminated)
 
     def experts_like(self, atoms: Tensor) -> Sequences:

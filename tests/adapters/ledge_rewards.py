@@ -19,13 +19,13 @@ class Nearness(RewardGenerator):
 
     def fit(self, demonstrations):
         self.features.fit(demonstrations)
-        states = [self.features(torch.from_numpy(one.observations)) for one in demonstrations]
+        states = self.features.of_demonstrations(demonstrations)
         self.expert = torch.cat([torch.cat([part[:-1], part[1:]], dim=1) for part in states])
         return self
 
     def score(self, episodes):
         check_episodes(episodes, self.features)
-        states = self.features(episodes.observations)
+        states = self.features.of_episodes(episodes)
         pairs = torch.cat([states[:, :-1], states[:, 1:]], dim=-1)
         # A matrix product would round otherwise in another batch.
         distances = torch.cdist(pairs, self.expert.to(pairs), compute_mode="donot_use_mm_for_euclid_dist")

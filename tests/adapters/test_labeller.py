@@ -17,7 +17,15 @@ from ilfo.adapters import REWARD_ADAPTERS
 from ilfo.adapters.labeller import EpisodeLabeller, Transitions
 from ilfo.demos import Trajectory
 from ilfo.labelling import imitation_rewards
-from ilfo.rewards import EnvironmentReward, Episodes, OptimalTransport, SumReward, TransportOptions
+from ilfo.rewards import (
+    EnvironmentReward,
+    Episodes,
+    FeatureOptions,
+    OptimalTransport,
+    StateFeatures,
+    SumReward,
+    TransportOptions,
+)
 from ilfo.scorer import Scorer
 
 DISCOUNT = 0.95
@@ -30,7 +38,11 @@ class TwoTerms(SumReward):
         super().__init__({"one": Nearness(), "other": Nearness()}, {"one": 1.0, "other": 0.5})
 
 
-@pytest.fixture(scope="module", params=[OptimalTransport, Nearness])
+def timed() -> Nearness:
+    return Nearness(features=StateFeatures(FeatureOptions(time=2.0)))
+
+
+@pytest.fixture(scope="module", params=[OptimalTransport, Nearness, timed])
 def reward(request):
     return request.param().fit(expert())
 
@@ -54,10 +66,9 @@ def play(labeller, mode, steps, seed=0):
             observations, _ = envs.reset(options={"reset_mask": ended})
 
 
-def labels_of(reward, observations, terminated, absorbing=True):
-    episodes = Episodes(
-        torch.from_numpy(observations)[None], torch.tensor([len(observations) - 1]), torch.tensor([terminated])
-    )
+def labels_of(reward, observations, terminated, absorbing=True, start=0):
+    length, ends = torch.tensor([len(observations) - 1]), torch.tensor([terminated])
+    episodes = Episodes(torch.from_numpy(observations)[None], length, ends, starts=torch.tensor([start]))
     return imitation_rewards(reward, episodes, discount=DISCOUNT, absorbing=absorbing)
 
 
@@ -71,7 +82,10 @@ def expected(reward, done, absorbing=True):
             pairs = np.stack([observations[:-1], observations[1:]], axis=1)
             ends = [terminated and step == len(actions) - 1 for step in range(len(actions))]
             rewards = torch.cat(
-                [labels_of(reward, pair, end, absorbing).rewards[0] for pair, end in zip(pairs, ends, strict=True)]
+                [
+                    labels_of(reward, pair, end, absorbing, step).rewards[0]
+                    for step, (pair, end) in enumerate(zip(pairs, ends, strict=True))
+                ]
             )
         marks = np.arange(len(actions)) == len(actions) - 1
         rows.append(
@@ -114,6 +128,12 @@ def test_rewards_of_a_trajectory_come_when_it_ends_and_those_of_transitions_at_o
     counts = [len(part) for part in play(at_once, "NextStep", 41)]
     assert counts[0] == 3
     assert counts[40] in (0, 1), "a reset of two, and the one that fell may be at its own"
+
+
+def test_stored_transitions_do_not_tell_the_time():
+    labeller = EpisodeLabeller(timed().fit(expert()), discount=DISCOUNT)
+    with pytest.raises(InputError, match="nobody knows which step of their episode"):
+        labeller.rescore(torch.zeros(2, 2), torch.zeros(2, 2), torch.zeros(2))
 
 
 def test_finished_episodes_say_what_there_is_to_log():

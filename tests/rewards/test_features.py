@@ -1,5 +1,7 @@
 """What the reward looks at."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from pendulum_system import demonstrations, rollout
 
 from ilfo._errors import InputError
 from ilfo.demos import Demonstrations, Provenance, Trajectory
-from ilfo.rewards import FeatureOptions, StateFeatures
+from ilfo.rewards import Episodes, FeatureOptions, StateFeatures
 
 
 def expert_states(demos: Demonstrations) -> np.ndarray:
@@ -144,6 +146,43 @@ def test_differences_that_mean_nothing_are_refused(relative, message):
         StateFeatures(FeatureOptions(relative=("1:0", relative))).fit(demonstrations())
 
 
+def timed(steps: float = 4.0) -> StateFeatures:
+    return StateFeatures(FeatureOptions(dims=(1,), time=steps)).fit(demonstrations(rollout(seed=0, steps=10)))
+
+
+def test_the_time_since_an_episode_began_is_the_last_column_in_units_of_so_many_steps():
+    demos = demonstrations(rollout(seed=0, steps=10))
+    untimed = StateFeatures(FeatureOptions(dims=(1,))).fit(demos)
+    (found,) = timed().of_demonstrations(demos)
+    assert timed().width == found.shape[1] == 2
+    assert torch.equal(found[:, :1], *untimed.of_demonstrations(demos))
+    torch.testing.assert_close(found[:, 1], (torch.arange(11.0) - 5) / 4)
+
+
+def test_the_time_is_divided_as_all_columns_are():
+    demos = demonstrations(rollout(seed=0, steps=10))
+    features = StateFeatures(FeatureOptions(time=4.0, divisor=3.0)).fit(demos)
+    torch.testing.assert_close(features.of_demonstrations(demos)[0][:, -1], (torch.arange(11.0) - 5) / 12)
+
+
+def test_a_part_of_an_episode_has_the_time_of_the_whole():
+    features, whole = timed(), Episodes.from_trajectories([rollout(seed=1, steps=12), rollout(seed=2, steps=12)])
+    part = replace(whole, observations=whole.observations[:, 3:6], lengths=torch.tensor([2, 2]))
+    part = replace(part, starts=torch.tensor([3, 3]))
+    assert torch.equal(features.of_episodes(part), features.of_episodes(whole)[:, 3:6])
+    assert torch.equal(features.of_episodes(part.rows(1, 2)), features.of_episodes(whole)[1:, 3:6])
+
+
+def test_a_time_that_nobody_knows_is_refused_where_it_matters():
+    whole = Episodes.from_trajectories([rollout(seed=1, steps=12)])
+    unknown = replace(whole, starts=torch.tensor([-1]))
+    StateFeatures().fit(demonstrations()).of_episodes(unknown)
+    with pytest.raises(InputError, match=r"which step of their episode they are: leave out features\.time"):
+        timed().of_episodes(unknown)
+    with pytest.raises(InputError, match="were not told it"):
+        timed()(whole.observations)
+
+
 def test_keys_need_a_file_that_names_them():
     nameless = Demonstrations((rollout(),), Provenance())
     with pytest.raises(InputError, match=r"do not say what their 3 columns are called.*with dims instead"):
@@ -157,6 +196,8 @@ def test_keys_need_a_file_that_names_them():
         ({"divisor": float("nan")}, "divisor is nan"),
         ({"constant_std": 0.0}, "constant_std is 0.0"),
         ({"leave_out": -1}, "leave_out is -1"),
+        ({"time": 0.0}, "time is 0.0: it is a number of steps above 0"),
+        ({"time": float("inf")}, "time is inf"),
         ({"dims": (1, 1)}, "names 1 more than once"),
     ],
 )
@@ -197,3 +238,9 @@ def test_a_restored_copy_computes_the_same_bits():
     states = torch.randn(7, 3, generator=torch.Generator().manual_seed(0))
     assert (restored.options, restored.keys) == (fitted.options, ("angle",))
     assert torch.equal(restored(states), fitted(states))
+
+
+def test_a_restored_copy_looks_at_the_time_too():
+    fitted, restored, episodes = timed(), StateFeatures(), Episodes.from_trajectories([rollout(seed=3)])
+    restored.load_state_dict(fitted.state_dict())
+    assert torch.equal(restored.of_episodes(episodes), fitted.of_episodes(episodes))
