@@ -25,7 +25,7 @@ import tyro
 
 from ilfo import demos
 from ilfo._errors import InputError, closest
-from ilfo._time_limit import split_limit
+from ilfo._marks import split_marks
 from ilfo.configs import parse_train
 from ilfo.demos import Trajectory
 from ilfo.metaworld import scripted_policy
@@ -86,7 +86,8 @@ def until(episodes: list[Trajectory], steps: int) -> list[Trajectory]:
 def print_loiterers(task: Task, suite_flags: tuple[str, ...], options: Options) -> None:
     """Prints what whole episodes are worth a step, one line for each reward and preset."""
     demonstration = demos.open(task.demo[0])
-    env_id, limit = split_limit(task.env)
+    env_id, marks = split_marks(task.env)
+    limit = marks.steps
     assert limit is not None
     length = len(demonstration[0])
     policies = [
@@ -121,7 +122,7 @@ def main(options: Options) -> None:
         demonstration = demos.open(task.demo[0])
         length = len(demonstration[0])
         # The whole of an episode is played: what the suite cuts off would be cut off here too.
-        env_id, _ = split_limit(task.env)
+        env_id, _ = split_marks(task.env)
         played = rollout(scripted_policy(env_id), env_id, options.episodes, seed=100)
         experts = [trimmed(episode, length) for episode in played]
         random = [

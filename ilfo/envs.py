@@ -14,12 +14,12 @@ import mujoco
 import numpy as np
 
 from ilfo._errors import InputError
-from ilfo._time_limit import split_limit
+from ilfo._marks import split_marks
 from ilfo.demos import Provenance
 from ilfo.plugins import name_for_file
 from ilfo.variants import split_id, vary
 
-__all__ = ["FixedHorizon", "Protocol", "describe", "goal_of", "make_env", "success_of"]
+__all__ = ["FixedHorizon", "Protocol", "SameStart", "describe", "goal_of", "make_env", "success_of"]
 
 Protocol = Literal["standard", "fixed-horizon"]
 """``standard``: episodes end as the environment's authors wrote it. ``fixed-horizon``: they never end early."""
@@ -52,6 +52,23 @@ class FixedHorizon(gymnasium.Wrapper[Any, Any, Any, Any]):
         return observation, counted, False, truncated, info
 
 
+class SameStart(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Resets with one seed, whichever is asked for: the same goal, places and first state in every episode.
+
+    Args:
+        env: Obeys the seed of its reset.
+        seed: The one.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any], seed: int) -> None:
+        super().__init__(env)
+        self._seed = seed
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Starts the episode over."""
+        return self.env.reset(seed=self._seed, options=options)
+
+
 def _log_mujoco_warnings_once() -> None:
     """Hands MuJoCo's warnings to ``logging``, each text once: it prints them anew for every copy of a model."""
     if mujoco.get_mju_user_warning() is not None:
@@ -71,7 +88,8 @@ def make_env(env_id: str, protocol: Protocol = "standard", render: bool = False)
 
     Args:
         env_id: Gymnasium id; ``module:Id`` imports a module that registers it, ``Id@colours-unseen-3`` is a variant
-            (:mod:`ilfo.variants`), and episodes of ``Id@200-steps`` are cut off after 200 steps.
+            (:mod:`ilfo.variants`), episodes of ``Id@200-steps`` are cut off after 200 steps, and those of ``Id@seed-3``
+            all begin alike (:class:`SameStart`).
         protocol: How episodes end, see :data:`Protocol`.
         render: Whether frames are wanted.
 
@@ -100,10 +118,10 @@ def make_env(env_id: str, protocol: Protocol = "standard", render: bool = False)
 def _make_as_registered(env_id: str, render: bool = False) -> gymnasium.Env[Any, Any]:
     _log_mujoco_warnings_once()
     plain_id, variant = split_id(env_id)
-    steps = split_limit(env_id)[1]
+    marks = split_marks(env_id)[1]
     wanted: dict[str, Any] = {"render_mode": "rgb_array"} if render else {}
     try:
-        env = gymnasium.make(plain_id, max_episode_steps=steps, disable_env_checker=True, **wanted)
+        env = gymnasium.make(plain_id, max_episode_steps=marks.steps, disable_env_checker=True, **wanted)
     except (gymnasium.error.Error, ModuleNotFoundError) as error:
         hint = f"; {hint}" if (hint := name_for_file(plain_id)) else ""
         raise InputError(f"environment {env_id!r} cannot be made: {error}{hint}") from error
@@ -111,7 +129,7 @@ def _make_as_registered(env_id: str, render: bool = False) -> gymnasium.Env[Any,
         vary(env, variant)
     if render:
         _follow(env)
-    return env
+    return env if marks.seed is None else SameStart(env, marks.seed)
 
 
 def _follow(env: gymnasium.Env[Any, Any]) -> None:

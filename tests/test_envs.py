@@ -74,10 +74,21 @@ def rollout_length(env_id):
     raise AssertionError("it never ends")
 
 
-@pytest.mark.parametrize("env_id", ["HalfCheetah-v5@0-steps", "HalfCheetah-v5@5-steps@6-steps"])
-def test_a_time_limit_is_one_and_positive(env_id):
-    with pytest.raises(InputError, match="expected one time limit of at least 1 step, like HalfCheetah-v5@200-steps"):
-        make_env(env_id)
+def test_an_id_may_let_all_episodes_begin_alike():
+    free, bound = make_env("HalfCheetah-v5"), make_env("HalfCheetah-v5@seed-3@7-steps", "fixed-horizon")
+    beginning, _ = free.reset(seed=3)
+    for seed in (0, None, 1):
+        np.testing.assert_array_equal(bound.reset(seed=seed)[0], beginning)
+    assert not np.array_equal(free.reset(seed=0)[0], beginning)
+    assert bound.spec.max_episode_steps == 7
+
+
+@pytest.mark.parametrize("marks", ["@0-steps", "@5-steps@6-steps", "@seed-1@seed-1"])
+def test_a_time_limit_is_one_and_positive_and_a_seed_is_one(marks):
+    with pytest.raises(
+        InputError, match=r"one time limit of at least 1 step, like HalfCheetah-v5@200-steps, and one s"
+    ):
+        make_env(f"HalfCheetah-v5{marks}")
 
 
 def test_dict_observations_are_flattened_in_the_order_that_is_described():

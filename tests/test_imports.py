@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).parents[1]
 
 STOREYS = (
     {"ilfo", "_errors", "_atomic", "_averages", "_interruption", "_words"},
-    {"_checks", "_ranges", "_target", "_time_limit"},
+    {"_checks", "_marks", "_ranges", "_target"},
     {"_page", "demos", "plugins", "statistics"},
     {"vision", "variants"},
     {"rewards", "agents"},

@@ -9,7 +9,7 @@ from typing import Any
 
 from ilfo._errors import InputError
 from ilfo._evaluations import Evaluation
-from ilfo._time_limit import split_limit, with_limit
+from ilfo._marks import split_marks
 from ilfo.cloning.policy import ClonedPolicy, load_clone, play, play_each
 from ilfo.envs import Protocol
 from ilfo.runs import read_config, read_summary
@@ -117,7 +117,7 @@ def evaluate_looks(
     if stop_after_success is not None and stop_after_success < 0:
         raise InputError(f"--stop-after-success is {stop_after_success}; expected 0 or more steps")
     config = read_config(run)["config"]
-    env_id = with_limit(split_id(config["env"])[0], split_limit(config["env"])[1])
+    env_id = f"{split_id(config['env'])[0]}{split_marks(config['env'])[1]}"
     protocol = config["protocol"]
     policy = load_clone(run)
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ilfo._errors import InputError, closest
-from ilfo._time_limit import split_limit
+from ilfo._marks import split_marks
 from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory
 
 __all__ = ["check_fits", "differences", "fit_to"]
@@ -202,7 +202,7 @@ def differences(file: Provenance, environment: Provenance, name: str) -> list[st
     """
     found = []
     # In module:Id the module only registers the environment.
-    ids = [split_limit(each.env_id or "")[0].rpartition(":")[2] for each in (file, environment)]
+    ids = [split_marks(each.env_id or "")[0].rpartition(":")[2] for each in (file, environment)]
     if all(ids) and ids[0] != ids[1]:
         found.append(f"{name} was recorded in {file.env_id}, the environment is {environment.env_id}.")
     if file.time_step and environment.time_step and not np.isclose(file.time_step, environment.time_step):

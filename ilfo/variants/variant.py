@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from ilfo._errors import InputError, closest
-from ilfo._time_limit import split_limit
+from ilfo._marks import split_marks
 
 __all__ = ["KINDS", "Draw", "Kind", "Split", "Variant", "split_id"]
 
@@ -107,7 +107,7 @@ class Draw:
 def split_id(env_id: str) -> tuple[str, Variant | None]:
     """The id of an environment and its variant, of ``"HalfCheetah-v5@colours-unseen-3"``; None where it has none.
 
-    A time limit, ``@200-steps``, is left out.
+    A time limit, ``@200-steps``, and a seed, ``@seed-3``, are left out.
 
     Raises:
         InputError: What follows the ``@`` names neither a variant nor a time limit.
@@ -118,5 +118,5 @@ def split_id(env_id: str) -> tuple[str, Variant | None]:
         >>> split_id("Hopper-v5")
         ('Hopper-v5', None)
     """
-    plain, mark, name = split_limit(env_id)[0].partition(_MARK)
+    plain, mark, name = split_marks(env_id)[0].partition(_MARK)
     return plain, Variant.named(name) if mark else None

@@ -83,6 +83,7 @@ def test_a_time_limit_of_ones_own_is_no_other_environment():
     limited = replace(ENVIRONMENT, env_id="module:Hopper-v5@90-steps")
     assert check_fits(expert(env_id="Hopper-v5"), limited) == []
     assert check_fits(expert(env_id="Hopper-v5@90-steps"), ENVIRONMENT) == []
+    assert check_fits(expert(env_id="Hopper-v5"), replace(ENVIRONMENT, env_id="Hopper-v5@seed-0")) == []
 
 
 def test_sentences_name_the_file(tmp_path):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ilfo._errors import InputError
-from ilfo._time_limit import split_limit, with_limit
+from ilfo._marks import Marks, split_marks
 from ilfo.variants import KINDS, Variant, split_id
 
 
@@ -13,8 +13,11 @@ def test_a_name_says_all_of_a_variant(kind):
     assert split_id(f"module:Space/Name-v3@{variant}") == ("module:Space/Name-v3", variant)
     for limited in (f"Name-v3@90-steps@{variant}", f"Name-v3@{variant}@90-steps"):
         assert split_id(limited) == ("Name-v3", variant)
-        assert split_limit(limited) == (f"Name-v3@{variant}", 90)
-    assert with_limit("Name-v3", 90) == "Name-v3@90-steps"
+        assert split_marks(limited) == (f"Name-v3@{variant}", Marks(steps=90))
+    everything = f"Name-v3@seed-0@{variant}@90-steps"
+    assert split_id(everything) == ("Name-v3", variant)
+    plain, marks = split_marks(everything)
+    assert split_marks(f"{plain}{marks}") == (f"Name-v3@{variant}", Marks(steps=90, seed=0))
 
 
 @pytest.mark.parametrize(
