@@ -17,6 +17,7 @@ from ilfo._errors import InputError
 from ilfo._recorder import Recorder
 from ilfo.configs import config_from_dict, parse_train
 from ilfo.demos import Demonstrations, shuffled
+from ilfo.demos._plot_command import _Seeing
 from ilfo.envs import describe
 from ilfo.evaluate import evaluate
 from ilfo.plan import print_plan
@@ -287,6 +288,22 @@ class TestFrames:
         assert main(["demos", "plot", str(film), *flags]) == 0
         assert out.stat().st_size > 1000
         assert [path.name for path in tmp_path.iterdir()] == [out.name]
+
+    def test_are_drawn_by_the_number_of_concepts_that_is_asked_for(self, film, tmp_path):
+        from ilfo.cli import main
+
+        pictures = []
+        for number in ("1", "4"):
+            out = tmp_path / f"{number}.png"
+            flags = [*SEES[2:-1], number, "--keypoints.votes", "0"]
+            assert main(["demos", "plot", str(film), "--keypoints", str(out), *flags]) == 0
+            pictures.append(out.read_bytes())
+        assert pictures[0] != pictures[1]
+
+    def test_are_drawn_by_the_settings_that_a_run_has_by_default(self):
+        trained = {field.name: field.default for field in dataclasses.fields(KeypointOptions)}
+        for field in dataclasses.fields(_Seeing):
+            assert field.default == trained[field.name], field.name
 
     def test_are_drawn_to_known_kinds_of_files(self, film, tmp_path, capsys):
         from ilfo.cli import main

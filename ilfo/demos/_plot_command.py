@@ -28,6 +28,12 @@ class _Seeing:
     """Pixels between patches."""
     image_size: int | None = None
     """Pixels that frames are resized to."""
+    layer: int = -1
+    """Block of the network that patches are described by."""
+    k: int | None = None
+    """Clusters, background among them; by default the number at which one more barely helps."""
+    votes: float = 0.75
+    """Share of the frames in which a cluster must be salient to be a concept; 0 keeps all."""
 
 
 def plot(
