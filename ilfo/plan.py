@@ -34,10 +34,7 @@ def print_plan(training: Training, measure: bool = False, console: Console | Non
     table.add_row("demonstration", _expert_line(training))
     if training.sight is not None and training.demonstrations is not None:
         table.add_row("frames", _frames_line(training, training.sight.plan(training.demonstrations)))
-    table.add_row(
-        "reward",
-        f"{config.reward}, once {'an episode' if training.scorer.needs == 'trajectory' else 'a step'}",
-    )
+    table.add_row("reward", _reward_line(training))
     scalings = scalings_of(training.reward)
     if scalings:
         table.add_row("scaling", "\n".join(f"{name}: {each}" if name else str(each) for name, each in scalings.items()))
@@ -123,6 +120,19 @@ def _frames_line(training: Training, plan: EncodingPlan) -> str:
     return (
         f"{width} x {height}, seen by {training.sight.features.options.backbone}; of the demonstration {plan}; {seen}: "
         f"about {took}{in_step}, drawing them aside"
+    )
+
+
+def _reward_line(training: Training) -> str:
+    config = training.config
+    line = f"{config.reward}, once {'an episode' if training.scorer.needs == 'trajectory' else 'a step'}"
+    if not training.reward.imitates or config.features.time is None:
+        return line
+    line += f", by the time too: {config.features.time:g} steps count as one standard deviation"
+    return (
+        line
+        if config.time_aware
+        else f"{line}\nthe policy is not shown the time that the reward looks at: --time-aware"
     )
 
 

@@ -66,6 +66,15 @@ def test_what_is_measured_later_says_where_to_look_and_has_the_agents_discount(p
     assert said(lines, "scaling") == [f"running, factor 1, discount 0.9: {later}"]
 
 
+def test_a_reward_that_looks_at_the_time_says_so_and_whether_the_policy_does(planned):
+    timed = ("--reward", "nearest", "--features.time", "20")
+    by_time = "nearest, once a step, by the time too: 20 steps count as one standard deviation"
+    blind = "the policy is not shown the time that the reward looks at: --time-aware"
+    assert said(planned(*timed)[0], "reward") == [by_time, blind]
+    assert said(planned(*timed, "--time-aware")[0], "reward") == [by_time]
+    assert said(planned(*timed[:2])[0], "reward") == ["nearest, once a step"]
+
+
 def test_an_expert_that_is_held_at_its_end_is_said_to_be(planned):
     assert "held at its end until the time limit" in said(planned("--hold-end")[0], "demonstration")[0]
     assert "held" not in said(planned()[0], "demonstration")[0]
