@@ -83,11 +83,24 @@ def test_an_id_may_let_all_episodes_begin_alike():
     assert bound.spec.max_episode_steps == 7
 
 
-@pytest.mark.parametrize("marks", ["@0-steps", "@5-steps@6-steps", "@seed-1@seed-1"])
-def test_a_time_limit_is_one_and_positive_and_a_seed_is_one(marks):
-    with pytest.raises(
-        InputError, match=r"one time limit of at least 1 step, like HalfCheetah-v5@200-steps, and one s"
-    ):
+def test_an_id_may_do_without_shadows():
+    plain, flat = make_env("HalfCheetah-v5"), make_env("HalfCheetah-v5@no-shadows")
+    assert plain.unwrapped.model.light_castshadow.any()
+    assert not flat.unwrapped.model.light_castshadow.any()
+    assert plain.unwrapped.model.mat_reflectance.any()
+    assert not flat.unwrapped.model.mat_reflectance.any()
+    played = []
+    for env in (plain, flat):
+        env.reset(seed=0)
+        played.append([env.step(np.full(6, 0.5, np.float32))[0] for _ in range(20)])
+    np.testing.assert_array_equal(*played)
+    with pytest.raises(InputError, match="has no MuJoCo model: leave out @no-shadows"):
+        make_env("Endless-v0@30-steps@no-shadows")
+
+
+@pytest.mark.parametrize("marks", ["@0-steps", "@5-steps@6-steps", "@seed-1@seed-1", "@no-shadows@no-shadows"])
+def test_a_mark_is_given_once_and_a_time_limit_is_positive(marks):
+    with pytest.raises(InputError, match=r"one time limit of at least 1 step, like HalfCheetah-v5@200-steps, one seed"):
         make_env(f"HalfCheetah-v5{marks}")
 
 

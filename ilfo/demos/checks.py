@@ -202,8 +202,10 @@ def differences(file: Provenance, environment: Provenance, name: str) -> list[st
     """
     found = []
     # In module:Id the module only registers the environment.
-    ids = [split_marks(each.env_id or "")[0].rpartition(":")[2] for each in (file, environment)]
-    if all(ids) and ids[0] != ids[1]:
+    parts = [split_marks(each.env_id or "") for each in (file, environment)]
+    ids = [plain.rpartition(":")[2] for plain, _ in parts]
+    # Whether there are shadows is in the pictures; limits and seeds are those of episodes.
+    if all(ids) and (ids[0] != ids[1] or parts[0][1].shadows != parts[1][1].shadows):
         found.append(f"{name} was recorded in {file.env_id}, the environment is {environment.env_id}.")
     if file.time_step and environment.time_step and not np.isclose(file.time_step, environment.time_step):
         found.append(

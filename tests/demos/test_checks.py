@@ -84,6 +84,8 @@ def test_a_time_limit_of_ones_own_is_no_other_environment():
     assert check_fits(expert(env_id="Hopper-v5"), limited) == []
     assert check_fits(expert(env_id="Hopper-v5@90-steps"), ENVIRONMENT) == []
     assert check_fits(expert(env_id="Hopper-v5"), replace(ENVIRONMENT, env_id="Hopper-v5@seed-0")) == []
+    (found,) = check_fits(expert(env_id="Hopper-v5@90-steps@no-shadows"), ENVIRONMENT)
+    assert found == "demonstrations was recorded in Hopper-v5@90-steps@no-shadows, the environment is Hopper-v5."
 
 
 def test_sentences_name_the_file(tmp_path):

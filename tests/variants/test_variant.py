@@ -14,10 +14,10 @@ def test_a_name_says_all_of_a_variant(kind):
     for limited in (f"Name-v3@90-steps@{variant}", f"Name-v3@{variant}@90-steps"):
         assert split_id(limited) == ("Name-v3", variant)
         assert split_marks(limited) == (f"Name-v3@{variant}", Marks(steps=90))
-    everything = f"Name-v3@seed-0@{variant}@90-steps"
+    everything = f"Name-v3@seed-0@{variant}@no-shadows@90-steps"
     assert split_id(everything) == ("Name-v3", variant)
     plain, marks = split_marks(everything)
-    assert split_marks(f"{plain}{marks}") == (f"Name-v3@{variant}", Marks(steps=90, seed=0))
+    assert split_marks(f"{plain}{marks}") == (f"Name-v3@{variant}", Marks(steps=90, seed=0, shadows=False))
 
 
 @pytest.mark.parametrize(
