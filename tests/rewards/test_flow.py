@@ -317,8 +317,8 @@ class TestPoorDemonstrations:
 
     @pytest.mark.parametrize("family", FAMILIES)
     def test_a_state_may_have_one_dimension(self, family):
-        # A chaotic map: how well its last, held-out steps are predicted differs with the rounding of the machine. What must hold is the
-        # margin over standing still.
+        # A chaotic map: how well its last, held-out steps are predicted differs with the rounding of the machine. What
+        # must hold is the margin over standing still.
         state = [0.3]
         for _ in range(60):
             state.append(1.0 - 1.7 * state[-1] ** 2)
