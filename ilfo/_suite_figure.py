@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-__all__ = ["Reached", "suite_figure"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Reached", "draw_suite", "suite_figure"]
+
+NAME_WIDTH = 14
+"""Characters in a line of a task's name, which is broken at its hyphens."""
 
 
 class Reached(NamedTuple):
@@ -29,6 +36,15 @@ def suite_figure(
         title: What all of it is about.
         label: Of the vertical axis.
     """
+    written = io.BytesIO()
+    draw_suite(tasks, methods, reached, title, label).savefig(written, format="png")
+    return written.getvalue()
+
+
+def draw_suite(
+    tasks: Sequence[str], methods: Sequence[str], reached: Mapping[tuple[str, str], Reached], title: str, label: str
+) -> Figure:
+    """The figure of :func:`suite_figure`, which takes the same."""
     from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -54,7 +70,8 @@ def suite_figure(
             error_kw={"linewidth": 1.0, "capsize": 2.5, "ecolor": "#404040"},
             label=method,
         )
-    axis.set_xticks(range(len(tasks)), tasks, rotation=0 if len(tasks) < 6 else 30)
+    names = [textwrap.fill(task, NAME_WIDTH) for task in tasks]
+    axis.set_xticks(range(len(tasks)), names, rotation=0 if len(tasks) < 6 else 30, fontsize=9)
     axis.set_ylabel(label)
     axis.set_title(title, fontsize=11)
     axis.axhline(1.0, color="#2e7d32", linewidth=1.0, linestyle="--")
@@ -63,6 +80,4 @@ def suite_figure(
     axis.grid(axis="y", linewidth=0.4, alpha=0.5)
     axis.set_axisbelow(True)
     figure.legend(loc="outside right upper", frameon=False, fontsize=8)
-    written = io.BytesIO()
-    figure.savefig(written, format="png")
-    return written.getvalue()
+    return figure
