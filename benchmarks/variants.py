@@ -3,8 +3,8 @@
     python benchmarks/variants.py HalfCheetah-v5 --out variants.png
 
 One row a kind: the plain environment, then three variants that are seen and three that are held out, all in the same
-state. Printed: milliseconds to make an environment that is drawn, to reset it, and to draw a frame, the plain one and
-the variants in turns.
+state. Printed: milliseconds to make an environment that is drawn, to reset it, and to draw a frame, of the plain one
+and the variants in turns, and of one without shadows and reflections (``@no-shadows``).
 """
 
 from __future__ import annotations
@@ -75,6 +75,8 @@ def main(env_id: str, /, out: Path, size: int = 224) -> None:
             continue
         for name, numbers in (("plain", cost), (kind, np.median(costs, axis=0))):
             print(f"{name:12}" + "".join(f"{number:9.1f}" for number in numbers))
+    for name, mark in (("plain", ""), ("no-shadows", "@no-shadows")):
+        print(f"{name:12}" + "".join(f"{number:9.1f}" for number in look(f"{env_id}{mark}", size)[1]))
     with atomic_path(out) as temporary:
         figure.savefig(temporary, format="png")
 

@@ -49,13 +49,22 @@ class Evaluation:
 
     @property
     def return_interval(self) -> tuple[float, float] | None:
-        """95 % bootstrap interval of the mean; None for a single episode, of which nothing can be said."""
-        return bootstrap_interval(self.returns) if len(self.returns) > 1 else None
+        """95 % bootstrap interval of the mean; None for a single episode, of which nothing can be said.
+
+        Episodes that are the same from the first state to the last, as where all begin alike, count as one.
+        """
+        returns = [trajectory.env_return or 0.0 for trajectory in self._distinct]
+        return bootstrap_interval(returns) if len(returns) > 1 else None
 
     @property
     def return_text(self) -> str:
         """Mean and interval in words."""
         return interval_text(self.return_mean, self.return_interval)
+
+    @property
+    def _distinct(self) -> list[Trajectory]:
+        played = {(each.observations.tobytes(), each.env_return, each.success): each for each in self.trajectories}
+        return list(played.values())
 
     @property
     def length_mean(self) -> float:
@@ -82,8 +91,9 @@ class Evaluation:
 
     @property
     def success_interval(self) -> tuple[float, float] | None:
-        """95 % Wilson interval of the success rate, or None."""
-        return None if self.successes is None else wilson_interval(*self.successes)
+        """95 % Wilson interval of the success rate, or None; episodes that are the same count as one."""
+        known = [trajectory.success for trajectory in self._distinct if trajectory.success is not None]
+        return wilson_interval(sum(known), len(known)) if known else None
 
     @property
     def time_to_success(self) -> float | None:

@@ -127,7 +127,7 @@ def _make_as_registered(env_id: str, render: bool = False) -> gymnasium.Env[Any,
         hint = f"; {hint}" if (hint := name_for_file(plain_id)) else ""
         raise InputError(f"environment {env_id!r} cannot be made: {error}{hint}") from error
     if not marks.shadows:
-        _draw_flat(env)
+        _draw_flat(env, env_id)
     if variant is not None:
         vary(env, variant)
     if render:
@@ -135,11 +135,15 @@ def _make_as_registered(env_id: str, render: bool = False) -> gymnasium.Env[Any,
     return env if marks.seed is None else SameStart(env, marks.seed)
 
 
-def _draw_flat(env: gymnasium.Env[Any, Any]) -> None:
+def _draw_flat(env: gymnasium.Env[Any, Any], env_id: str) -> None:
     """Takes shadows and reflections away, of which each draws the whole scene once more; nothing else changes."""
     model: Any = getattr(env.unwrapped, "model", None)
     if not isinstance(model, mujoco.MjModel):
-        raise InputError(f"{env.spec.id if env.spec else env} has no MuJoCo model: leave out @no-shadows")
+        env.close()
+        raise InputError(
+            f"environment {env_id!r} is not drawn by Gymnasium's own MuJoCo renderer, the only one whose shadows can "
+            "be taken away: leave out @no-shadows"
+        )
     model.light_castshadow[:] = 0
     model.mat_reflectance[:] = 0
 

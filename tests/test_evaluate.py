@@ -49,6 +49,14 @@ def test_a_loaded_policy_repeats_the_last_evaluation_in_training(imitation_run):
     assert [trajectory.env_return for trajectory in played] == read_metrics(imitation_run)[-1]["eval_returns"]
 
 
+def test_episodes_that_are_the_same_say_no_more_than_one():
+    one, four = outcomes(with_outcome(2, True)), outcomes(*[with_outcome(2, True)] * 4)
+    assert four.successes == (4, 4)
+    assert four.success_interval == one.success_interval
+    assert four.return_interval is None is one.return_interval
+    assert outcomes(with_outcome(2, True), with_outcome(3, True)).success_interval[0] > one.success_interval[0]
+
+
 def test_success_counts_where_the_task_has_one():
     found = outcomes(with_outcome(1, True), with_outcome(9, False), with_outcome(2, True), expert_return=8.0)
     assert found.successes == (2, 3)

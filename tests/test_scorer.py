@@ -149,7 +149,7 @@ def test_a_batch_tells_the_time_where_the_policy_is_shown_it():
 
 
 def test_a_reward_that_wants_the_time_of_batches_that_have_none_is_refused_before_the_first_episode():
-    with pytest.raises(InputError, match=r"leave out features\.time, show the policy the time \(--time-aware\)"):
+    with pytest.raises(InputError, match=r"leave out features\.time, or .* \(--time-aware\) helps too"):
         scorer(Timed(stationary=False))
     scorer(Timed())
 

@@ -20,7 +20,7 @@ from ilfo.agents.td3 import TD3Options
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.plugins import find
 from ilfo.rewards import BUILT_IN as REWARDS
-from ilfo.rewards import OptimalTransport, TransportOptions, make_reward
+from ilfo.rewards import FeatureOptions, OptimalTransport, TransportOptions, make_reward
 from ilfo.testing import ContractError, check_agent, check_reward
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -72,6 +72,11 @@ def test_a_sound_reward_is_not_accused(reward):
     summary = check_reward(reward)
     assert summary.expert > max(summary.shuffled, summary.random_walk, summary.still)
     assert summary.remarks == ()
+
+
+def test_a_reward_of_transitions_may_look_at_the_time():
+    features = FeatureOptions(time=20.0)
+    assert check_reward(lambda _, __: make_reward("nearest", features=features)).remarks == ()
 
 
 @pytest.mark.parametrize("agent", [broken.SoundAgent, broken.EpisodicAgent])

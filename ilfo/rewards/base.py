@@ -62,8 +62,8 @@ class Episodes:
         if bool((self.starts < 0).any()):
             raise InputError(
                 "The reward looks at the time (features.time), and of these transitions nobody knows which step of "
-                "their episode they are: leave out features.time, show the policy the time (--time-aware), or use a "
-                "reward that needs whole episodes (transport)."
+                "their episode they are: leave out features.time, or use a reward that needs whole episodes (transport)"
+                "; where ilfo trains, showing the policy the time (--time-aware) helps too."
             )
         return self.starts[:, None] + steps
 
@@ -119,7 +119,7 @@ class RewardGenerator(ABC):
     Attributes:
         Options: Dataclass of the generator's settings, whose fields become flags, or None.
         needs: ``"trajectory"`` when a step's reward depends on its whole episode, so that rewards come when the
-            episode ends; ``"transition"`` when ``(s, s')`` is enough, so that they come at every step.
+            episode ends; ``"transition"`` when ``(s, s')``, and the time, are enough, so that they come at every step.
         imitates: Whether it learns from demonstrations; if so they are required, and absorbing states apply.
         stationary: Whether a transition gets the same reward at any time. If not, which only generators that need no
             more than transitions can afford, the loop scores a batch again when it samples it.

@@ -148,7 +148,7 @@ def _leaves_its_input_alone(trial: RewardTrial) -> Iterator[Breach]:
     for name in ("score", "absorbing_reward", "terms", "observe"):
         given = trial.episodes
         getattr(reward, name)(given)
-        for field in ("observations", "lengths", "terminated", "env_rewards"):
+        for field in ("observations", "lengths", "terminated", "env_rewards", "starts"):
             before, after = getattr(trial.episodes, field), getattr(given, field)
             if before is not None and not torch.equal(before, after):
                 yield (
@@ -181,6 +181,7 @@ def _needs_no_more_than_transitions(trial: RewardTrial) -> Iterator[Breach]:
         lengths=torch.ones_like(episodes.lengths).new_ones(len(pairs)),
         terminated=(lasts & episodes.terminated[:, None])[mask],
         env_rewards=None if episodes.env_rewards is None else episodes.env_rewards[mask][:, None],
+        starts=episodes.steps[:, :-1][mask],
     )
     scores = torch.zeros_like(trial.scores)
     scores[mask] = trial.score(apart)[:, 0]
@@ -188,7 +189,7 @@ def _needs_no_more_than_transitions(trial: RewardTrial) -> Iterator[Breach]:
     if found:
         yield (
             f"within its episode {found}, which it gets on its own.",
-            "say needs = \"trajectory\", or let a step's reward depend on (s, s') alone.",
+            "say needs = \"trajectory\", or let a step's reward depend on (s, s') and the time (steps) alone.",
         )
 
 
@@ -319,7 +320,7 @@ CLAUSES: tuple[Clause[RewardTrial], ...] = (
     Clause("batch", "An episode is scored alike alone and among others.", _scores_each_alone),
     Clause("input", "Episodes are left as they are.", _leaves_its_input_alone),
     Clause("finite", "Every finite episode gets finite rewards.", _is_finite),
-    Clause("transition", 'If needs is "transition", (s, s\') alone decide.', _needs_no_more_than_transitions),
+    Clause("transition", 'If needs is "transition", (s, s\') and the time decide.', _needs_no_more_than_transitions),
     Clause("absorbing_reward", "absorbing_reward(episodes) is a number for each.", _rewards_the_absorbing_state),
     Clause("observe", "observe(episodes) returns numbers to log, and changes no stationary reward.", _observes),
     Clause("terms", "terms(episodes) add up to the score, or there are none.", _is_the_sum_of_its_terms),

@@ -69,7 +69,7 @@ class Variant:
         if parts is None:
             raise InputError(
                 f"{name!r} names no variant; expected KIND-SPLIT-INDEX, such as 'colours-unseen-3' (or a time limit, "
-                "such as '200-steps')"
+                "such as '200-steps', a seed, such as 'seed-3', or 'no-shadows')"
             )
         kind, split, index = parts.groups()
         return cls(kind, int(index), split)  # type: ignore[arg-type]
@@ -107,10 +107,10 @@ class Draw:
 def split_id(env_id: str) -> tuple[str, Variant | None]:
     """The id of an environment and its variant, of ``"HalfCheetah-v5@colours-unseen-3"``; None where it has none.
 
-    A time limit, ``@200-steps``, and a seed, ``@seed-3``, are left out.
+    A time limit, ``@200-steps``, a seed, ``@seed-3``, and ``@no-shadows`` are left out.
 
     Raises:
-        InputError: What follows the ``@`` names neither a variant nor a time limit.
+        InputError: What follows the ``@`` names neither a variant nor any of these.
 
     Examples:
         >>> split_id("ilfo.metaworld:MetaWorld/reach-v3@lights-seen-0")

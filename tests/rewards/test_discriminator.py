@@ -56,6 +56,16 @@ def same(one: Discriminator, other: Discriminator) -> bool:
     return all(torch.equal(a, b) for kind in (weights, moments) for a, b in zip(*kind, strict=True))
 
 
+def test_the_time_counts_over_all_of_a_long_demonstration():
+    reward = Discriminator(DiscriminatorOptions(**SMALL), StateFeatures(FeatureOptions(time=5.0)))
+    reward.fit(demonstrations(rollout(flail, steps=300, seed=1)))
+    step = episodes_of(rollout(flail, steps=1, seed=2))
+    found = [
+        float(reward.score(dataclasses.replace(step, starts=torch.tensor([start])))) for start in (0, 50, 250, 298)
+    ]
+    assert len(set(found)) == 4
+
+
 class TestLearning:
     @pytest.mark.parametrize("form", ["gail", "airl", "negative"])
     @pytest.mark.parametrize("activation", ["tanh", "relu"])
