@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
@@ -48,6 +49,14 @@ def test_the_table_has_a_row_for_every_finished_variant(demo, tmp_path, capsys, 
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
     assert [row.split(" | ")[0] for row in rows] == ["| change", "| ---", "| default"]
     assert rows[-1].count(", ") == 1, "a return for each of two seeds"
+    assert len({row.count(" | ") for row in rows}) == 1, "as many columns in every row"
+
+
+def test_the_second_half_has_the_evaluations_after_the_middle(tmp_path):
+    rows = [{"step": 10, "eval_return": 1.0}, {"step": 15}, {"step": 20, "eval_return": 3.0}]
+    (tmp_path / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    assert ablations.later_mean(tmp_path, 20) == 3.0
+    assert ablations.later_mean(tmp_path, 18) == 2.0
 
 
 def test_a_variant_that_there_is_not_is_refused(tmp_path):
