@@ -67,11 +67,12 @@ class Descent:
         return metrics
 
     def _shortened(self, gradients: tuple[Tensor, ...], max_norm: float) -> tuple[Tensor, ...]:
-        """As ``torch.nn.utils.clip_grad_norm_`` does it, for every seed on its own."""
-        squares = [gradient.square().flatten(len(self._stack)).sum(dim=-1) for gradient in gradients]
-        factor = (max_norm / (torch.stack(squares).sum(dim=0).sqrt() + 1e-6)).clamp(max=1.0)
+        """As ``torch.nn.utils.clip_grad_norm_`` does it, in place, for every seed on its own."""
+        seeds = len(self._stack)
+        norms = [torch.linalg.vector_norm(gradient.flatten(seeds), dim=-1) for gradient in gradients]
+        factor = (max_norm / (torch.linalg.vector_norm(torch.stack(norms), dim=0) + 1e-6)).clamp(max=1.0)
         return tuple(
-            gradient * factor.view(*self._stack, *[1] * (gradient.dim() - len(self._stack))) for gradient in gradients
+            gradient.mul_(factor.view(*self._stack, *[1] * (gradient.dim() - seeds))) for gradient in gradients
         )
 
     def _gradients(self, *tensors: Tensor) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
