@@ -136,6 +136,7 @@ def checked(trajectory: Trajectory, where: str) -> Trajectory:
         seed=None if trajectory.seed is None else int(trajectory.seed),
         frames=frames,
         goal=None if trajectory.goal is None else _checked_goal(trajectory.goal, f"{where}, dataset 'goal'"),
+        last_reward=None if trajectory.last_reward is None else float(trajectory.last_reward),
     )
 
 
@@ -257,6 +258,21 @@ def mean_return(rewards: Sequence[np.ndarray]) -> float | None:
     with np.errstate(over="ignore", invalid="ignore"):
         mean = float(np.mean([each.sum(dtype=np.float64) for each in rewards]))
     return mean if math.isfinite(mean) else None
+
+
+def rewards_of_steps(rewards: np.ndarray | None, steps: int) -> dict[str, Any]:
+    """``env_rewards`` and ``last_reward`` of a trajectory.
+
+    Args:
+        rewards: One a row, not yet checked, or None. There may be one row more than steps, whose next state nobody
+            recorded.
+        steps: Of the trajectory.
+    """
+    if rewards is None:
+        return {}
+    last = rewards[steps:].ravel()
+    known = last.size == 1 and last.dtype.kind in "fiub" and np.isfinite(last[0])
+    return {"env_rewards": rewards[:steps], "last_reward": float(last[0]) if known else None}
 
 
 def pick(episodes: Sequence[int] | None, count: int, where: str) -> list[int]:

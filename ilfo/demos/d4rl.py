@@ -24,7 +24,7 @@ import numpy as np
 from ilfo._atomic import atomic_path
 from ilfo._errors import InputError
 from ilfo._words import counted
-from ilfo.demos._arrays import as_float32, check_widths, checked, mean_return, numeric_dataset, pick
+from ilfo.demos._arrays import as_float32, check_widths, checked, mean_return, numeric_dataset, pick, rewards_of_steps
 from ilfo.demos._demands import with_actions_and_rewards
 from ilfo.demos._provenance import PROVENANCE, check_keys_add_up, provenance_from_json, provenance_to_json
 from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory
@@ -79,8 +79,9 @@ def read_d4rl(
         _read_episode(columns, *bounds[index], terminated[index], believed, f"{path}, episode {index}")
         for index in chosen
     )
-    if "next_observations" in columns:
-        _warn_of_resets(trajectories, [bounds[index] for index in chosen], str(path))
+    if columns.keys() & {"next_observations", "actions", "rewards"}:
+        spans = [bounds[index] for index in chosen]
+        _warn_of_last_steps(trajectories, spans, "next_observations" in columns, str(path))
     check_widths(trajectories, [f"episode {index}" for index in chosen], str(path))
     return Demonstrations(trajectories, d4rl_provenance(file, columns, bounds), path, "d4rl")
 
@@ -267,10 +268,11 @@ def _read_episode(
 ) -> Trajectory:
     observations = episode_observations(columns, start, stop, believed, where)
     steps = slice(start, start + len(observations) - 1)
+    rewards = columns["rewards"][start:stop].reshape(-1) if "rewards" in columns else None
     trajectory = Trajectory(
         observations=observations,
         actions=columns["actions"][steps] if "actions" in columns else None,
-        env_rewards=columns["rewards"][steps].reshape(-1) if "rewards" in columns else None,
+        **rewards_of_steps(rewards, len(observations) - 1),
         terminated=terminated,
         truncated=not terminated,
     )
@@ -318,15 +320,20 @@ def _is_reset(columns: dict[str, h5py.Dataset], observations: np.ndarray, follow
     return bool(lands_on_start and (np.abs(last - observations[-1]) > 1.2 * usual).any())
 
 
-def _warn_of_resets(trajectories: Sequence[Trajectory], bounds: list[tuple[int, int]], path: str) -> None:
-    resets = [len(each) < stop - start for each, (start, stop) in zip(trajectories, bounds, strict=True)]
-    if any(resets):
-        warnings.warn(
-            f"{path}, dataset 'next_observations': in {sum(resets)} of {len(resets)} episodes the last "
-            "one is the state after a reset; that step is left out, its reward still counts in the expert's "
-            "return.",
-            stacklevel=2,
+def _warn_of_last_steps(
+    trajectories: Sequence[Trajectory], bounds: list[tuple[int, int]], recorded: bool, path: str
+) -> None:
+    """Of episodes whose last step is left out, because nobody recorded the state that it led to."""
+    without = sum(len(each) < stop - start for each, (start, stop) in zip(trajectories, bounds, strict=True))
+    if without:
+        why = (
+            f"{path}, dataset 'next_observations': in {without} of {len(bounds)} episodes the last one is the state "
+            "after a reset"
+            if recorded
+            else f"{path}: {without} of {len(bounds)} episodes have no state after their last step, as there are no "
+            "'next_observations'"
         )
+        warnings.warn(f"{why}; that step is left out, its reward still counts in the expert's return.", stacklevel=2)
 
 
 def _mean_return(columns: dict[str, h5py.Dataset], bounds: list[tuple[int, int]]) -> float | None:

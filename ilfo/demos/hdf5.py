@@ -5,7 +5,7 @@
     /                attributes: ilfo_format_version, env_id, versions (JSON), observation_keys (JSON,
                      ordered), time_step (seconds), action_repeat, expert_return, source, bar, sha256, and
                      sha256_with_frames where there are frames: sha256 is that of all else
-    /episode_0       attributes: id, seed, total_steps, success
+    /episode_0       attributes: id, seed, total_steps, success, last_reward
       observations   (T+1, D) float32, the final observation included; may be missing where there are frames
       actions        (T, A) float32, optional
       rewards        (T,) float32, the environment's own, optional
@@ -187,6 +187,8 @@ def _write_episode(group: h5py.Group, index: int, trajectory: Trajectory) -> Non
         group.attrs["seed"] = trajectory.seed
     if trajectory.success is not None:
         group.attrs["success"] = trajectory.success
+    if trajectory.last_reward is not None:
+        group.attrs["last_reward"] = trajectory.last_reward
 
 
 def _write_provenance(file: h5py.File, demonstrations: Demonstrations) -> None:
@@ -239,12 +241,18 @@ def read_episode(file: h5py.File, name: str, path: str, frames: bool) -> Traject
             seed=int(seed) if isinstance(seed, np.integer) else None,
             frames=StoredFrames(numeric_dataset(group, "frames", where)) if frames else None,  # type: ignore[arg-type]
             goal=read("goal"),
+            last_reward=_last_reward(group, where),
         ),
         where,
     )
     if "frames" in group:
         check_frames(numeric_dataset(group, "frames", where), len(trajectory), f"{where}, dataset 'frames'")
     return with_its_end(trajectory, group, where)
+
+
+def _last_reward(group: h5py.Group, where: str) -> float | None:
+    value = group.attrs.get("last_reward")
+    return None if value is None else _converted(float, value, "last_reward", "a number", where)
 
 
 def ilfo_provenance(file: h5py.File, path: str) -> Provenance:

@@ -31,7 +31,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from ilfo._errors import InputError
-from ilfo.demos._arrays import as_float32, check_widths, checked, pick
+from ilfo.demos._arrays import as_float32, check_widths, checked, pick, rewards_of_steps
 from ilfo.demos._parquet import load_pyarrow, read_columns, vectors, whole_numbers
 from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory
 
@@ -295,10 +295,12 @@ def _trajectory(values: dict[str, np.ndarray], keys: Sequence[str], where: str) 
     terminated = last("next.terminated") or (
         "next.terminated" not in values and last("next.done") and not last("next.truncated")
     )
+    observations = np.concatenate([values[key] for key in keys], axis=1)
+    steps = len(observations) - 1
     trajectory = Trajectory(
-        observations=np.concatenate([values[key] for key in keys], axis=1),
+        observations=observations,
         actions=values["action"][:-1] if "action" in values else None,
-        env_rewards=values["next.reward"][:-1, 0] if "next.reward" in values else None,
+        **rewards_of_steps(values["next.reward"][:, 0] if "next.reward" in values else None, steps),
         terminated=terminated,
         truncated=not terminated,
         success=bool(values["next.success"].any()) if "next.success" in values else None,

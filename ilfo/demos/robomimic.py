@@ -34,7 +34,16 @@ import numpy as np
 
 from ilfo._atomic import atomic_path
 from ilfo._errors import InputError, closest
-from ilfo.demos._arrays import as_rows, check_keys, check_widths, checked, mean_return, numeric_dataset, pick
+from ilfo.demos._arrays import (
+    as_rows,
+    check_keys,
+    check_widths,
+    checked,
+    mean_return,
+    numeric_dataset,
+    pick,
+    rewards_of_steps,
+)
 from ilfo.demos._demands import check_actions_within_one, observation_blocks, with_actions_and_rewards
 from ilfo.demos._provenance import PROVENANCE, check_keys_add_up, parsed_json, provenance_from_json, provenance_to_json
 from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory
@@ -269,7 +278,7 @@ def read_demo(
     trajectory = Trajectory(
         observations=observations,
         actions=None if actions is None else actions[:steps],
-        env_rewards=None if rewards is None else rewards[:steps],
+        **rewards_of_steps(rewards, steps),
         terminated=terminated,
         truncated=bool(group.attrs.get("truncated", not terminated)),
         success=known.success(group, rewards),

@@ -32,6 +32,8 @@ class Trajectory:
         truncated: A time limit, or the end of the recording, ended it.
         success: Whether the task's own criterion was met; None where the task has none.
         success_step: Steps until it was first met; None where that never was, or is not known.
+        last_reward: Of one more step, which is none here as nobody recorded the state that it led to; it counts in
+            the return. None where there was none.
         seed: The seed that the environment was reset with, or None.
     """
 
@@ -45,6 +47,7 @@ class Trajectory:
     frames: np.ndarray | None = None
     goal: np.ndarray | None = None
     success_step: int | None = None
+    last_reward: float | None = None
 
     def __len__(self) -> int:
         """Number of steps ``T``: one fewer than the observations."""
@@ -52,8 +55,10 @@ class Trajectory:
 
     @property
     def env_return(self) -> float | None:
-        """Sum of the environment's rewards, or None where they were not recorded."""
-        return None if self.env_rewards is None else float(np.sum(self.env_rewards, dtype=np.float64))
+        """Sum of the environment's rewards, the last one included, or None where they were not recorded."""
+        if self.env_rewards is None:
+            return None
+        return float(np.sum(self.env_rewards, dtype=np.float64)) + (self.last_reward or 0.0)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """D4RL's flat files: episodes are cut where they end, and no step crosses an end."""
 
 import itertools
+import warnings
 
 import h5py
 import numpy as np
@@ -21,20 +22,21 @@ def walk(lengths, width=3, seed=0):
     return [generator.normal(size=(steps + 1, width)).cumsum(axis=0).astype(np.float32) for steps in lengths]
 
 
-def flat(episodes, *, terminated=(), following=True, timeouts=True, actions=True):
+def flat(episodes, *, terminated=(), following=True, timeouts=True, actions=True, rewards=True):
     """The columns of a D4RL file: one row a step, the final observation only in ``next_observations``."""
-    rows = sum(len(each) - 1 for each in episodes)
+    count = sum(len(each) - 1 for each in episodes)
     last = np.cumsum([len(each) - 1 for each in episodes]) - 1
-    terminals = np.zeros(rows, bool)
+    terminals = np.zeros(count, bool)
     terminals[last[list(terminated)]] = True
     columns = {"observations": np.concatenate([each[:-1] for each in episodes]), "terminals": terminals}
-    columns["rewards"] = np.arange(rows, dtype=np.float32)
+    if rewards:
+        columns["rewards"] = np.arange(count, dtype=np.float32)
     if following:
         columns["next_observations"] = np.concatenate([each[1:] for each in episodes])
     if timeouts:
-        columns["timeouts"] = np.isin(np.arange(rows), last) & ~terminals
+        columns["timeouts"] = np.isin(np.arange(count), last) & ~terminals
     if actions:
-        columns["actions"] = np.arange(2.0 * rows).reshape(rows, 2)
+        columns["actions"] = np.arange(2.0 * count).reshape(count, 2)
     return columns
 
 
@@ -66,13 +68,16 @@ def test_next_observations_give_every_step(tmp_path_factory, lengths, data):
 def test_without_next_observations_the_last_step_has_no_next_state(tmp_path_factory, lengths):
     episodes = walk(lengths)
     path = save(tmp_path_factory.mktemp("d4rl") / "x.hdf5", flat(episodes, following=False))
-    expert = ilfo.demos.open(path)
+    with pytest.warns(UserWarning, match=f"{len(lengths)} of {len(lengths)} episodes have no state after their last"):
+        expert = ilfo.demos.open(path)
     start = 0
     for trajectory, truth in zip(expert, episodes, strict=True):
         np.testing.assert_array_equal(trajectory.observations, truth[:-1])
         rows = np.arange(start, start + len(truth) - 2)
         np.testing.assert_array_equal(trajectory.env_rewards, rows)
         np.testing.assert_array_equal(trajectory.actions, np.stack([2 * rows, 2 * rows + 1], axis=1))
+        last = start + len(truth) - 2
+        assert (trajectory.last_reward, trajectory.env_return) == (last, sum(rows) + last)
         start += len(truth) - 1
     assert expert.expert_return == pytest.approx(sum(range(start)) / len(lengths))
 
@@ -148,8 +153,11 @@ def test_an_unfinished_last_episode_is_left_out_and_said_so(tmp_path, following)
     columns = flat(walk([5, 5, 4]), following=following)
     columns["timeouts"][-1] = False
     path = save(tmp_path / "x.hdf5", columns)
-    with pytest.warns(UserWarning, match="the last 4 rows belong to an episode that was not finished"):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         expert = ilfo.demos.open(path)
+    assert "the last 4 rows belong to an episode that was not finished" in str(caught[0].message)
+    assert len(caught) == 1 if following else "no state after their last step" in str(caught[1].message)
     assert len(expert) == 2
     assert expert.expert_return == sum(range(10)) / 2
 
@@ -193,13 +201,14 @@ def test_old_files_need_the_time_limit(tmp_path):
     path = save(tmp_path / "hopper-v0.hdf5", columns)
     with pytest.raises(InputError, match=r"ilfo demos convert .* --to ilfo --max-episode-steps 1000"):
         ilfo.demos.open(path)
-    expert = ilfo.demos.open(path, max_episode_steps=5)
+    with pytest.warns(UserWarning, match="4 of 4 episodes have no state after their last step"):
+        expert = ilfo.demos.open(path, max_episode_steps=5)
     assert [len(each) for each in expert] == [4, 1, 4, 4]
     assert [each.terminated for each in expert] == [False, True, False, False]
 
 
 def test_the_time_limit_leaves_an_unfinished_rest_out(tmp_path):
-    columns = flat(walk([5, 5, 3]), following=False, timeouts=False)
+    columns = flat(walk([5, 5, 3]), following=False, timeouts=False, actions=False, rewards=False)
     with pytest.warns(UserWarning, match="last 3 rows"):
         assert len(ilfo.demos.open(save(tmp_path / "x.hdf5", columns), max_episode_steps=5)) == 2
 
@@ -211,7 +220,7 @@ def test_a_time_limit_below_one_is_refused(tmp_path):
 
 @pytest.mark.parametrize(("terminated", "count"), [([], 1), ([0, 1], 2)])
 def test_a_file_without_means_to_split_it_is_believed_aloud(tmp_path, terminated, count):
-    columns = flat(walk([5, 4]), terminated=terminated, following=False, timeouts=False)
+    columns = flat(walk([5, 4]), terminated=terminated, following=False, timeouts=False, actions=False, rewards=False)
     with pytest.warns(UserWarning, match=f"read as {count} episode"):
         assert len(ilfo.demos.open(save(tmp_path / "x.hdf5", columns))) == count
 
@@ -278,7 +287,7 @@ def test_a_reward_that_is_not_finite_can_be_left_out_with_its_episode(tmp_path):
 
 
 def test_an_episode_of_one_observation_is_refused(tmp_path):
-    path = save(tmp_path / "x.hdf5", flat(walk([5, 1, 4]), following=False))
+    path = save(tmp_path / "x.hdf5", flat(walk([5, 1, 4]), following=False, actions=False, rewards=False))
     with pytest.raises(InputError, match=r"episode 1 \(rows 5 to 5\): 1 observation with the final one"):
         ilfo.demos.open(path)
     assert len(ilfo.demos.open(path, episodes=[0, 2])) == 2

@@ -62,6 +62,38 @@ def test_chosen_episodes_alone_are_converted(tmp_path, layout):
     assert two.expert_return == pytest.approx(np.mean([each.env_return for each in two])), "their own, not the file's"
 
 
+def without_last_states(path, layout):
+    """Two episodes of four rows that pay 1 and 10 in their last one, whose next state was not recorded."""
+    rewards = [np.float32([0, 0, 0, worth]) for worth in (1, 10)]
+    states, actions = np.arange(8, dtype=np.float32).reshape(2, 4, 1), np.zeros((2, 4, 1), np.float32)
+    with h5py.File(path, "w") as file:
+        if layout == "d4rl":
+            file["observations"], file["actions"] = states.reshape(8, 1), actions.reshape(8, 1)
+            file["rewards"], file["timeouts"] = np.concatenate(rewards), np.arange(8) % 4 == 3
+            return path
+        for index in range(2):
+            group = file.create_group(f"data/demo_{index}")
+            group["obs/state"], group["actions"], group["rewards"] = states[index], actions[index], rewards[index]
+        file["mask/better"] = ["demo_1"]
+    return path
+
+
+@pytest.mark.filterwarnings("ignore:.*no state after their last step", "ignore:.*names no environment")
+@pytest.mark.parametrize("target", LAYOUTS)
+@pytest.mark.parametrize("source", ["d4rl", "robomimic"])
+def test_the_reward_of_a_step_that_is_left_out_counts_in_the_return_of_chosen_episodes(tmp_path, source, target):
+    path = without_last_states(tmp_path / "x.hdf5", source)
+    choices = [({}, 5.5), ({"episodes": [0]}, 1.0), ({"episodes": [1]}, 10.0)]
+    choices += [({"filter_key": "better"}, 10.0)] if source == "robomimic" else []
+    for number, (chosen, expected) in enumerate(choices):
+        copy = tmp_path / str(number) / LAYOUTS[target]
+        copy.parent.mkdir()
+        assert ilfo.demos.convert(path, copy, target, **chosen).expert_return == expected
+        again = ilfo.demos.open(copy)
+        assert again.expert_return == expected
+        assert target != "ilfo" or np.mean([each.env_return for each in again]) == expected
+
+
 @pytest.mark.parametrize("layout", FOREIGN)
 def test_episodes_that_follow_on_one_another_stay_whole(tmp_path, layout):
     """Parts of one walk: the last state of each is the first of the next, which looks like a reset."""
