@@ -22,7 +22,15 @@ from ilfo.rewards import RewardGenerator
 from ilfo.rewards.registry import terms_of
 from ilfo.sight import Sight, View
 
-__all__ = ["make_inputs", "make_learner", "make_reward", "make_sight", "make_view", "open_demonstrations"]
+__all__ = [
+    "make_inputs",
+    "make_learner",
+    "make_reward",
+    "make_sight",
+    "make_view",
+    "open_demonstrations",
+    "warn_of_checkpoints",
+]
 
 EXPERTS = ("expert", "expert-and-random")
 """Ways to standardise the policy's observations that take the expert's states."""
@@ -216,3 +224,21 @@ def make_learner(
             "lower it, or use --no-absorbing or --protocol fixed-horizon"
         )
     return agent
+
+
+def warn_of_checkpoints(config: TrainConfig, agent: Agent, reward: RewardGenerator) -> None:
+    """Warns where a checkpoint would be chosen by returns that mean something else later.
+
+    Args:
+        config: The resolved configuration.
+        agent: Which may keep checkpoints.
+        reward: Which may change while the agent learns. The scale of a first episode moves once, at the start.
+    """
+    method = config.scaling.method
+    if agent.plays_best and (not reward.stationary or (reward.observes and method != "first-episode")):
+        warnings.warn(
+            f"--reward {config.reward} (--scaling.method {method}) changes what an episode is worth while the agent "
+            "learns, and checkpoints compare the returns of early and of late episodes: give "
+            f"--{option_group(config.agent)}.no-checkpoints",
+            stacklevel=2,
+        )

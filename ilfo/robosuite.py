@@ -134,8 +134,7 @@ def environment_of(path: str | os.PathLike[str]) -> str:
         if not is_robomimic(file):
             raise InputError(f"{path} has no group data/demo_0; expected a robomimic file")
         facts = RobomimicFacts.read(file["data"], f"{path}, group 'data'")
-    task, robots = facts.env_args.get("env_name"), facts.env_kwargs.get("robots", [])
-    robots = [robots] if isinstance(robots, str) else list(robots)
+    task, robots = facts.env_args.get("env_name"), facts.robots
     if not facts.is_robosuite or task not in robosuite.ALL_ENVIRONMENTS:
         raise InputError(f"{path}, attribute env_args: names {task!r}, which robosuite {robosuite.__version__} has not")
     if len(set(robots)) != 1 or robots[0] not in _ROBOTS:
@@ -146,7 +145,7 @@ def environment_of(path: str | os.PathLike[str]) -> str:
     rate = facts.env_kwargs.get("control_freq", _CONTROL_HZ)
     if rate != _CONTROL_HZ:
         raise InputError(f"{path}, attribute env_args: control_freq is {rate}; expected {_CONTROL_HZ}, as it is here")
-    return f"ilfo.robosuite:{_name(str(task), robots[0])}"
+    return str(facts.env_id)
 
 
 def _name(task: str, robot: str) -> str:

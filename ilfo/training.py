@@ -23,7 +23,15 @@ from ilfo.environments import Environments
 from ilfo.envs import describe
 from ilfo.labelling import Labels
 from ilfo.memory import Memory, moved
-from ilfo.parts import make_inputs, make_learner, make_reward, make_sight, make_view, open_demonstrations
+from ilfo.parts import (
+    make_inputs,
+    make_learner,
+    make_reward,
+    make_sight,
+    make_view,
+    open_demonstrations,
+    warn_of_checkpoints,
+)
 from ilfo.replay import Replay
 from ilfo.rewards import Explanation, RewardGenerator
 from ilfo.rollouts import Stage, random_policy
@@ -108,6 +116,7 @@ class Training:
         self.agent = make_learner(
             config, self.inputs, self.environments.action_dim, self._one_or_all(self._agent_seeds), self.absorbing
         )
+        warn_of_checkpoints(config, self.agent, self._reward)
         self.scorer = Scorer(
             self._reward,
             len(self.seeds),

@@ -26,6 +26,8 @@ def test_the_protocol_is_the_authors():
     assert PRESET.time_aware
     assert PRESET.td3.train_between == "episodes"
     assert (PRESET.td3.exploration_noise, PRESET.td3.discount) == (0.2, 0.99)
+    assert (PRESET.td3.batch_size, PRESET.td3.critic_gradient_clip) == (BATCH, 25.0)
+    assert (PRESET.td3.target_noise, PRESET.td3.target_noise_clip, PRESET.td3.policy_delay) == (0.1, 0.5, 2)
     assert not PRESET.td3.checkpoints
 
 

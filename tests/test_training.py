@@ -1,6 +1,7 @@
 """What a step of a training does beyond the plain case: time, keys, statistics of random steps, assessed episodes."""
 
 import dataclasses
+import warnings
 
 import h5py
 import numpy as np
@@ -243,6 +244,36 @@ def test_a_training_goes_on_bit_for_bit_from_amid_the_updates_between_episodes(d
     assert_equal(training.state_dicts(), restored.state_dicts())
     for one in (training, restored):
         one.close()
+
+
+def test_what_the_agent_is_wrong_about_gets_a_larger_priority_in_the_replay(demo, tmp_path):
+    flags = [*SMALL_TD7, "--td7.no-checkpoints", "--td7.min-priority", "1e-6"]
+    training = Training(short(demo, tmp_path, *flags))
+    advance(training, 180)
+    (state,) = training.state_dicts()
+    kept = state["replay"]["priorities"]["values"]
+    found = torch.isin(training.agent.priorities, kept)
+    assert found.float().mean() > 0.5, "but for transitions that were drawn twice"
+    assert len(kept.unique()) > 10
+    training.close()
+
+
+@pytest.mark.parametrize(
+    ("flags", "warned"),
+    [
+        (["--reward", "discriminator"], True),
+        (["--scaling.method", "running"], True),
+        (["--scaling.method", "first-episode"], False),
+        (["--reward", "nearest"], False),
+        (["--reward", "discriminator", "--td7.no-checkpoints"], False),
+    ],
+)
+def test_checkpoints_under_a_reward_that_changes_are_warned_of(demo, tmp_path, flags, warned):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        Training(short(demo, tmp_path, *SMALL_TD7, *flags)).close()
+    told = ["give --td7.no-checkpoints" in str(each.message) for each in caught]
+    assert told == [True] * warned
 
 
 @pytest.mark.parametrize("flags", [[*SMALL_TD7, "--time-aware"], SMALL_OOPS], ids=["td7", "oops"])

@@ -109,6 +109,9 @@ class TD7(Agent):
         discriminator's, switch them off.
 
         The authors scale every noise by the largest action; here actions are in [-1, 1] and that factor is 1.
+
+        They act at random for 25,000 steps; here a run says how long, 5,000 steps unless ``--random-steps`` or
+        ``--preset td7`` does. Their variant for offline data, with behaviour cloning in the actor's loss, is left out.
     """
 
     Options = TD7Options

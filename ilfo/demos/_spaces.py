@@ -25,6 +25,7 @@ Space = dict[str, Any]
 
 _INDEX = re.compile(r"_index_\d+")
 _SMALLEST_IMAGE = 32
+_MOST_VALUES = 100_000
 _JPEG = b"\xff\xd8\xff"
 
 
@@ -84,7 +85,7 @@ def _columns(
             yield from _columns(members, key, part, f"{path}/{key}", where, left_out)
     elif kind in ("Discrete", "MultiDiscrete"):
         yield from _one_hot(numeric_dataset(group, name, where), space, f"{where}, dataset {path!r}")
-    elif kind in ("Box", "MultiBinary") and not _is_image(space):
+    elif kind in ("Box", "MultiBinary") and not _is_image(space, f"{where}, dataset {path!r}"):
         values = numeric_dataset(group, name, where)
         if values.ndim == 0:
             raise InputError(f"{where}, dataset {path!r}: is a single number, expected one row an observation.")
@@ -124,8 +125,14 @@ def _members(group: h5py.Group, name: str, parts: dict[str, Space], where: str) 
 
 def _one_hot(dataset: h5py.Dataset, space: Space, where: str) -> Iterator[np.ndarray]:
     """A block ``(rows, n)`` for each of the discrete values of a row."""
-    sizes = np.ravel(_said(space, "n" if space["type"] == "Discrete" else "nvec", where)).astype(int)
-    values = as_rows(np.atleast_1d(dataset[()])) - np.ravel(space.get("start", 0))
+    sizes = _whole_numbers(space, "n" if space["type"] == "Discrete" else "nvec", where)
+    starts = _whole_numbers({"start": 0} | space, "start", where)
+    if (sizes < 1).any() or sizes.sum() > _MOST_VALUES or len(starts) not in (1, len(sizes)):
+        raise InputError(
+            f"{where}: its space has {sizes.tolist()} discrete values from {starts.tolist()} on, expected at least 1 "
+            f"of each, {_MOST_VALUES:,} in all, and as many starts. Correct metadata.json."
+        )
+    values = as_rows(np.atleast_1d(dataset[()])) - starts
     if values.shape[1] != len(sizes):
         raise InputError(f"{where}: has shape {dataset.shape}, expected (rows, {len(sizes)}) discrete values.")
     for column, size in zip(values.T, sizes, strict=True):
@@ -138,10 +145,12 @@ def _one_hot(dataset: h5py.Dataset, space: Space, where: str) -> Iterator[np.nda
         yield (column[:, None] == np.arange(size)).astype(np.float32)
 
 
-def _is_image(space: Space) -> bool:
+def _is_image(space: Space, where: str) -> bool:
     """Minari's criterion, by which it also decides what to encode."""
-    shape = space.get("shape", ())
-    return space.get("dtype") == "uint8" and len(shape) in (2, 3) and min(shape[:2]) >= _SMALLEST_IMAGE
+    if space.get("dtype") != "uint8":
+        return False
+    shape = _whole_numbers({"shape": ()} | space, "shape", where)
+    return len(shape) in (2, 3) and bool(shape[:2].min() >= _SMALLEST_IMAGE)
 
 
 def _holds_jpeg(dataset: h5py.Dataset) -> bool:
@@ -164,3 +173,17 @@ def _said(space: Any, word: str, where: str) -> Any:
     if not isinstance(space, dict) or word not in space:
         raise InputError(f"{where}: its space says no {word!r}: {str(space)[:60]}. Correct metadata.json.")
     return space[word]
+
+
+def _whole_numbers(space: Space, word: str, where: str) -> np.ndarray:
+    """What a space says by a word: whole numbers ``(n,)``, however they are nested."""
+    said = _said(space, word, where)
+    try:
+        numbers = np.array(said if np.size(said) else [], np.object_).ravel()
+        if all(isinstance(number, int) and not isinstance(number, bool) for number in numbers):
+            return numbers.astype(np.int64)
+    except (ValueError, OverflowError):
+        pass
+    raise InputError(
+        f"{where}: its space says {word} {str(said)[:60]!r}, expected whole numbers. Correct metadata.json."
+    )

@@ -104,6 +104,8 @@ def read_minari(file: h5py.File, episodes: Sequence[int] | None = None) -> Demon
     space = minari_space(metadata, path)
     groups = episode_groups(file)
     stated = metadata.get("total_episodes", len(groups))
+    if not isinstance(stated, int):
+        raise InputError(f"{path.with_name(METADATA)}: total_episodes is {stated!r}, expected a number. Correct it.")
     if stated != len(groups):
         warnings.warn(
             f"{path}: holds {len(groups)} episodes, but {METADATA} counts {stated}. Is the copy whole?", stacklevel=2
@@ -250,7 +252,10 @@ def minari_provenance(metadata: dict[str, Any], keys: dict[str, int], path: Path
         return Provenance(observation_keys={} if list(keys) == ["observation"] else keys)
     spec = parsed_json(metadata.get("env_spec") or "{}", f"{where}, env_spec")
     versions = {"minari": str(metadata["minari_version"])} if "minari_version" in metadata else {}
-    pinned = (str(each).partition("==") for each in metadata.get("requirements") or ())
+    requirements = metadata.get("requirements") or []
+    if not isinstance(requirements, list):
+        raise InputError(f"{where}: requirements is {requirements!r}, expected a list of libraries. Correct it.")
+    pinned = (str(each).partition("==") for each in requirements)
     versions |= {library.strip(): version.strip() for library, _, version in pinned if version}
     authors = metadata.get("author") or []
     facts = (

@@ -54,6 +54,8 @@ _DEMO = re.compile(r"demo_(\d+)")
 _ROBOSUITE, _GYM = 1, 2
 """Kinds of environments in ``env_args``."""
 _FLAT = "flat"
+_TASK = re.compile(r"(?:ilfo\.robosuite:)?robosuite/(\w+)-(\w+)-v1")
+"""The id of a robosuite task with its robot, as ``ilfo.robosuite`` registers it."""
 
 
 def is_robomimic(file: h5py.File) -> bool:
@@ -183,13 +185,26 @@ class RobomimicFacts:
         """Whether robosuite recorded it."""
         return self.env_args.get("type") == _ROBOSUITE
 
+    @property
+    def robots(self) -> list[str]:
+        """Names of robosuite's robots; none where the file does not say."""
+        named = self.env_kwargs.get("robots", [])
+        return [named] if isinstance(named, str) else [str(each) for each in named] if isinstance(named, list) else []
+
+    @property
+    def env_id(self) -> str | None:
+        """The environment: robosuite's task with its robot as ``ilfo.robosuite`` calls it, else by robomimic's name."""
+        name = self.env_args.get("env_name")
+        if self.is_robosuite and name and len(set(self.robots)) == 1:
+            return f"ilfo.robosuite:robosuite/{name}-{self.robots[0]}-v1"
+        return str(name) if name else None
+
     def described(self, keys: dict[str, int], expert_return: float | None) -> Provenance:
         """Provenance as robomimic says it, with the keys and the return that were found."""
         frequency = self.env_kwargs.get("control_freq")
         version = self.env_args.get("env_version")
-        name = self.env_args.get("env_name")
         return Provenance(
-            env_id=str(name) if name else None,
+            env_id=self.env_id,
             observation_keys=keys,
             time_step=1 / frequency if isinstance(frequency, int | float) and frequency > 0 else None,
             versions={"robosuite": str(version)} if self.is_robosuite and version else {},
@@ -220,7 +235,7 @@ def demo_names(file: h5py.File, filter_key: str | None, path: str) -> list[str]:
         masks = {key for key in mask if isinstance(mask[key], h5py.Dataset)} if isinstance(mask, h5py.Group) else set()
         if filter_key not in masks:
             hint = closest(filter_key, masks) if masks else "the file has none"
-            raise InputError(f"{path}, group 'mask': no filter key {filter_key!r}; {hint}.")
+            raise InputError(f"{path}, group 'mask': no filter key {filter_key!r}; {hint}")
         values = [each.decode() if isinstance(each, bytes) else str(each) for each in mask[filter_key][()].ravel()]
         lost = [name for name in values if name not in names]
         if lost or not values:
@@ -377,7 +392,12 @@ def _env_args(provenance: Provenance) -> dict[str, Any]:
     """The environment as robomimic describes it; its simulator's other arguments are not known here."""
     version = provenance.versions.get("robosuite")
     name = provenance.env_id or ""
-    if version is None:
+    task = _TASK.fullmatch(name)
+    if version is None and task is None:
         return {"env_name": name, "type": _GYM, "env_kwargs": {}}
-    frequency = {"control_freq": round(1 / provenance.time_step)} if provenance.time_step else {}
-    return {"env_name": name, "env_version": version, "type": _ROBOSUITE, "env_kwargs": frequency}
+    kwargs: dict[str, Any] = {"control_freq": round(1 / provenance.time_step)} if provenance.time_step else {}
+    if task is not None:
+        name = task[1]
+        kwargs["robots"] = [task[2]] * (2 if name.startswith("TwoArm") else 1)
+    known = {} if version is None else {"env_version": version}
+    return {"env_name": name, **known, "type": _ROBOSUITE, "env_kwargs": kwargs}

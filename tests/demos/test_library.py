@@ -17,6 +17,7 @@ def test_opens_by_name_and_holds_states_alone(each):
     assert expert.path == each.path == ilfo.demos.bundled_path(each.name)
     assert expert.provenance.env_id
     assert expert.provenance.source.startswith("ilfo record ")
+    assert expert.provenance.action_repeat, "or another one could not be told"
     assert all(trajectory.actions is None for trajectory in expert)
     with h5py.File(each.path) as file:
         assert file.attrs["sha256"] == expert.sha256
@@ -54,6 +55,13 @@ def test_the_robot_succeeds_and_does_not_stand_still_afterwards(task):
     moved = np.linalg.norm(np.diff(trajectory.observations[:, :3], axis=0), axis=1)
     assert moved[-10:].sum() > 0.005, "metres on the way that is left"
     assert len(trajectory) < 150
+
+
+def test_locomotion_from_easy_to_hard_is_there():
+    found = {each.name: ilfo.demos.open(each.name) for each in ilfo.demos.bundled()}
+    for name, env_id in (("halfcheetah", "HalfCheetah-v5"), ("hopper", "Hopper-v5"), ("walker2d", "Walker2d-v5")):
+        assert found[name].provenance.env_id == env_id
+        assert len(found[name][0]) == 1000
 
 
 def test_names_are_sorted_and_unique():

@@ -12,6 +12,7 @@ from robomimic_readers import SequenceDataset, get_dataset_info
 import ilfo.demos
 from ilfo._errors import InputError
 from ilfo.demos import Demonstrations, Provenance
+from ilfo.demos.checks import differences as told_apart
 
 LIFT = {
     "env_name": "Lift",
@@ -65,6 +66,25 @@ def test_keys_become_one_observation_in_alphabetical_order(tmp_path):
     assert expert.provenance.time_step == 1 / 20
     assert expert.provenance.versions == {"robosuite": "1.4.1"}
     assert (expert[0].terminated, expert[0].truncated) == (False, True), "dones may mean anything"
+
+
+def test_a_task_with_its_robot_is_the_environment_that_ilfo_knows_by_that_name(tmp_path):
+    env_args = LIFT | {"env_kwargs": LIFT["env_kwargs"] | {"robots": ["Panda"]}}
+    expert = ilfo.demos.open(save(tmp_path / "lift.hdf5", {0: demo()}, env_args))
+    assert expert.provenance.env_id == "ilfo.robosuite:robosuite/Lift-Panda-v1"
+    same = Provenance(env_id="ilfo.robosuite:robosuite/Lift-Panda-v1@200-steps")
+    other = Provenance(env_id="ilfo.robosuite:robosuite/Lift-Sawyer-v1")
+    assert told_apart(expert.provenance, same, "lift.hdf5") == []
+    assert "Lift-Panda-v1, the environment is" in told_apart(expert.provenance, other, "lift.hdf5")[0]
+    copy = ilfo.demos.write(tmp_path / "copy.hdf5", expert, "robomimic")
+    kwargs = {"control_freq": 20, "robots": ["Panda"]}
+    assert get_dataset_info(copy)["env_meta"] == {
+        "env_name": "Lift",
+        "env_version": "1.4.1",
+        "type": 1,
+        "env_kwargs": kwargs,
+    }
+    assert ilfo.demos.open(copy).provenance.env_id == expert.provenance.env_id
 
 
 def test_demonstrations_come_in_numeric_order(tmp_path):
