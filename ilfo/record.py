@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -87,6 +88,9 @@ def record(
             ``out`` that is a folder or in none, a negative seed, actions that are not in [-1, 1], a task without
             success where success is asked for, or too few good episodes.
         RenderError: Frames are asked for where nothing can be drawn.
+
+    Warns:
+        UserWarning: Some of the episodes are the same.
     """
     target = file_to_write(out)
     check_episodes(options.episodes)
@@ -114,6 +118,13 @@ def record(
     provenance = replace(provenance, expert_return=expert_return, source=source, bar=bar)
     demonstrations = Demonstrations(tuple(kept), provenance)
     demos.write(target, demonstrations)
+    different = len({trajectory.observations.tobytes() for trajectory in kept})
+    if different < len(kept):
+        warnings.warn(
+            f"{target}: of {len(kept)} episodes {different} differ. {expert.env_id} begins alike and the policy does the "
+            "same each time, so that more episodes show no more.",
+            stacklevel=2,
+        )
     return demonstrations
 
 

@@ -60,6 +60,12 @@ def test_what_is_recorded_is_neither_evaluated_nor_different_from_what_is_bundle
     assert record(tmp_path / "other.hdf5", RecordOptions(run=run, seed=1))[0].seed != stated[0].seed
 
 
+def test_the_same_episode_several_times_is_told(tmp_path):
+    options = RecordOptions(policy="own_policies:walk", env=f"{SIGNPOSTED}@seed-3", episodes=3)
+    with pytest.warns(UserWarning, match=f"of 3 episodes 1 differ. {SIGNPOSTED}@seed-3 begins alike"):
+        assert len(record(tmp_path / "x.hdf5", options)) == 3
+
+
 def test_keeps_only_what_passes_the_bar(environment_run, tmp_path):
     run = str(environment_run)
     returns = [each.env_return for each in record(tmp_path / "all.hdf5", RecordOptions(run=run, episodes=8))]
