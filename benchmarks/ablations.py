@@ -41,6 +41,8 @@ VARIANTS = {
     "time-aware, times drawn anew": "--time-aware --td3.resample-time",
     "PAL": "--td3.critic-loss pal",
     "LAP": "--td3.critic-loss lap",
+    "discount 0.98": "--td3.discount 0.98",
+    "exploration noise 0.2": "--td3.exploration-noise 0.2",
     "tau 0.003": "--td3.tau 0.003",
     "tau 0.01": "--td3.tau 0.01",
     "reward scale 0.5": "--transport.scale 0.5",
