@@ -248,3 +248,14 @@ def test_the_help_of_a_suite_says_what_is_in_it(capsys):
 def test_suites_are_in_the_wheel():
     declared = (Path(__file__).parents[1] / "setup.cfg").read_text()
     assert "ilfo.suites = *.toml" in declared
+
+
+def test_the_check_of_the_wheel_looks_for_every_kind_of_data():
+    root = Path(__file__).parents[1]
+    _, _, declared = (root / "setup.cfg").read_text().partition("[options.package_data]")
+    patterns = set(re.findall(r"\*\.\w+", declared))
+    assert (
+        {"*.hdf5", "*.safetensors", "*.toml"}
+        <= patterns
+        <= set(re.findall(r'"(\*\.\w+)"', (root / ".ci/run").read_text()))
+    )
