@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ilfo._atomic import atomic_path
-from ilfo._errors import InputError
+from ilfo._errors import InputError, closest
 from ilfo._evaluations import Evaluation, SeedsEvaluation, interval_text
 from ilfo._video import check_video_path, write_video
 from ilfo._words import counted
@@ -173,9 +173,20 @@ def main(argv: Sequence[str]) -> int:
         from ilfo import evaluate_clones, evaluate_suite
 
         return (evaluate_clones if open_suite(given[0]).verb == "clone" else evaluate_suite).main(given)
+    if given:
+        _check_there(given[0])
     description = (_command.__doc__ or "").partition("\n\n")[0] + _SUITES + ", ".join(bundled_suites())
     tyro.cli(_command, args=given, prog="ilfo evaluate", description=description)
     return 0
+
+
+def _check_there(name: str) -> None:
+    """Refuses a bare word that names nothing, before its flags are read: they may well be those of a suite."""
+    path = Path(name)
+    if not name.startswith("-") and path.name == name and not path.exists():
+        raise InputError(
+            f"{name} is neither the folder of a run nor a suite; of suites, {closest(name, bundled_suites())}"
+        )
 
 
 def _command(

@@ -166,6 +166,20 @@ def test_refuses_what_is_not_a_run(tmp_path, imitation_run):
         evaluate(unsaved)
 
 
+@pytest.mark.parametrize("flags", [[], ["--rewards", "flow"], ["--help"]])
+def test_a_mistyped_suite_is_told_from_a_run(flags, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", "metaworld-esy", *flags]) == 2
+    assert (
+        "neither the folder of a run nor a suite; of suites, did you mean 'metaworld-easy'" in capsys.readouterr().err
+    )
+    assert main(["evaluate", "runs/metaworld-esy"]) == 2
+    assert "not the folder of a run: it does not exist" in capsys.readouterr().err
+    (tmp_path / "metaworld-esy").mkdir()
+    assert main(["evaluate", "metaworld-esy"]) == 2
+    assert "it has no config.json" in capsys.readouterr().err
+
+
 class TestSeveralSeeds:
     def test_each_plays_what_it_would_play_alone(self, group_run):
         said = []
