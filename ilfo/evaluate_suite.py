@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ilfo._atomic import atomic_path
 from ilfo._errors import InputError
-from ilfo._fleet import Failure, run_jobs, spare_cores
+from ilfo._fleet import Failure
 from ilfo._jobs import Job, check_apart, flags_of_cell, job_folder
-from ilfo._suite_command import suite_command, suite_folder
+from ilfo._suite_command import run_on, suite_command, suite_folder
 from ilfo._suite_figure import suite_figure
 from ilfo._suite_table import LeftOut, SuiteCell, suite_table
 from ilfo.configs import several_seeds
@@ -104,22 +103,8 @@ def evaluate_suite(
         return cells
 
     missing = [job for cell, job in jobs if not cell.is_done(options.episodes)]
-    failures = _run(missing, options, console, lambda job: write()) if missing else []
+    failures = run_on(missing, options, console, lambda job: write()) if missing else []
     return write(), failures
-
-
-def _run(
-    jobs: list[Job], options: SuiteOptions, console: Console | None, ended: Callable[[Job], object]
-) -> list[Failure]:
-    threads = max(job.config.threads for job in jobs)
-    if options.ray is None:
-        number = spare_cores(threads) if options.jobs is None else options.jobs
-        return run_jobs(jobs, number, console, ended=ended)
-    from ilfo._ray_fleet import RayFleet
-
-    with closing(RayFleet(options.ray, threads)) as fleet:
-        number = fleet.side_by_side if options.jobs is None else options.jobs
-        return run_jobs(jobs, number, console, fleet=fleet, ended=ended)
 
 
 def _check(suite: Suite, options: SuiteOptions) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import sys
 from dataclasses import replace
 
 import pytest
@@ -222,6 +223,13 @@ def test_one_that_fails_is_told_and_the_table_written_all_the_same(given, tmp_pa
     assert "| roll | pixels | – | – | – |" in (tmp_path / "out" / "table.md").read_text()
 
 
+def test_a_ray_cluster_is_asked_for_what_is_missing(given, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    options = CloneSuiteOptions(sees=("states",), demo_dir=given, out=tmp_path / "out", ray="local", **SMALL)
+    with pytest.raises(InputError, match=r"Ray is not installed: pip install \"ilfo\[ray\]\""):
+        evaluate_clones(open_suite(str(given / "carts.toml")), options)
+
+
 def test_the_bundled_suite_is_one_of_clones_with_flags_for_every_eye(tmp_path):
     suite = open_suite("generalisation")
     assert suite.verb == "clone"
@@ -327,3 +335,4 @@ def test_the_help_says_what_is_cloned(capsys):
     printed = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "button-press-topdown" in printed
     assert "--looks" in printed
+    assert "--ray" in printed

@@ -36,8 +36,8 @@ STOREYS = (
     {"_jobs"},
     {"_clone_jobs"},
     {"_fleet"},
-    {"_suite_command"},
     {"_ray_fleet"},
+    {"_suite_command"},
     {"compare", "evaluate_suite", "evaluate_clones"},
     {"cli"},
 )
