@@ -183,6 +183,7 @@ class TestCommands:
             ["colours", "unseen"],
             ["lights", "unseen"],
         ]
+        assert "│ first │" in said.replace("┃", "│")
         kept = json.loads((pendulum / "variants.json").read_text())
         assert [(each["kind"], each["split"], len(each["episodes"])) for each in kept["each"]] == [
             ("colours", "unseen", 2),

@@ -32,24 +32,16 @@ class Looks:
     each: Mapping[tuple[Kind, Split], Evaluation]
     stop_after_success: int | None = None
 
-    def rows(self) -> list[tuple[str, str, str, str]]:
-        """Kind, split, success with its Wilson interval, return with its bootstrap interval, in words."""
-        return [
-            ("none", "–", _success(self.plain), _returned(self.plain)),
-            *((kind, split, _success(found), _returned(found)) for (kind, split), found in self.each.items()),
-        ]
+    def rows(self) -> list[tuple[str, str, str, str, str]]:
+        """Kind, split, success with its Wilson interval, time to success, return with its bootstrap interval: words."""
+        looks: list[tuple[str, str, Evaluation]] = [("none", "–", self.plain)]
+        looks += [(kind, split, found) for (kind, split), found in self.each.items()]
+        return [(kind, split, found.success_text, found.time_text, _returned(found)) for kind, split, found in looks]
 
     def as_dict(self) -> dict[str, Any]:
         """All of it but the states, as ``variants.json`` holds it."""
         each = [{"kind": kind, "split": split} | found.as_dict() for (kind, split), found in self.each.items()]
         return {"plain": self.plain.as_dict(), "each": each, "stop_after_success": self.stop_after_success}
-
-
-def _success(found: Evaluation) -> str:
-    if found.successes is None or found.success_interval is None:
-        return "–"
-    low, high = found.success_interval
-    return f"{found.successes[0]} of {found.successes[1]} ({low:.0%} to {high:.0%})"
 
 
 def _returned(found: Evaluation) -> str:
