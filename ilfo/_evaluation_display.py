@@ -28,8 +28,10 @@ def print_looks(looks: Looks, console: Console) -> None:
     rows = [("policy", f"{found.env_id}, cloned")]
     if found.expert_return is not None:
         rows.append(("expert", f"{found.expert_return:,.1f}"))
-    each = f"{len(found.trajectories)} in each row, one a variant, from the same initial states in all rows"
+    each = f"{len(found.trajectories)} in each row, from the same initial states in all rows"
     rows.append(("episodes", f"{each}; protocol {found.protocol}, seed {found.seed}"))
+    if looks.seen_text is not None:
+        rows.append(("seen", looks.seen_text))
     if looks.stop_after_success is not None:
         rows.append(("ended", f"{counted(looks.stop_after_success, 'step')} after a first success, if not before"))
     if found.successes is not None:

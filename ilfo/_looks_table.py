@@ -37,7 +37,7 @@ def read_looks(
         stop_after_success: Steps that they went on after their first success; None: to their end.
 
     Returns:
-        None unless it was played in all of these, and so.
+        None unless it was played in all of these, and so, and it is known in which variants.
     """
     file = run / "variants.json"
     if not file.is_file():
@@ -47,6 +47,8 @@ def read_looks(
         return None
     found = {PLAIN: content["plain"]} | {(each["kind"], each["split"]): each for each in content["each"]}
     done = all(look in found and len(found[look]["episodes"]) == episodes for look in looks_of(kinds))
+    # Earlier code counted variants as seen that nobody had been shown, and did not say which.
+    done = done and all("variants" in each for each in content["each"])
     return found if done else None
 
 
@@ -161,9 +163,10 @@ def looks_table(
         times = _grid(cells, columns, lambda cell, look: _time(cell.time_to_success(look)))
         more += ["Mean steps until the first success, of the episodes that have one:", "", *times, ""]
     about = (
-        f"{suite.title}. Seeds {seeds}, {counted(episodes, 'episode')} of each in every look, one variant an episode, "
-        f"from the same initial states in all looks; protocol {suite.protocol}. {says} Seen: variants of the ranges "
-        "that demonstrations are recorded in; unseen: of ranges that are held out."
+        f"{suite.title}. Seeds {seeds}, {counted(episodes, 'episode')} of each in every look, "
+        f"from the same initial states in all looks; protocol {suite.protocol}. {says} Seen: the variants that "
+        "demonstrations show, in turn, and of a kind that they do not show others of the same ranges; unseen: of "
+        "ranges that are held out, each episode in a variant of its own."
     )
     told = [*(f"- {note}" for note in notes), ""] if notes else []
     return "\n".join([f"# {suite.name}", "", about, "", *lines, "", means_table(cells, kinds), *more, *told])

@@ -62,7 +62,7 @@ def clone(
     # Before anything is drawn, which the libraries of some eyes do not survive being imported after.
     eye = EYES[config.sees](getattr(config, config.sees, None), config.device)
     doing("reading the demonstrations")
-    demonstrations, digest = open_demonstrations(config)
+    demonstrations, digest, shown = open_demonstrations(config)
     width = sum(describe(config.env)[0].observation_keys.values())
     policy = ClonedPolicy(
         config.sees,
@@ -119,6 +119,7 @@ def clone(
             "samples": len(parts[0]),
             "episodes": len(chosen),
             "held_out_episodes": left_out,
+            "variants": [str(variant) for variant in shown],
             "seconds": round(time.monotonic() - started, 3),
             "demo_sha256": digest,
         }

@@ -206,9 +206,10 @@ def _command(
         episodes: Episodes to play (of each seed), without exploration noise, under the run's protocol.
         seed: Seed of their initial states; by default one that the evaluations in training do not use.
         video: Film the best of them (of the best seed): a file that ends in .webm or .mp4.
-        variants: Of a cloned policy: play where the environment looks different in one of these ways at a time, each
-            episode in a variant of its own, and print one table. It is kept as variants.json.
-        split: Variants to train on, held-out ones, or both.
+        variants: Of a cloned policy: play where the environment looks different in one of these ways at a time, and
+            print one table. It is kept as variants.json.
+        split: Seen: the variants that the demonstrations show, in turn, and of a kind that they do not show others of
+            the same ranges. Unseen: of ranges that are held out, each episode in a variant of its own.
         stop_after_success: With --variants: steps that an episode goes on after its first success; by default it goes
             on to its end. Success stays what it is, and returns count fewer steps.
     """

@@ -54,7 +54,8 @@ class CloneSuiteOptions:
     demos: int = 20
     """Episodes of the expert to learn from, in all looks together."""
     looks: int = 2
-    """Seen variants of each kind that episodes are recorded in, besides the plain look; 0: the plain look alone."""
+    """Variants of each kind that episodes are recorded in, besides the plain look: those that policies are then said to
+    have seen. 0: the plain look alone."""
     seeds: str = "0-2"
     """Seeds of every policy."""
     episodes: int = 20

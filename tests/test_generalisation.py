@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import shutil
 import sys
 from dataclasses import replace
 
@@ -86,6 +87,47 @@ def test_what_was_played_otherwise_is_not_what_was_asked_for(evaluated):
     assert read_looks(run, KIND, 3, 10) is None
     assert read_looks(run, KIND, 2, None) is None
     assert read_looks(run, (*KIND, "camera"), 2, 10) is None
+
+
+def test_seen_is_what_the_demonstrations_show(evaluated, tmp_path):
+    run = evaluated[0].out / "roll--states--seed-0"
+    assert read_summary(run)["variants"] == ["lights-seen-0"]
+    each = {(each["kind"], each["split"]): each for each in json.loads((run / "variants.json").read_text())["each"]}
+    assert {look: found["variants"] for look, found in each.items()} == {
+        ("colours", "seen"): [0, 1],
+        ("colours", "unseen"): [0, 1],
+        ("lights", "seen"): [0, 0],
+        ("lights", "unseen"): [0, 1],
+    }
+    shutil.copytree(run, tmp_path / "run")
+    summary = read_summary(run)
+    (tmp_path / "run" / "summary.json").write_text(
+        json.dumps(summary | {"variants": ["colours-seen-3", "colours-seen-5", "lights-unseen-0"]})
+    )
+    looks = evaluate_looks(tmp_path / "run", KIND, episodes=3)
+    assert looks.variants["colours", "seen"] == [3, 5, 3]
+    assert looks.variants["lights", "seen"] == [0, 1, 2], "what was held out is not seen"
+    assert looks.seen_text == (
+        "the variants of colours that the demonstrations show, in turn; variants of lights that the demonstrations do "
+        "not show, of the ranges to train on"
+    )
+    assert evaluate_looks(tmp_path / "run", KIND, ("unseen",), episodes=1).seen_text is None
+
+
+def test_what_earlier_code_cloned_and_played_does_not_say_what_was_seen(evaluated, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(evaluated[0].out / "roll--states--seed-0", run)
+    summary = read_summary(run)
+    del summary["variants"]
+    (run / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(InputError, match=r"was cloned by earlier code, .* play --split unseen alone"):
+        evaluate_looks(run, KIND, episodes=1)
+    assert evaluate_looks(run, KIND, ("unseen",), episodes=1).variants["lights", "unseen"] == [0]
+    played = json.loads((run / "variants.json").read_text())
+    for each in played["each"]:
+        del each["variants"]
+    (run / "variants.json").write_text(json.dumps(played))
+    assert read_looks(run, KIND, 2, 10) is None
 
 
 def test_states_are_the_same_in_every_look_and_pixels_are_not(evaluated):
