@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +53,7 @@ class Evaluation:
 
         Episodes that are the same from the first state to the last, as where all begin alike, count as one.
         """
-        returns = [trajectory.env_return or 0.0 for trajectory in self._distinct]
+        returns = [trajectory.env_return or 0.0 for trajectory in self.distinct]
         return bootstrap_interval(returns) if len(returns) > 1 else None
 
     @property
@@ -62,7 +62,21 @@ class Evaluation:
         return interval_text(self.return_mean, self.return_interval)
 
     @property
-    def _distinct(self) -> list[Trajectory]:
+    def success_text(self) -> str:
+        """How many succeeded, with the interval; a dash where the task has no success."""
+        if self.successes is None or self.success_interval is None:
+            return "–"
+        low, high = self.success_interval
+        return f"{self.successes[0]} of {self.successes[1]} ({low:.0%} to {high:.0%})"
+
+    @property
+    def time_text(self) -> str:
+        """Mean steps until the first success; a dash where there is none."""
+        return "–" if self.time_to_success is None else f"{self.time_to_success:,.1f}"
+
+    @property
+    def distinct(self) -> list[Trajectory]:
+        """The episodes without those that are the same as another from the first state to the last."""
         played = {(each.observations.tobytes(), each.env_return, each.success): each for each in self.trajectories}
         return list(played.values())
 
@@ -86,20 +100,17 @@ class Evaluation:
     @property
     def successes(self) -> tuple[int, int] | None:
         """Episodes that succeeded, of how many; None where the task has no success."""
-        known = [trajectory.success for trajectory in self.trajectories if trajectory.success is not None]
-        return (sum(known), len(known)) if known else None
+        return _successes(self.trajectories)
 
     @property
     def success_interval(self) -> tuple[float, float] | None:
         """95 % Wilson interval of the success rate, or None; episodes that are the same count as one."""
-        known = [trajectory.success for trajectory in self._distinct if trajectory.success is not None]
-        return wilson_interval(sum(known), len(known)) if known else None
+        return _success_interval(self.distinct)
 
     @property
     def time_to_success(self) -> float | None:
         """Mean steps until the first success, over the episodes that have one; None where none has."""
-        steps = [trajectory.success_step for trajectory in self.trajectories if trajectory.success_step is not None]
-        return float(np.mean(steps)) if steps else None
+        return _time_to_success(self.trajectories)
 
     def as_dict(self) -> dict[str, Any]:
         """All of it but the states, as ``evaluation.json`` holds it: each episode with its seed and its goal."""
@@ -158,6 +169,21 @@ class SeedsEvaluation:
         return bootstrap_interval(means) if len(means) > 1 else None
 
     @property
+    def successes(self) -> tuple[int, int] | None:
+        """Episodes of all seeds that succeeded, of how many; None where the task has no success."""
+        return _successes([each for found in self.each.values() for each in found.trajectories])
+
+    @property
+    def success_interval(self) -> tuple[float, float] | None:
+        """95 % Wilson interval of the success rate, or None; episodes of a seed that are the same count as one."""
+        return _success_interval([each for found in self.each.values() for each in found.distinct])
+
+    @property
+    def time_to_success(self) -> float | None:
+        """Mean steps until the first success, over the episodes of all seeds that have one; None where none has."""
+        return _time_to_success([each for found in self.each.values() for each in found.trajectories])
+
+    @property
     def scores(self) -> list[float] | None:
         """Of each seed; None unless all of them are known."""
         known = [found.score for found in self.each.values() if found.score is not None]
@@ -171,6 +197,21 @@ class SeedsEvaluation:
             count, played = found.successes or (0, 1)
             worth[seed] = count / played, found.return_mean
         return max(worth, key=worth.__getitem__)
+
+
+def _successes(episodes: Iterable[Trajectory]) -> tuple[int, int] | None:
+    known = [each.success for each in episodes if each.success is not None]
+    return (sum(known), len(known)) if known else None
+
+
+def _success_interval(episodes: Iterable[Trajectory]) -> tuple[float, float] | None:
+    counts = _successes(episodes)
+    return None if counts is None else wilson_interval(*counts)
+
+
+def _time_to_success(episodes: Iterable[Trajectory]) -> float | None:
+    steps = [each.success_step for each in episodes if each.success_step is not None]
+    return float(np.mean(steps)) if steps else None
 
 
 def interval_text(mean: float, interval: tuple[float, float] | None) -> str:

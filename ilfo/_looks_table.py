@@ -37,7 +37,7 @@ def read_looks(
         stop_after_success: Steps that they went on after their first success; None: to their end.
 
     Returns:
-        None unless it was played in all of these, and so.
+        None unless it was played in all of these, and so, and it is known in which variants.
     """
     file = run / "variants.json"
     if not file.is_file():
@@ -47,6 +47,8 @@ def read_looks(
         return None
     found = {PLAIN: content["plain"]} | {(each["kind"], each["split"]): each for each in content["each"]}
     done = all(look in found and len(found[look]["episodes"]) == episodes for look in looks_of(kinds))
+    # Earlier code counted variants as seen that nobody had been shown, and did not say which.
+    done = done and all("variants" in each for each in content["each"])
     return found if done else None
 
 
@@ -94,6 +96,16 @@ class CloneCell:
             return None
         return Reached(interquartile_mean(scores), *bootstrap_interval(scores, interquartile_mean))
 
+    def returns(self, look: Look) -> list[float]:
+        """Mean return of each seed."""
+        return [each[look]["return_mean"] for each in self.found]
+
+    def time_to_success(self, look: Look) -> float | None:
+        """Mean steps until the first success, over the episodes of all seeds that have one."""
+        played = [episode["success_step"] for each in self.found for episode in each[look]["episodes"]]
+        steps = [step for step in played if step is not None]
+        return float(np.mean(steps)) if steps else None
+
 
 class Measure(NamedTuple):
     """How good a policy is in a look.
@@ -127,7 +139,7 @@ def measure(cells: Sequence[CloneCell]) -> Measure:
 def looks_table(
     suite: Suite, cells: Sequence[CloneCell], kinds: Sequence[Kind], notes: Sequence[str], seeds: str, episodes: int
 ) -> str:
-    """The cells as a Markdown table, a second one of means, and what the numbers are.
+    """The cells as Markdown tables, of success or score, means, returns and times to success, and what the numbers are.
 
     Args:
         suite: What the tasks are.
@@ -139,21 +151,34 @@ def looks_table(
     """
     measured, _, says = measure(cells)
     columns = looks_of(kinds)
-    lines = [
-        f"| task | sees | {' | '.join(' '.join(filter(None, look)) for look in columns)} |",
-        "| --- " * (2 + len(columns)) + "|",
-        *(
-            f"| {cell.task} | {cell.sees} | {' | '.join(_text(measured(cell, look)) for look in columns)} |"
-            for cell in cells
-        ),
+    lines = _grid(cells, columns, lambda cell, look: _text(measured(cell, look)))
+    returns = _grid(cells, columns, lambda cell, look: _returned(cell.returns(look)))
+    more = [
+        "Return, mean over seeds, with its 95 % bootstrap interval, of the episodes as they ended:",
+        "",
+        *returns,
+        "",
     ]
+    if measured is _SUCCESS.of:
+        times = _grid(cells, columns, lambda cell, look: _time(cell.time_to_success(look)))
+        more += ["Mean steps until the first success, of the episodes that have one:", "", *times, ""]
     about = (
-        f"{suite.title}. Seeds {seeds}, {counted(episodes, 'episode')} of each in every look, one variant an episode, "
-        f"from the same initial states in all looks; protocol {suite.protocol}. {says} Seen: variants of the ranges "
-        "that demonstrations are recorded in; unseen: of ranges that are held out."
+        f"{suite.title}. Seeds {seeds}, {counted(episodes, 'episode')} of each in every look, "
+        f"from the same initial states in all looks; protocol {suite.protocol}. {says} Seen: the variants that "
+        "demonstrations show, in turn, and of a kind that they do not show others of the same ranges; unseen: of "
+        "ranges that are held out, each episode in a variant of its own."
     )
     told = [*(f"- {note}" for note in notes), ""] if notes else []
-    return "\n".join([f"# {suite.name}", "", about, "", *lines, "", means_table(cells, kinds), *told])
+    return "\n".join([f"# {suite.name}", "", about, "", *lines, "", means_table(cells, kinds), *more, *told])
+
+
+def _grid(cells: Sequence[CloneCell], columns: Sequence[Look], text: Callable[[CloneCell, Look], str]) -> list[str]:
+    """Lines of a table with a row for each cell and a column for each look."""
+    return [
+        f"| task | sees | {' | '.join(' '.join(filter(None, look)) for look in columns)} |",
+        "| --- " * (2 + len(columns)) + "|",
+        *(f"| {cell.task} | {cell.sees} | {' | '.join(text(cell, look) for look in columns)} |" for cell in cells),
+    ]
 
 
 def means_table(cells: Sequence[CloneCell], kinds: Sequence[Kind]) -> str:
@@ -175,6 +200,17 @@ def means_table(cells: Sequence[CloneCell], kinds: Sequence[Kind]) -> str:
 
 def _text(found: Reached | None) -> str:
     return "–" if found is None else f"{found.value:.0%} ({found.low:.0%} to {found.high:.0%})"
+
+
+def _returned(returns: Sequence[float]) -> str:
+    if len(returns) < 2:
+        return f"{returns[0]:,.1f}" if returns else "–"
+    low, high = bootstrap_interval(returns)
+    return f"{np.mean(returns):,.1f} ({low:,.1f} to {high:,.1f})"
+
+
+def _time(steps: float | None) -> str:
+    return "–" if steps is None else f"{steps:,.0f}"
 
 
 def _mean(found: Iterator[Reached | None]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from ilfo._jobs import Work
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["RayFleet"]
+__all__ = ["RayFleet", "places"]
 
 _LOOK = 0.5
 """Seconds between two looks of a task at its process: a cancelled task only notices in between."""
@@ -37,7 +37,7 @@ class RayFleet:
         threads: Processors of a job.
 
     Raises:
-        InputError: Ray is not installed, or there is no cluster.
+        InputError: Ray is not installed, there is no cluster, or no machine of it has so many processors.
 
     Attributes:
         side_by_side: How many jobs fit on the cluster, at least 1.
@@ -54,7 +54,11 @@ class RayFleet:
             raise InputError(f"--ray {address}: no cluster answers ({error}); start one with 'ray start'") from error
         self._ray: ModuleType = ray
         self._remote = ray.remote(num_cpus=threads, max_retries=0)(_work)
-        self.side_by_side = max(1, int(ray.cluster_resources().get("CPU", 1)) // threads)
+        try:
+            self.side_by_side = places(ray.nodes(), threads, address)
+        except InputError:
+            self.close()
+            raise
 
     def start(self, job: Work) -> Process:
         """Submits a job; it waits for free processors."""
@@ -64,6 +68,31 @@ class RayFleet:
     def close(self) -> None:
         """Leaves the cluster."""
         self._ray.shutdown()
+
+
+def places(machines: Iterable[Mapping[str, Any]], threads: int, address: str) -> int:
+    """How many jobs fit on a cluster, each on one of its machines.
+
+    Args:
+        machines: What ``ray.nodes`` says of them.
+        threads: Processors of a job.
+        address: Of the cluster, for the error.
+
+    Raises:
+        InputError: None has as many processors: Ray would wait for one, for ever.
+
+    Examples:
+        >>> places([{"Alive": True, "Resources": {"CPU": 3.0}}, {"Alive": True, "Resources": {"CPU": 4.0}}], 2, "auto")
+        3
+    """
+    processors = [int(machine["Resources"].get("CPU", 0)) for machine in machines if machine["Alive"]]
+    most = max(processors, default=0)
+    if most < threads:
+        raise InputError(
+            f"--threads is {threads}, and a job needs that many processors on one machine; those of the cluster --ray "
+            f"{address} have at most {most}. Give fewer --threads, or start a machine that has more"
+        )
+    return sum(each // threads for each in processors)
 
 
 class _Task:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from ilfo._fleet import Failure, failures_in_words
+from ilfo._fleet import Failure, failures_in_words, run_jobs, spare_cores
+from ilfo._jobs import Work
+from ilfo._ray_fleet import RayFleet
 from ilfo.suites import Suite, open_suite
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["suite_command", "suite_folder"]
+__all__ = ["run_on", "suite_command", "suite_folder"]
 
 
 class _Kept(Protocol):
@@ -21,7 +24,18 @@ class _Kept(Protocol):
         """Where it is kept; None: where the suite's name says."""
 
 
+class _Spread(Protocol):
+    @property
+    def jobs(self) -> int | None:
+        """Runs at a time; None: as many as fit."""
+
+    @property
+    def ray(self) -> str | None:
+        """Address of a Ray cluster; None: this machine."""
+
+
 _Options = TypeVar("_Options", bound=_Kept)
+_Work = TypeVar("_Work", bound=Work)
 
 
 def suite_command(
@@ -59,6 +73,19 @@ def suite_command(
     if failures:
         console.print(f"\n{failures_in_words(failures)}", highlight=False, markup=False, soft_wrap=True)
     return 1 if failures else 0
+
+
+def run_on(
+    jobs: Sequence[_Work], options: _Spread, console: Console | None, ended: Callable[[_Work], object]
+) -> list[Failure]:
+    """Does jobs, at least one, on this machine or on a Ray cluster, and returns those that failed; see ``run_jobs``."""
+    threads = max(job.threads for job in jobs)
+    if options.ray is None:
+        number = spare_cores(threads) if options.jobs is None else options.jobs
+        return run_jobs(jobs, number, console, ended=ended)
+    with closing(RayFleet(options.ray, threads)) as fleet:
+        number = fleet.side_by_side if options.jobs is None else options.jobs
+        return run_jobs(jobs, number, console, fleet=fleet, ended=ended)
 
 
 def suite_folder(suite: Suite, options: _Kept) -> Path:

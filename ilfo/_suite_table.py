@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,11 @@ import numpy as np
 from ilfo._suite_figure import Reached
 from ilfo._words import counted
 from ilfo.run_group import seed_runs
-from ilfo.runs import read_summary
+from ilfo.runs import read_config, read_summary
 from ilfo.statistics import bootstrap_interval, interquartile_mean, wilson_interval
 from ilfo.suites import Suite
 
-__all__ = ["LeftOut", "SuiteCell", "suite_table"]
+__all__ = ["LeftOut", "SuiteCell", "left_out_before", "seeds_of", "suite_table"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class SuiteCell:
         folder: Where its seeds train.
         summary: What they reached, or None.
         evaluations: ``evaluation.json`` of each seed; none unless all have one.
+        seeds: Those that were trained, as ``--seeds`` had them; None without a summary.
     """
 
     task: str
@@ -39,6 +41,7 @@ class SuiteCell:
     folder: Path
     summary: dict[str, Any] | None
     evaluations: tuple[dict[str, Any], ...]
+    seeds: str | None
 
     @classmethod
     def read(cls, folder: Path, task: str, reward: str, agent: str) -> SuiteCell:
@@ -48,7 +51,8 @@ class SuiteCell:
         files = [run / "evaluation.json" for run in runs]
         known = all(file.is_file() for file in files)
         evaluations = tuple(json.loads(file.read_text()) for file in files) if known else ()
-        return cls(task, reward, agent, folder, summary, evaluations)
+        seeds = read_config(folder)["config"]["seeds"] if summary else None
+        return cls(task, reward, agent, folder, summary, evaluations, seeds)
 
     @property
     def method(self) -> str:
@@ -64,6 +68,11 @@ class SuiteCell:
     def played(self) -> list[dict[str, Any]]:
         """The episodes of all seeds."""
         return [episode for evaluation in self.evaluations for episode in evaluation["episodes"]]
+
+    @property
+    def episodes(self) -> list[int]:
+        """How many episodes seeds played: one number, unless some were evaluated apart."""
+        return sorted({len(evaluation["episodes"]) for evaluation in self.evaluations})
 
     @property
     def success(self) -> Reached | None:
@@ -103,7 +112,7 @@ class SuiteCell:
 
     def is_done(self, episodes: int) -> bool:
         """Whether all seeds are trained, and evaluated on so many episodes."""
-        return bool(self.evaluations) and all(len(each["episodes"]) == episodes for each in self.evaluations)
+        return self.episodes == [episodes]
 
 
 @dataclass(frozen=True)
@@ -119,7 +128,18 @@ class LeftOut:
     why: str
 
 
-def suite_table(suite: Suite, cells: Sequence[SuiteCell], left: Sequence[LeftOut], seeds: str, episodes: int) -> str:
+def left_out_before(table: Path) -> list[LeftOut]:
+    """What was left out when a table was written, by its own words; nothing where there is no table."""
+    text = table.read_text() if table.is_file() else ""
+    return [LeftOut(task, why) for task, why in re.findall(r"^- (.+?) is left out: (.+)$", text, re.MULTILINE)]
+
+
+def seeds_of(cells: Sequence[SuiteCell]) -> str:
+    """The seeds of the cells that are finished, all of them if cells differ; empty where none is."""
+    return " or ".join(dict.fromkeys(cell.seeds for cell in cells if cell.seeds is not None))
+
+
+def suite_table(suite: Suite, cells: Sequence[SuiteCell], left: Sequence[LeftOut]) -> str:
     """The cells as a Markdown table, a second one over all tasks, and what the numbers are."""
     lines = [
         "| task | reward | agent | steps | success | return | ratio | score | time to success |",
@@ -134,15 +154,24 @@ def suite_table(suite: Suite, cells: Sequence[SuiteCell], left: Sequence[LeftOut
     over_all = _over_all_tasks(cells) if len({cell.task for cell in cells}) > 1 else []
     protocols = sorted({cell.summary["protocol"] for cell in cells if cell.summary})
     says = (
-        f"{suite.title}. Seeds {seeds}, {counted(episodes, 'episode')} of each, protocol "
-        f"{' and '.join(protocols) or suite.protocol}. Success: over all episodes, with its 95 % Wilson interval; "
+        f"{suite.title}. {_played(cells)}, protocol {' and '.join(protocols) or suite.protocol}. "
+        "Success: over all episodes, with its 95 % Wilson interval; "
         "return and score: over seeds, mean and interquartile mean, with their 95 % bootstrap intervals; ratio: return "
         "over the demonstration's; score: 0 is a random policy and 1 the demonstration (where a demonstration was cut "
         "after its success, compare successes: whole episodes collect reward for longer); time to success: mean steps "
         "until the first success of the episodes that have one."
     )
-    missed = [f"- {each.task} is left out: {each.why}" for each in left]
+    missed = [f"- {each.task} is left out: {' '.join(each.why.split())}" for each in left]
     return "\n".join([f"# {suite.name}", "", says, "", *lines, "", *over_all, *missed, *([""] if missed else [])])
+
+
+def _played(cells: Sequence[SuiteCell]) -> str:
+    """Seeds and episodes in words, as the cells have them."""
+    seeds, episodes = seeds_of(cells), sorted({number for cell in cells for number in cell.episodes})
+    if not seeds:
+        return "Nothing is finished yet"
+    *others, most = episodes or [0]
+    return f"Seeds {seeds}, {' or '.join([*map(str, others), counted(most, 'episode')])} of each"
 
 
 def _over_all_tasks(cells: Sequence[SuiteCell]) -> list[str]:

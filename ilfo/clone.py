@@ -62,7 +62,7 @@ def clone(
     # Before anything is drawn, which the libraries of some eyes do not survive being imported after.
     eye = EYES[config.sees](getattr(config, config.sees, None), config.device)
     doing("reading the demonstrations")
-    demonstrations, digest = open_demonstrations(config)
+    demonstrations, digest, shown = open_demonstrations(config)
     width = sum(describe(config.env)[0].observation_keys.values())
     policy = ClonedPolicy(
         config.sees,
@@ -119,6 +119,7 @@ def clone(
             "samples": len(parts[0]),
             "episodes": len(chosen),
             "held_out_episodes": left_out,
+            "variants": [str(variant) for variant in shown],
             "seconds": round(time.monotonic() - started, 3),
             "demo_sha256": digest,
         }
@@ -155,6 +156,7 @@ def _measured(policy: ClonedPolicy, config: CloneConfig, expert_return: float | 
         "ratio": found.ratio,
         "success": count / played if played else None,
         "success_interval": found.success_interval,
+        "time_to_success": found.time_to_success,
         "seed": config.seed,
         "protocol": config.protocol,
     }
@@ -205,6 +207,9 @@ def _conclude(summary: dict[str, Any], config: CloneConfig, console: Console) ->
     if summary["success"] is not None:
         low, high = summary["success_interval"]
         rows.append(("success", f"{summary['success']:.0%}, 95 % interval {low:.0%} to {high:.0%} (Wilson)"))
+    # Not in the summary of a run that earlier code finished.
+    if summary.get("time_to_success") is not None:
+        rows.append(("first", f"success after {summary['time_to_success']:,.1f} steps, the mean of those that succeed"))
     rows.append(("folder", f"{config.out}; 'ilfo evaluate {config.out}' plays it again, --variants in other looks"))
     for name, text in rows:
         console.print(f"{name:<10}{text}", markup=False)

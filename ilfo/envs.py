@@ -19,7 +19,7 @@ from ilfo.demos import Provenance
 from ilfo.plugins import name_for_file
 from ilfo.variants import split_id, vary
 
-__all__ = ["FixedHorizon", "Protocol", "SameStart", "describe", "goal_of", "make_env", "success_of"]
+__all__ = ["FixedHorizon", "Protocol", "SameStart", "TellGoal", "describe", "goal_of", "make_env", "success_of"]
 
 Protocol = Literal["standard", "fixed-horizon"]
 """``standard``: episodes end as the environment's authors wrote it. ``fixed-horizon``: they never end early."""
@@ -69,6 +69,15 @@ class SameStart(gymnasium.Wrapper[Any, Any, Any, Any]):
         return self.env.reset(seed=self._seed, options=options)
 
 
+class TellGoal(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Tells the goal, which is part of the observation, in ``info["goal"]`` of the reset too, unless one is there."""
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Starts an episode."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        return observation, {"goal": observation["desired_goal"]} | info
+
+
 def _log_mujoco_warnings_once() -> None:
     """Hands MuJoCo's warnings to ``logging``, each text once: it prints them anew for every copy of a model."""
     if mujoco.get_mju_user_warning() is not None:
@@ -86,6 +95,9 @@ def _log_mujoco_warnings_once() -> None:
 def make_env(env_id: str, protocol: Protocol = "standard", render: bool = False) -> gymnasium.Env[Any, Any]:
     """Makes an environment with flat float observations and actions in [-1, 1].
 
+    A goal that a dict of observations holds as ``desired_goal``, as Gymnasium-Robotics has it, is told by the reset
+    (:class:`TellGoal`).
+
     Args:
         env_id: Gymnasium id; ``module:Id`` imports a module that registers it, ``Id@colours-unseen-3`` is a variant
             (:mod:`ilfo.variants`), episodes of ``Id@200-steps`` are cut off after 200 steps, and those of ``Id@seed-3``
@@ -99,6 +111,8 @@ def make_env(env_id: str, protocol: Protocol = "standard", render: bool = False)
     """
     env = _make_as_registered(env_id, render)
     if isinstance(env.observation_space, gymnasium.spaces.Dict):
+        if "desired_goal" in env.observation_space.spaces:
+            env = TellGoal(env)
         env = gymnasium.wrappers.FlattenObservation(env)
     space, actions = env.observation_space, env.action_space
     if not isinstance(space, gymnasium.spaces.Box) or len(space.shape) != 1:

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ilfo._atomic import atomic_path
-from ilfo._errors import InputError
-from ilfo._evaluations import Evaluation, SeedsEvaluation, interval_text
+from ilfo._errors import InputError, closest
+from ilfo._evaluation_display import print_evaluation, print_looks, print_seeds
+from ilfo._evaluations import Evaluation, SeedsEvaluation
 from ilfo._video import check_video_path, write_video
-from ilfo._words import counted
 from ilfo.cloning import Looks, evaluate_clone, evaluate_looks, is_clone
 from ilfo.run_group import seed_runs
 from ilfo.runs import read_config, read_summary
-from ilfo.statistics import bootstrap_interval, interquartile_mean
 from ilfo.suites import bundled_suites, is_suite, open_suite
 from ilfo.training import Training, load
 from ilfo.variants import Kind, Split
@@ -173,9 +172,20 @@ def main(argv: Sequence[str]) -> int:
         from ilfo import evaluate_clones, evaluate_suite
 
         return (evaluate_clones if open_suite(given[0]).verb == "clone" else evaluate_suite).main(given)
+    if given:
+        _check_there(given[0])
     description = (_command.__doc__ or "").partition("\n\n")[0] + _SUITES + ", ".join(bundled_suites())
     tyro.cli(_command, args=given, prog="ilfo evaluate", description=description)
     return 0
+
+
+def _check_there(name: str) -> None:
+    """Refuses a bare word that names nothing, before its flags are read: they may well be those of a suite."""
+    path = Path(name)
+    if not name.startswith("-") and path.name == name and not path.exists():
+        raise InputError(
+            f"{name} is neither the folder of a run nor a suite; of suites, {closest(name, bundled_suites())}"
+        )
 
 
 def _command(
@@ -196,9 +206,10 @@ def _command(
         episodes: Episodes to play (of each seed), without exploration noise, under the run's protocol.
         seed: Seed of their initial states; by default one that the evaluations in training do not use.
         video: Film the best of them (of the best seed): a file that ends in .webm or .mp4.
-        variants: Of a cloned policy: play where the environment looks different in one of these ways at a time, each
-            episode in a variant of its own, and print one table. It is kept as variants.json.
-        split: Variants to train on, held-out ones, or both.
+        variants: Of a cloned policy: play where the environment looks different in one of these ways at a time, and
+            print one table. It is kept as variants.json.
+        split: Seen: the variants that the demonstrations show, in turn, and of a kind that they do not show others of
+            the same ranges. Unseen: of ranges that are held out, each episode in a variant of its own.
         stop_after_success: With --variants: steps that an episode goes on after its first success; by default it goes
             on to its end. Success stays what it is, and returns count fewer steps.
     """
@@ -223,9 +234,9 @@ def _command(
             together, found = None, evaluate(run, episodes, seed=seed)
     write_evaluation(run, together or found)
     if together is None:
-        _print(found, console)
+        print_evaluation(found, console)
     else:
-        _print_seeds(together, seed, console)
+        print_seeds(together, seed, console)
     if video is not None:
         best = found.trajectories[found.ranked()[0]]
         with console.status("filming the best episode"):
@@ -259,82 +270,4 @@ def _evaluate_looks(
             progress=status.update,
         )
     write_looks(run, looks)
-    _print_looks(looks, console)
-
-
-def _print_looks(looks: Looks, console: Console) -> None:
-    from rich.table import Table
-
-    table = Table("variants", "split", "success (Wilson)", "return (bootstrap)")
-    for row in looks.rows():
-        table.add_row(*row)
-    console.print(table)
-    found = looks.plain
-    rows = [("policy", f"{found.env_id}, cloned")]
-    if found.expert_return is not None:
-        rows.append(("expert", f"{found.expert_return:,.1f}"))
-    each = f"{len(found.trajectories)} in each row, one a variant, from the same initial states in all rows"
-    rows.append(("episodes", f"{each}; protocol {found.protocol}, seed {found.seed}"))
-    if looks.stop_after_success is not None:
-        rows.append(("ended", f"{counted(looks.stop_after_success, 'step')} after a first success, if not before"))
-    _print_rows(rows, console)
-
-
-def _print(found: Evaluation, console: Console) -> None:
-    rows = [
-        ("policy", f"{found.env_id} after {found.steps:,} steps" if found.steps else f"{found.env_id}, cloned"),
-        ("return", found.return_text),
-    ]
-    if found.successes is not None and found.success_interval is not None:
-        low, high = found.success_interval
-        count, played = found.successes
-        rows.append(("success", f"{count} of {played}, 95 % interval {low:.0%} to {high:.0%} (Wilson)"))
-    if found.time_to_success is not None:
-        rows.append(("first", f"success after {found.time_to_success:,.1f} steps, the mean of those that succeed"))
-    rows.append(("length", f"{found.length_mean:,.1f} steps"))
-    if found.ratio is not None:
-        rows.append(("ratio", f"{found.ratio:.3f} of the expert's {found.expert_return:,.1f}"))
-    if found.random_return is not None:
-        rows.append(("random", f"{found.random_return:,.1f} (random policy)"))
-    rows.append(("episodes", f"{len(found.trajectories)}, protocol {found.protocol}, seed {found.seed}"))
-    _print_rows(rows, console)
-
-
-def _print_seeds(found: SeedsEvaluation, seed: int | None, console: Console) -> None:
-    from rich.table import Table
-
-    table = Table("seed", "return", "95 % interval", "ratio", "success")
-    for trained, one in found.each.items():
-        table.add_row(
-            str(trained),
-            f"{one.return_mean:,.1f}",
-            "–" if one.return_interval is None else _ends(one.return_interval),
-            "–" if one.ratio is None else f"{one.ratio:.3f}",
-            "–" if one.successes is None else f"{one.successes[0]} of {one.successes[1]}",
-        )
-    console.print(table)
-    every = list(found.each.values())
-    first, steps = every[0], [one.steps for one in every]
-    span = " to ".join(f"{number:,}" for number in dict.fromkeys((min(steps), max(steps))))
-    rows = [
-        ("policies", f"{first.env_id}, {counted(len(every), 'seed')}, after {span} steps"),
-        ("return", f"{interval_text(found.return_mean, found.return_interval)}: mean over seeds"),
-    ]
-    if found.scores is not None:
-        low, high = bootstrap_interval(found.scores, interquartile_mean)
-        text = f"{interquartile_mean(found.scores):.3f}, 95 % interval {low:.3f} to {high:.3f} (bootstrap)"
-        rows.append(("score", f"{text}: interquartile mean over seeds; 0 is a random policy, 1 the expert"))
-    if first.expert_return is not None:
-        rows.append(("expert", f"{first.expert_return:,.1f}"))
-    starts = "initial states of its own" if seed is None else f"seed {seed}"
-    rows.append(("episodes", f"{len(first.trajectories)} for each, {starts}, protocol {first.protocol}"))
-    _print_rows(rows, console)
-
-
-def _print_rows(rows: Sequence[tuple[str, str]], console: Console) -> None:
-    for name, text in rows:
-        console.print(f"{name:<10}{text}", markup=False)
-
-
-def _ends(interval: tuple[float, float]) -> str:
-    return f"{interval[0]:,.1f} to {interval[1]:,.1f}"
+    print_looks(looks, console)

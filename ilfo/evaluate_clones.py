@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,12 +12,12 @@ from ilfo._atomic import atomic_path
 from ilfo._clone_jobs import CloneJob, flags_for
 from ilfo._drawing import drawable_env
 from ilfo._errors import InputError
-from ilfo._fleet import Failure, run_jobs, spare_cores
+from ilfo._fleet import Failure
 from ilfo._jobs import check_apart, job_folder
 from ilfo._look_films import Film, check_films, plan_films, shoot
 from ilfo._looks_figure import looks_figure
 from ilfo._looks_table import CloneCell, looks_of, looks_table, means_table, measure, read_looks
-from ilfo._suite_command import suite_command, suite_folder
+from ilfo._suite_command import run_on, suite_command, suite_folder
 from ilfo._words import counted
 from ilfo.cloning import EYES
 from ilfo.cloning.eyes import Sees
@@ -54,7 +54,8 @@ class CloneSuiteOptions:
     demos: int = 20
     """Episodes of the expert to learn from, in all looks together."""
     looks: int = 2
-    """Seen variants of each kind that episodes are recorded in, besides the plain look; 0: the plain look alone."""
+    """Variants of each kind that episodes are recorded in, besides the plain look: those that policies are then said to
+    have seen. 0: the plain look alone."""
     seeds: str = "0-2"
     """Seeds of every policy."""
     episodes: int = 20
@@ -69,7 +70,10 @@ class CloneSuiteOptions:
     and frames. They are learned from as they are, and nothing is recorded."""
     jobs: int | None = None
     """Runs at a time, each a process of its own; 1: one after the other in this process. By default as many as there
-    are cores for, with --threads cores for each."""
+    are cores for (on a Ray cluster: its cores), with --threads cores for each."""
+    ray: str | None = None
+    """Clone and play on a Ray cluster: its address, host:port, or 'local'. --out and --demo-dir have to be on a disk
+    that all of its machines share. Demonstrations are recorded on this machine."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +143,7 @@ def evaluate_clones(
         return cells
 
     todo = [job for name, each in missing.items() if name not in left for job in each]
-    failures = _run(todo, options, console, lambda job: write()) if todo else []
+    failures = run_on(todo, options, console, lambda job: write()) if todo else []
     return write(), failures
 
 
@@ -232,16 +236,6 @@ def _prepare(task: Task, source: _Source, options: CloneSuiteOptions, console: C
         (drawable_env(look, "standard") if drawn else make_env(look)).close()
     with (console or Console(quiet=True)).status("") as status:
         shoot(source.films, task, status.update)
-
-
-def _run(
-    jobs: Sequence[CloneJob],
-    options: CloneSuiteOptions,
-    console: Console | None,
-    ended: Callable[[CloneJob], object],
-) -> list[Failure]:
-    number = spare_cores(max(job.threads for job in jobs)) if options.jobs is None else options.jobs
-    return run_jobs(jobs, number, console, ended=ended)
 
 
 def _cells(tasks: Sequence[Task], options: CloneSuiteOptions, out: Path) -> list[CloneCell]:

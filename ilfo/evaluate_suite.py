@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ilfo._atomic import atomic_path
 from ilfo._errors import InputError
-from ilfo._fleet import Failure, run_jobs, spare_cores
-from ilfo._jobs import Job, check_apart, flags_of_cell, job_folder
-from ilfo._suite_command import suite_command, suite_folder
+from ilfo._fleet import Failure
+from ilfo._jobs import Job, check_apart, check_unchanged, flags_of_cell, job_folder
+from ilfo._suite_command import run_on, suite_command, suite_folder
 from ilfo._suite_figure import suite_figure
-from ilfo._suite_table import LeftOut, SuiteCell, suite_table
+from ilfo._suite_table import LeftOut, SuiteCell, left_out_before, seeds_of, suite_table
 from ilfo.configs import several_seeds
 from ilfo.envs import make_env
 from ilfo.record import RecordOptions, record
@@ -25,6 +24,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 __all__ = ["SuiteOptions", "evaluate_suite", "main"]
+
+_SEEDS, _EPISODES = "0-2", 20
+"""What is trained and played where nothing else is asked for."""
 
 _AFTER_SUCCESS = 10
 """Steps that a recorded demonstration goes on after its success, as those that are bundled do."""
@@ -45,12 +47,13 @@ class SuiteOptions:
     """Agents; every reward is trained with each."""
     tasks: tuple[str, ...] = ()
     """Tasks of the suite, by name; by default all."""
-    seeds: str = "0-2"
-    """Seeds of every cell, trained side by side."""
+    seeds: str | None = None
+    """Seeds of every cell, trained side by side; by default 0-2, with --show those that were trained."""
     steps: int | None = None
     """Environment steps of every seed; by default the suite's."""
-    episodes: int = 20
-    """Episodes that the policy of each seed plays in the end, which training did not see."""
+    episodes: int | None = None
+    """Episodes that the policy of each seed plays in the end, which training did not see; by default 20, with --show
+    those that were played."""
     out: Path | None = None
     """Folder of the runs, of table.md and of picture.png; by default runs/SUITE. The same command goes on where it
     stopped."""
@@ -63,7 +66,8 @@ class SuiteOptions:
     """Run them on a Ray cluster: its address, host:port, or 'local'. --out and --demo-dir have to be on a disk that all
     of its machines share."""
     show: bool = False
-    """Train nothing: write table and picture of what is finished."""
+    """Train nothing: write table and picture of what is finished. What an earlier table says of tasks that were left
+    out stays there."""
 
 
 def evaluate_suite(
@@ -82,8 +86,8 @@ def evaluate_suite(
         All cells, task by task, and those that failed.
 
     Raises:
-        InputError: A name that is unknown or given twice, a flag that ``ilfo train`` refuses, or not one task that can
-            be run.
+        InputError: A name that is unknown or given twice, a flag that ``ilfo train`` refuses, a finished cell of other
+            seeds, steps or (to show) episodes than were asked for, or not one task that can be run.
         KeyboardInterrupt: After Ctrl-C, once all that was under way is saved.
 
     Warns:
@@ -92,7 +96,13 @@ def evaluate_suite(
     _check(suite, options)
     tasks = [task for task in suite.tasks if not options.tasks or task.name in options.tasks]
     out = suite_folder(suite, options)
-    runnable, left = ({}, []) if options.show else _demonstrations(suite, tasks, out, options.demo_dir)
+    if options.show:
+        cells = list(_cells(tasks, options, out))
+        for cell in cells:
+            _check_shown(cell, options)
+        _write(suite, cells, left_out_before(out / "table.md"), out)
+        return cells, []
+    runnable, left = _demonstrations(suite, tasks, out, options.demo_dir)
     jobs = list(_jobs(suite, runnable, options, flags, out))
     check_apart(job for _, job in jobs)
     for _, job in jobs:
@@ -100,26 +110,12 @@ def evaluate_suite(
 
     def write() -> list[SuiteCell]:
         cells = list(_cells(tasks, options, out))
-        _write(suite, options, cells, left, out)
+        _write(suite, cells, left, out)
         return cells
 
-    missing = [job for cell, job in jobs if not cell.is_done(options.episodes)]
-    failures = _run(missing, options, console, lambda job: write()) if missing else []
+    missing = [job for cell, job in jobs if not cell.is_done(job.episodes)]
+    failures = run_on(missing, options, console, lambda job: write()) if missing else []
     return write(), failures
-
-
-def _run(
-    jobs: list[Job], options: SuiteOptions, console: Console | None, ended: Callable[[Job], object]
-) -> list[Failure]:
-    threads = max(job.config.threads for job in jobs)
-    if options.ray is None:
-        number = spare_cores(threads) if options.jobs is None else options.jobs
-        return run_jobs(jobs, number, console, ended=ended)
-    from ilfo._ray_fleet import RayFleet
-
-    with closing(RayFleet(options.ray, threads)) as fleet:
-        number = fleet.side_by_side if options.jobs is None else options.jobs
-        return run_jobs(jobs, number, console, fleet=fleet, ended=ended)
 
 
 def _check(suite: Suite, options: SuiteOptions) -> None:
@@ -130,12 +126,31 @@ def _check(suite: Suite, options: SuiteOptions) -> None:
     for name in options.tasks:
         if name not in known:
             raise InputError(f"--tasks names {name!r}, which {suite.name} has not; expected some of {', '.join(known)}")
-    if not several_seeds(options.seeds):
+    if options.seeds is not None and not several_seeds(options.seeds):
         raise InputError("--seeds is empty; expected numbers and ranges, like 0-2")
-    if options.episodes < 1:
+    if options.episodes is not None and options.episodes < 1:
         raise InputError(f"--episodes is {options.episodes}; expected at least 1")
     if options.demo_dir is not None and not options.demo_dir.is_dir():
         raise InputError(f"--demo-dir {options.demo_dir} is no folder")
+
+
+def _check_shown(cell: SuiteCell, options: SuiteOptions) -> None:
+    """Refuses to show a cell under flags that it was not trained or evaluated with."""
+    if cell.summary is None or cell.seeds is None:
+        return
+    others = [number for number in cell.episodes if number != options.episodes]
+    was = {
+        "seeds": several_seeds(cell.seeds),
+        "steps": cell.summary["steps"],
+        "episodes": others[0] if others else options.episodes,
+    }
+    asked = {
+        "seeds": options.seeds and several_seeds(options.seeds),
+        "steps": options.steps,
+        "episodes": options.episodes,
+    }
+    now = {name: value for name, value in asked.items() if value is not None}
+    check_unchanged(cell.folder, was, now, "finished run")
 
 
 def _demonstrations(
@@ -188,26 +203,28 @@ def _jobs(
 ) -> Iterator[tuple[SuiteCell, Job]]:
     for cell in _cells([task for task, _ in runnable.values()], options, out):
         task, demo = runnable[cell.task]
-        given = {"env": task.env, "demo": demo, "reward": cell.reward, "agent": cell.agent, "seeds": options.seeds}
+        given = {"env": task.env, "demo": demo, "reward": cell.reward, "agent": cell.agent}
+        given |= {"seeds": options.seeds or _SEEDS}
         given |= {"steps": str(options.steps or task.steps or suite.steps), "protocol": suite.protocol}
         given |= {"out": str(cell.folder)}
         words = [part for name, value in given.items() for part in (f"--{name}", value)]
         everyones = [*suite.flags, *task.flags, *flags]
         chosen = flags_of_cell(everyones, cell.reward, cell.agent, options.rewards, options.agents)
-        yield cell, Job.read(cell.name, [*words, *chosen], options.episodes)
+        yield cell, Job.read(cell.name, [*words, *chosen], options.episodes or _EPISODES)
 
 
-def _write(suite: Suite, options: SuiteOptions, cells: Sequence[SuiteCell], left: Sequence[LeftOut], out: Path) -> None:
+def _write(suite: Suite, cells: Sequence[SuiteCell], left: Sequence[LeftOut], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     with atomic_path(out / "table.md") as partial:
-        partial.write_text(suite_table(suite, cells, left, options.seeds, options.episodes))
+        partial.write_text(suite_table(suite, cells, left))
     succeeds = any(cell.success is not None for cell in cells)
     found = {(cell.task, cell.method): cell.success if succeeds else cell.score for cell in cells}
+    seeds = seeds_of(cells)
     picture = suite_figure(
         list(dict.fromkeys(cell.task for cell in cells)),
         list(dict.fromkeys(cell.method for cell in cells)),
         {names: reached for names, reached in found.items() if reached is not None},
-        f"{suite.name}, seeds {options.seeds}",
+        f"{suite.name}, seeds {seeds}" if seeds else suite.name,
         "success" if succeeds else "score (0 random, 1 expert)",
     )
     with atomic_path(out / "picture.png") as partial:

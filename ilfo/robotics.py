@@ -1,12 +1,10 @@
 """Gymnasium-Robotics' hands and arms, where they are installed, with time limits that human demonstrations need.
 
 Importing this module registers what Gymnasium-Robotics has, so that ``--env ilfo.robotics:FetchPush-v4`` is all that a
-run needs, and beside it:
-
-- ``AdroitHandDoorHuman-v1`` and likewise ``Hammer``, ``Pen`` and ``Relocate``: Adroit's tasks with a longer time limit.
-  D4RL's human demonstrations (arXiv 2004.07219) last 269, 452, 200 and 398 steps on average. After the 200 that these
-  tasks have otherwise, 6 of 25 humans have opened the door (to 1.35 rad, which counts as success), after 300 steps 7.
-- ``FetchReach-v4``, ``FetchPush-v4`` and their kin tell the goal of an episode as ``info["goal"]``.
+run needs, and beside it ``AdroitHandDoorHuman-v1`` and likewise ``Hammer``, ``Pen`` and ``Relocate``: Adroit's tasks
+with a longer time limit. D4RL's human demonstrations (arXiv 2004.07219) last 269, 452, 200 and 398 steps on average.
+After the 200 that these tasks have otherwise, 6 of 25 humans have opened the door (to 1.35 rad, which counts as
+success), after 300 steps 7.
 
 Success is what to compare policies by. Adroit's dense reward changed in Gymnasium-Robotics 1.2.1 under the same ``v1``
 (it now pays for being far from the handle), so that returns mean something only beside others of the same version.
@@ -16,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -32,23 +29,10 @@ try:
 except ModuleNotFoundError as error:
     raise InputError('Gymnasium-Robotics is not installed: pip install "ilfo[robotics]"') from error
 
-__all__ = ["TellGoal"]
+__all__ = ["HUMAN_STEPS"]
 
-_HUMAN_STEPS = {"Door": 300, "Hammer": 650, "Pen": 200, "Relocate": 550}
+HUMAN_STEPS = {"Door": 300, "Hammer": 650, "Pen": 200, "Relocate": 550}
 """Time limits of the tasks that humans demonstrated."""
-
-
-class TellGoal(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConstructorArgs):
-    """Tells the goal, which is part of the observation, in ``info["goal"]`` of the reset too."""
-
-    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
-        gymnasium.utils.RecordConstructorArgs.__init__(self)
-        super().__init__(env)
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Starts an episode."""
-        observation, info = self.env.reset(seed=seed, options=options)
-        return observation, info | {"goal": observation["desired_goal"]}
 
 
 def _let_joint_kinds_equal_numbers() -> None:
@@ -72,10 +56,7 @@ def _let_joint_kinds_equal_numbers() -> None:
 def _register() -> None:
     gymnasium.register_envs(gymnasium_robotics)
     _let_joint_kinds_equal_numbers()
-    for name, spec in list(gymnasium.registry.items()):
-        if name.startswith("Fetch"):
-            gymnasium.registry[name] = replace(spec, additional_wrappers=(TellGoal.wrapper_spec(),))
-    for task, steps in _HUMAN_STEPS.items():
+    for task, steps in HUMAN_STEPS.items():
         spec = gymnasium.spec(f"AdroitHand{task}-v1")
         gymnasium.register(f"AdroitHand{task}Human-v1", spec.entry_point, max_episode_steps=steps, kwargs=spec.kwargs)
 

@@ -179,15 +179,25 @@ class TestCommands:
         assert main([*given, "--stop-after-success", "7"]) == 0
         said = capsys.readouterr().out
         assert "7 steps after a first success" in said
+        assert "ranges to train on" not in said
         assert [line.split()[1:4:2] for line in said.splitlines() if "unseen" in line] == [
             ["colours", "unseen"],
             ["lights", "unseen"],
         ]
+        assert "│ first │" in said.replace("┃", "│")
         kept = json.loads((pendulum / "variants.json").read_text())
         assert [(each["kind"], each["split"], len(each["episodes"])) for each in kept["each"]] == [
             ("colours", "unseen", 2),
             ("lights", "unseen", 2),
         ]
+
+    def test_what_is_seen_is_said(self, pendulum, capsys):
+        assert main(["evaluate", str(pendulum), "--episodes", "1", "--variants", "colours", "lights"]) == 0
+        said = capsys.readouterr().out
+        assert (
+            "seen      variants of colours, lights that the demonstrations do not show, of the ranges to train on"
+            in said
+        )
 
     def test_refusals(self, pendulum, film, imitation_run, tmp_path, capsys):
         video = str(tmp_path / "best.webm")

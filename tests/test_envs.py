@@ -1,13 +1,15 @@
 """One environment: protocols, spaces, descriptions, and what is refused."""
 
+from typing import ClassVar
+
 import gymnasium
 import numpy as np
 import pytest
-from small_envs import LEDGE
+from small_envs import LEDGE, DictLedge
 
 from ilfo._errors import InputError
 from ilfo.environments import Environments
-from ilfo.envs import FixedHorizon, describe, make_env, success_of
+from ilfo.envs import FixedHorizon, describe, goal_of, make_env, success_of
 from ilfo.rollouts import rollout
 
 
@@ -111,6 +113,36 @@ def test_dict_observations_are_flattened_in_the_order_that_is_described():
     environments = Environments("DictLedge-v0")
     steps = environments.step(np.array([[0.5]], np.float32))
     assert steps.next_observations[0, 1] == pytest.approx(0.1)
+
+
+class Sent(DictLedge):
+    """The same, sent to a goal that is part of what it sees."""
+
+    observation_space = gymnasium.spaces.Dict(
+        {"desired_goal": gymnasium.spaces.Box(-9, 9, (2,), np.float64), **DictLedge.observation_space.spaces}
+    )
+    told: ClassVar[dict] = {}
+
+    def reset(self, *, seed=None, options=None):
+        observation, _ = super().reset(seed=seed)
+        return observation | {"desired_goal": np.array([3.0, -3.0])}, self.told
+
+
+class Telling(Sent):
+    """The same, and tells the goal in its own way."""
+
+    told: ClassVar[dict] = {"goal": np.array([7.0])}
+
+
+@pytest.mark.parametrize(("kind", "goal"), [(Sent, [3, -3]), (Telling, [7])])
+def test_a_goal_that_is_part_of_the_observation_is_told_by_the_reset(kind, goal):
+    gymnasium.register("Goal-v0", kind, max_episode_steps=40)
+    try:
+        observation, info = make_env("Goal-v0").reset(seed=0)
+    finally:
+        del gymnasium.registry["Goal-v0"]
+    assert goal_of(info).tolist() == goal
+    assert observation[:2].tolist() == [3, -3], "the first key of the dict"
 
 
 def test_keys_are_described_in_the_order_and_width_of_the_flat_columns():

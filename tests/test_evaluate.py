@@ -1,3 +1,4 @@
+import io
 import json
 import re
 import shutil
@@ -5,13 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from ilfo._errors import InputError
+from ilfo._evaluation_display import print_seeds
 from ilfo.cli import main
 from ilfo.demos import Trajectory
 from ilfo.evaluate import Evaluation, SeedsEvaluation, evaluate, evaluate_seeds, fresh_seed, write_evaluation
 from ilfo.runs import read_metrics, read_summary
-from ilfo.statistics import interquartile_mean
+from ilfo.statistics import interquartile_mean, wilson_interval
 from ilfo.training import load
 
 
@@ -166,6 +169,20 @@ def test_refuses_what_is_not_a_run(tmp_path, imitation_run):
         evaluate(unsaved)
 
 
+@pytest.mark.parametrize("flags", [[], ["--rewards", "flow"], ["--help"]])
+def test_a_mistyped_suite_is_told_from_a_run(flags, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["evaluate", "metaworld-esy", *flags]) == 2
+    assert (
+        "neither the folder of a run nor a suite; of suites, did you mean 'metaworld-easy'" in capsys.readouterr().err
+    )
+    assert main(["evaluate", "runs/metaworld-esy"]) == 2
+    assert "not the folder of a run: it does not exist" in capsys.readouterr().err
+    (tmp_path / "metaworld-esy").mkdir()
+    assert main(["evaluate", "metaworld-esy"]) == 2
+    assert "it has no config.json" in capsys.readouterr().err
+
+
 class TestSeveralSeeds:
     def test_each_plays_what_it_would_play_alone(self, group_run):
         said = []
@@ -191,6 +208,29 @@ class TestSeveralSeeds:
         assert found.scores == pytest.approx([0, 0.2, 0.4, 1])
         unknown = SeedsEvaluation(found.each | {7: outcomes(with_outcome(1), expert_return=10.0)})
         assert unknown.scores is None
+
+    def test_success_is_pooled_over_seeds(self):
+        soon, late = (replace(with_outcome(step, True), success_step=step) for step in (1, 2))
+        found = SeedsEvaluation({0: outcomes(soon, with_outcome(5, False)), 1: outcomes(late, with_outcome(6, False))})
+        assert found.successes == (2, 4)
+        assert found.success_interval == wilson_interval(2, 4)
+        assert found.time_to_success == 1.5
+        # Of a seed that plays one and the same episode, but not of two that play alike.
+        assert SeedsEvaluation({0: outcomes(soon, soon)}).success_interval == wilson_interval(1, 1)
+        assert SeedsEvaluation({0: outcomes(soon), 1: outcomes(soon)}).success_interval == wilson_interval(2, 2)
+        nothing = SeedsEvaluation({0: outcomes(with_outcome(1))})
+        assert nothing.successes is nothing.success_interval is nothing.time_to_success is None
+
+    def test_prints_success_of_each_seed_and_of_all(self):
+        soon = replace(with_outcome(1, True), success_step=1)
+        each = {0: outcomes(soon, with_outcome(5, False)), 1: outcomes(with_outcome(2, False), with_outcome(6, False))}
+        written = io.StringIO()
+        print_seeds(SeedsEvaluation(each), None, Console(file=written, width=80))
+        printed = written.getvalue()
+        assert re.search(r"│ 0 .*│ 1 of 2 \(9% to 91%\) +│ 1\.0 +│", printed)
+        assert re.search(r"│ 1 .*│ 0 of 2 \(0% to 66%\) +│ – +│", printed)
+        assert re.search(r"success +1 of 4, 95 % interval 5% to 70% \(Wilson\)", printed)
+        assert re.search(r"first +success after 1.0 steps, the mean of those that succeed", printed)
 
     def test_a_single_seed_has_no_interval(self):
         assert SeedsEvaluation({3: outcomes(with_outcome(1))}).return_interval is None

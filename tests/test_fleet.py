@@ -219,6 +219,31 @@ class TestRay:
         with pytest.raises(InputError, match="--ray auto: no cluster answers"):
             RayFleet("auto", 1)
 
+    def test_a_job_that_fits_on_no_machine_is_refused_and_the_cluster_left(self):
+        ray = pytest.importorskip("ray", reason="needs the extra ray")
+        from ilfo._ray_fleet import RayFleet
+
+        with pytest.raises(InputError, match="--threads is 10000"):
+            RayFleet("local", 10_000)
+        assert not ray.is_initialized()
+
+
+def test_jobs_are_as_many_as_fit_on_the_machines_of_a_cluster():
+    from ilfo._ray_fleet import places
+
+    head, worker, gone = (
+        {"Alive": True, "Resources": {}},
+        {"Alive": True, "Resources": {"CPU": 3.0}},
+        {"Alive": False},
+    )
+    assert places([head, worker, worker, gone], 2, "local") == 2
+    assert places([head, worker], 1, "local") == 3
+    for machines, most in (([head, worker, gone], 3), ([head], 0), ([], 0)):
+        with pytest.raises(
+            InputError, match=rf"--threads is 4, .* cluster --ray host:1 have at most {most}\. Give fewer"
+        ):
+            places(machines, 4, "host:1")
+
 
 def test_without_ray_it_is_named(monkeypatch):
     from ilfo._ray_fleet import RayFleet

@@ -3,6 +3,8 @@
 import io
 import json
 import re
+import shutil
+import sys
 from dataclasses import replace
 
 import pytest
@@ -20,8 +22,9 @@ from ilfo._looks_table import CloneCell, looks_table, means_table, read_looks
 from ilfo._suite_figure import Reached
 from ilfo.cli import main
 from ilfo.cloning import evaluate_looks, parse_clone
+from ilfo.evaluate import evaluate
 from ilfo.evaluate_clones import CloneSuiteOptions, evaluate_clones
-from ilfo.runs import read_config
+from ilfo.runs import read_config, read_summary
 from ilfo.suites import Suite, Task, open_suite
 from ilfo.variants import KINDS
 
@@ -86,6 +89,47 @@ def test_what_was_played_otherwise_is_not_what_was_asked_for(evaluated):
     assert read_looks(run, (*KIND, "camera"), 2, 10) is None
 
 
+def test_seen_is_what_the_demonstrations_show(evaluated, tmp_path):
+    run = evaluated[0].out / "roll--states--seed-0"
+    assert read_summary(run)["variants"] == ["lights-seen-0"]
+    each = {(each["kind"], each["split"]): each for each in json.loads((run / "variants.json").read_text())["each"]}
+    assert {look: found["variants"] for look, found in each.items()} == {
+        ("colours", "seen"): [0, 1],
+        ("colours", "unseen"): [0, 1],
+        ("lights", "seen"): [0, 0],
+        ("lights", "unseen"): [0, 1],
+    }
+    shutil.copytree(run, tmp_path / "run")
+    summary = read_summary(run)
+    (tmp_path / "run" / "summary.json").write_text(
+        json.dumps(summary | {"variants": ["colours-seen-3", "colours-seen-5", "lights-unseen-0"]})
+    )
+    looks = evaluate_looks(tmp_path / "run", KIND, episodes=3)
+    assert looks.variants["colours", "seen"] == [3, 5, 3]
+    assert looks.variants["lights", "seen"] == [0, 1, 2], "what was held out is not seen"
+    assert looks.seen_text == (
+        "the variants of colours that the demonstrations show, in turn; variants of lights that the demonstrations do "
+        "not show, of the ranges to train on"
+    )
+    assert evaluate_looks(tmp_path / "run", KIND, ("unseen",), episodes=1).seen_text is None
+
+
+def test_what_earlier_code_cloned_and_played_does_not_say_what_was_seen(evaluated, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(evaluated[0].out / "roll--states--seed-0", run)
+    summary = read_summary(run)
+    del summary["variants"]
+    (run / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(InputError, match=r"was cloned by earlier code, .* play --split unseen alone"):
+        evaluate_looks(run, KIND, episodes=1)
+    assert evaluate_looks(run, KIND, ("unseen",), episodes=1).variants["lights", "unseen"] == [0]
+    played = json.loads((run / "variants.json").read_text())
+    for each in played["each"]:
+        del each["variants"]
+    (run / "variants.json").write_text(json.dumps(played))
+    assert read_looks(run, KIND, 2, 10) is None
+
+
 def test_states_are_the_same_in_every_look_and_pixels_are_not(evaluated):
     _, (states, _, pixels), _ = evaluated
     returns = [{look: each["return_mean"] for look, each in cell.found[0].items()} for cell in (states, pixels)]
@@ -103,6 +147,17 @@ def test_an_episode_may_end_with_its_success(evaluated):
     assert stopped.plain.successes == whole.successes == (2, 2)
     for short, long in zip(stopped.plain.trajectories, whole.trajectories, strict=True):
         assert len(short) == short.success_step == long.success_step < len(long)
+    assert [row[3] for row in stopped.rows()] == [f"{whole.time_to_success:.1f}"] * 5
+
+
+def test_a_clone_says_how_soon_it_succeeds(evaluated, given, capsys):
+    run = evaluated[0].out / "roll--states--seed-0"
+    found = evaluate(run, 1)
+    assert read_summary(run)["time_to_success"] == found.time_to_success > 0
+    demo = [str(given / "roll" / name) for name in ("dim.hdf5", "plain.hdf5")]
+    flags = ["--env", CART, "--demo", *demo, "--sees", "states", "--seed", "0", "--out", str(run)]
+    assert main(["clone", *flags, *flags_for("states", FLAGS)]) == 0
+    assert f"first     success after {found.time_to_success:.1f} steps" in capsys.readouterr().out
 
 
 def test_the_table_and_the_picture_are_written(evaluated, given):
@@ -115,6 +170,8 @@ def test_the_table_and_the_picture_are_written(evaluated, given):
     assert "Rolls a cart. Seeds 0, 2 episodes of each in every look" in written
     assert f"- roll is learned from what was given, {given / 'roll'}" in written
     assert means_table(cells, KIND) in written
+    assert f"| roll | states | {' | '.join([f'{cells[0].returns(PLAIN)[0]:.1f}'] * 5)} |" in written
+    assert f"| roll | states | {' | '.join([f'{cells[0].time_to_success(PLAIN):.0f}'] * 5)} |" in written
     assert (options.out / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -222,6 +279,13 @@ def test_one_that_fails_is_told_and_the_table_written_all_the_same(given, tmp_pa
     assert "| roll | pixels | – | – | – |" in (tmp_path / "out" / "table.md").read_text()
 
 
+def test_a_ray_cluster_is_asked_for_what_is_missing(given, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    options = CloneSuiteOptions(sees=("states",), demo_dir=given, out=tmp_path / "out", ray="local", **SMALL)
+    with pytest.raises(InputError, match=r"Ray is not installed: pip install \"ilfo\[ray\]\""):
+        evaluate_clones(open_suite(str(given / "carts.toml")), options)
+
+
 def test_the_bundled_suite_is_one_of_clones_with_flags_for_every_eye(tmp_path):
     suite = open_suite("generalisation")
     assert suite.verb == "clone"
@@ -260,8 +324,9 @@ def test_a_flag_of_one_eye_goes_to_it_alone():
     ]
 
 
-def look(successes, score=None):
-    return {"successes": successes, "score": score}
+def look(successes, score=None, returned=0.0, steps=()):
+    episodes = [{"success_step": step} for step in steps]
+    return {"successes": successes, "score": score, "return_mean": returned, "episodes": episodes}
 
 
 def test_seeds_are_pooled_and_kinds_and_tasks_averaged():
@@ -286,12 +351,29 @@ def test_seeds_are_pooled_and_kinds_and_tasks_averaged():
     assert written.endswith("- a note\n")
 
 
+def test_returns_and_times_to_success_have_tables_of_their_own():
+    first = {PLAIN: look((2, 2), None, 5.0, [3, 6]), ("colours", "seen"): look((0, 2), None, 1.0, [None, None])}
+    other = {PLAIN: look((1, 2), None, 7.0, [12, None]), ("colours", "seen"): look((0, 2), None, 1.0, [None, None])}
+    cell = CloneCell("a", "pixels", tuple(each | {("colours", "unseen"): each[PLAIN]} for each in (first, other)))
+    suite, missing = Suite("some", "Some", (), verb="clone"), CloneCell("a", "states", ())
+    _, returns, times = re.split(
+        "Return, mean.*|Mean steps.*", looks_table(suite, [cell, missing], ("colours",), [], "0-1", 2)
+    )
+    assert "| a | pixels | 6.0 (5.0 to 7.0) | 1.0 (1.0 to 1.0) | 6.0 (5.0 to 7.0) |" in returns
+    assert "| a | pixels | 7 | – | 7 |" in times
+    assert "| a | states | – | – | – |" in returns
+    assert "| a | states | – | – | – |" in times
+    single = looks_table(suite, [CloneCell("a", "pixels", cell.found[:1])], ("colours",), [], "0", 2)
+    assert "| a | pixels | 5.0 | 1.0 | 5.0 |" in single
+
+
 def test_where_there_is_no_success_the_score_is_shown():
     looks = {PLAIN: look(None, 0.5), ("colours", "seen"): look(None, 0.25), ("colours", "unseen"): look(None, None)}
     cell = CloneCell("a", "pixels", (looks,))
     written = looks_table(Suite("some", "Some", ()), [cell], ("colours",), [], "0", 1)
     assert "| a | pixels | 50% (50% to 50%) | 25% (25% to 25%) | – |" in written
     assert "Score, 0 % a random policy" in written
+    assert "first success" not in written
 
 
 def test_the_display_counts_epochs(evaluated):
@@ -327,3 +409,4 @@ def test_the_help_says_what_is_cloned(capsys):
     printed = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "button-press-topdown" in printed
     assert "--looks" in printed
+    assert "--ray" in printed

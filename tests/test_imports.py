@@ -29,6 +29,7 @@ STOREYS = (
     {"configs", "metaworld", "robotics", "robosuite", "_video", "_recorder", "adapters"},
     {"memory", "run_group", "parts", "_labeller", "_keypoint_pictures"},
     {"training", "_suite_table", "_looks_table", "cloning"},
+    {"_evaluation_display"},
     {"evaluate", "experts", "plan", "measures", "_group_report"},
     {"record", "report", "label", "clone"},
     {"_progress", "_look_films"},
@@ -36,8 +37,8 @@ STOREYS = (
     {"_jobs"},
     {"_clone_jobs"},
     {"_fleet"},
-    {"_suite_command"},
     {"_ray_fleet"},
+    {"_suite_command"},
     {"compare", "evaluate_suite", "evaluate_clones"},
     {"cli"},
 )

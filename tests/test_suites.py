@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from small_envs import LEDGE, expert
 
 from ilfo import demos
 from ilfo._errors import InputError
-from ilfo._suite_table import LeftOut, SuiteCell, suite_table
+from ilfo._suite_table import LeftOut, SuiteCell, left_out_before, suite_table
 from ilfo.cli import main
 from ilfo.configs import parse_train
 from ilfo.demos import Demonstrations
@@ -19,6 +21,7 @@ from ilfo.suites import Suite, Task, bundled_suites, is_suite, open_suite
 
 FLAGS = ["--random-steps", "100", "--eval-every", "100", "--eval-episodes", "1", "--td3.hidden-dim", "8"]
 OPTIONS = {"seeds": "0-1", "episodes": 2, "jobs": 1}
+ENDS = {"return_mean": 5.0, "ratio": None, "score": None}
 
 TWO_TASKS = f"""
 title = "Walks along a ledge"
@@ -176,12 +179,47 @@ def test_show_trains_nothing(evaluated, suite_file):
     assert "| walk | environment | td3 | – | – | – | – | – | – |" in (options.out / "table.md").read_text()
 
 
+def test_what_is_shown_is_called_what_it_is(evaluated, suite_file, demo, tmp_path, capsys):
+    kept = tmp_path / "kept"
+    shutil.copytree(evaluated[0].out, kept)
+    note = "- other is left out: it is not here\n"
+    with (kept / "table.md").open("a") as file:
+        file.write(note)
+    command = ["evaluate", str(suite_file), "--out", str(kept), "--show"]
+    assert main(command) == 0
+    written = (kept / "table.md").read_text()
+    assert "Seeds 0-1, 2 episodes of each," in written
+    assert written.endswith(note)
+    assert main([*command, "--seeds", "0,1", "--steps", "300", "--episodes", "2", "--tasks", "walk-on"]) == 0
+    for flags, message in (
+        (["--seeds", "0-9"], "seeds was (0, 1) and is now (0, 1, 2, 3, 4, 5, 6, 7, 8, 9). Give the same values"),
+        (["--episodes", "50"], "episodes was 2 and is now 50"),
+        (["--steps", "300"], "steps was 200 and is now 300"),
+    ):
+        assert main([*command, *flags]) == 2
+        assert f"walk--transport--td3 holds a finished run of another kind: {message}" in capsys.readouterr().err
+    assert (kept / "table.md").read_text().endswith(note)
+
+
+def test_where_cells_differ_the_table_says_so_and_where_none_is_finished(evaluated, tmp_path):
+    cells = evaluated[1]
+    alone = replace(cells[0], seeds="5", evaluations=({"episodes": cells[0].played[:1]} | ENDS,))
+    written = suite_table(Suite("some", "Some", ()), [alone, cells[1]], [])
+    assert "Some. Seeds 5 or 0-1, 1 or 2 episodes of each," in written
+    nothing = SuiteCell.read(tmp_path, "walk", "transport", "td3")
+    assert "Some. Nothing is finished yet," in suite_table(Suite("some", "Some", ()), [nothing], [])
+    lines = LeftOut("b", "two\nlines")
+    (tmp_path / "table.md").write_text(suite_table(Suite("some", "Some", ()), [nothing], [lines]))
+    assert left_out_before(tmp_path / "table.md") == [LeftOut("b", "two lines")]
+    assert left_out_before(tmp_path / "none.md") == []
+
+
 def test_what_is_not_known_is_a_dash():
     episode = {"success": None, "success_step": None}
-    evaluation = {"episodes": [episode], "return_mean": 5.0, "ratio": None, "score": None}
+    evaluation = {"episodes": [episode]} | ENDS
     summary = {"protocol": "standard", "steps": 9}
-    cell = SuiteCell("walk", "transport", "td3", Path(), summary, (evaluation,))
-    written = suite_table(Suite("some", "Some", ()), [cell], [LeftOut("b", "why")], "0", 1)
+    cell = SuiteCell("walk", "transport", "td3", Path(), summary, (evaluation,), "0")
+    written = suite_table(Suite("some", "Some", ()), [cell], [LeftOut("b", "why")])
     assert "| walk | transport | td3 | 9 | – | 5.0 | – | – | – |" in written
     assert "Over all tasks" not in written
     assert "- b is left out: why" in written
@@ -248,3 +286,14 @@ def test_the_help_of_a_suite_says_what_is_in_it(capsys):
 def test_suites_are_in_the_wheel():
     declared = (Path(__file__).parents[1] / "setup.cfg").read_text()
     assert "ilfo.suites = *.toml" in declared
+
+
+def test_the_check_of_the_wheel_looks_for_every_kind_of_data():
+    root = Path(__file__).parents[1]
+    _, _, declared = (root / "setup.cfg").read_text().partition("[options.package_data]")
+    patterns = set(re.findall(r"\*\.\w+", declared))
+    assert (
+        {"*.hdf5", "*.safetensors", "*.toml"}
+        <= patterns
+        <= set(re.findall(r'"(\*\.\w+)"', (root / ".ci/run").read_text()))
+    )

@@ -20,7 +20,7 @@ from ilfo.demos.checks import differences
 from ilfo.demos.files import has_frames
 from ilfo.demos.trajectory import sha256_of
 from ilfo.envs import describe, make_env
-from ilfo.variants import split_id
+from ilfo.variants import Variant, split_id
 
 __all__ = ["Samples", "action_space_of", "held_out", "open_demonstrations"]
 
@@ -81,8 +81,10 @@ def action_space_of(env_id: str) -> tuple[int, bool]:
         env.close()
 
 
-def open_demonstrations(config: CloneConfig) -> tuple[Demonstrations, str]:
-    """The episodes of all files, in the environment's layout, and the SHA-256 of their data as it is.
+def open_demonstrations(config: CloneConfig) -> tuple[Demonstrations, str, list[Variant]]:
+    """The episodes of all files, in the environment's layout, the SHA-256 of their data as it is, and what they show.
+
+    The last are the variants that files were recorded in, each once; none where all show the plain look.
 
     They come with frames where these are seen, and with states where these are seen or columns of them are known.
 
@@ -114,11 +116,13 @@ def open_demonstrations(config: CloneConfig) -> tuple[Demonstrations, str]:
     if frames:
         _check_sizes(fitting, config.demo)
     digest = sha256_of(each for part in found for each in part)
+    variants = {split_id(part.provenance.env_id)[1] for part in found if part.provenance.env_id}
+    shown = sorted((each for each in variants if each is not None), key=lambda each: (str(each.kind), each.index))
     if len(fitting) == 1:
-        return fitting[0], digest
+        return fitting[0], digest, shown
     provenance = replace(environment, expert_return=_mean_return(fitting))
     together = Demonstrations(tuple(each for part in fitting for each in part), provenance)
-    return together, digest
+    return together, digest, shown
 
 
 def _plain(provenance: Provenance) -> Provenance:

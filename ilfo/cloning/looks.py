@@ -24,32 +24,43 @@ class Looks:
 
     Attributes:
         plain: In the environment as it is, on the same initial states as the others.
-        each: Kind of variant and split to what it did in these; episode ``i`` in variant ``i``.
+        each: Kind of variant and split to what it did in these.
+        variants: Kind of variant and split to the index of the variant of each episode.
+        shown: Kinds of which the demonstrations show variants, which are then the seen ones.
         stop_after_success: Steps that episodes went on after their first success; None: to their end.
     """
 
     plain: Evaluation
     each: Mapping[tuple[Kind, Split], Evaluation]
+    variants: Mapping[tuple[Kind, Split], Sequence[int]]
+    shown: frozenset[Kind] = frozenset()
     stop_after_success: int | None = None
 
-    def rows(self) -> list[tuple[str, str, str, str]]:
-        """Kind, split, success with its Wilson interval, return with its bootstrap interval, in words."""
-        return [
-            ("none", "–", _success(self.plain), _returned(self.plain)),
-            *((kind, split, _success(found), _returned(found)) for (kind, split), found in self.each.items()),
-        ]
+    def rows(self) -> list[tuple[str, str, str, str, str]]:
+        """Kind, split, success with its Wilson interval, time to success, return with its bootstrap interval: words."""
+        looks: list[tuple[str, str, Evaluation]] = [("none", "–", self.plain)]
+        looks += [(kind, split, found) for (kind, split), found in self.each.items()]
+        return [(kind, split, found.success_text, found.time_text, _returned(found)) for kind, split, found in looks]
+
+    @property
+    def seen_text(self) -> str | None:
+        """What the seen variants are, in words; None where none was played."""
+        kinds = [kind for kind, split in self.each if split == "seen"]
+        known, unknown = ([kind for kind in kinds if (kind in self.shown) == shown] for shown in (True, False))
+        parts = [f"the variants of {', '.join(known)} that the demonstrations show, in turn"] if known else []
+        if unknown:
+            parts.append(
+                f"variants of {', '.join(unknown)} that the demonstrations do not show, of the ranges to train on"
+            )
+        return "; ".join(parts) or None
 
     def as_dict(self) -> dict[str, Any]:
         """All of it but the states, as ``variants.json`` holds it."""
-        each = [{"kind": kind, "split": split} | found.as_dict() for (kind, split), found in self.each.items()]
+        each = [
+            {"kind": look[0], "split": look[1], "variants": list(self.variants[look])} | found.as_dict()
+            for look, found in self.each.items()
+        ]
         return {"plain": self.plain.as_dict(), "each": each, "stop_after_success": self.stop_after_success}
-
-
-def _success(found: Evaluation) -> str:
-    if found.successes is None or found.success_interval is None:
-        return "–"
-    low, high = found.success_interval
-    return f"{found.successes[0]} of {found.successes[1]} ({low:.0%} to {high:.0%})"
 
 
 def _returned(found: Evaluation) -> str:
@@ -93,8 +104,9 @@ def evaluate_looks(
 ) -> Looks:
     """Plays the policy of a cloned run where everything looks different.
 
-    Of each kind and split there are as many variants as episodes, one episode each. All rows begin in the same states,
-    so that what differs between them is what the policy saw.
+    Seen variants are those that its demonstrations show, in turn; of a kind that they do not show, and of what is held
+    out, there are as many variants as episodes. All rows begin in the same states, so that what differs between them is
+    what the policy saw.
 
     Args:
         run: Its folder.
@@ -107,8 +119,8 @@ def evaluate_looks(
         progress: Called with what is being done.
 
     Raises:
-        InputError: It is not finished, a kind or split is named twice, the environment has no such variants, or fewer
-            than 0 steps after success.
+        InputError: It is not finished, a kind or split is named twice, the environment has no such variants, fewer than
+            0 steps after success, or a run of earlier code that does not say what its demonstrations show.
         RenderError: The policy takes frames, and nothing can be drawn here.
     """
     for flag, names in (("variants", kinds), ("split", splits)):
@@ -120,6 +132,7 @@ def evaluate_looks(
     env_id = f"{split_id(config['env'])[0]}{split_marks(config['env'])[1]}"
     protocol = config["protocol"]
     policy = load_clone(run)
+    shown = _shown(run) if "seen" in splits else {}
 
     def evaluation(name: str, ids: Sequence[str]) -> Evaluation:
         progress(f"playing {episodes} episodes in {name}")
@@ -127,12 +140,30 @@ def evaluate_looks(
         return _on_the_scale(run, Evaluation(name, protocol, seed, steps=0, trajectories=tuple(played)))
 
     plain = evaluation(env_id, [env_id] * episodes)
+    variants: dict[tuple[Kind, Split], list[int]] = {}
     each = {}
     for kind in kinds:
         for split in splits:
-            ids = [f"{env_id}@{Variant(kind, index, split)}" for index in range(episodes)]
+            there = shown.get(kind, []) if split == "seen" else []
+            variants[kind, split] = [there[index % len(there)] if there else index for index in range(episodes)]
+            ids = [f"{env_id}@{Variant(kind, index, split)}" for index in variants[kind, split]]
             each[kind, split] = evaluation(f"{env_id}@{kind}-{split}-*", ids)
-    return Looks(plain, each, stop_after_success)
+    return Looks(plain, each, variants, frozenset(shown), stop_after_success)
+
+
+def _shown(run: str | os.PathLike[str]) -> dict[Kind, list[int]]:
+    """Kind to the indices of its seen variants that the demonstrations of a run show."""
+    summary = read_summary(run) or {}
+    if "variants" not in summary:
+        raise InputError(
+            f"{run} was cloned by earlier code, which did not keep the variants that demonstrations show: clone it "
+            "again with another --out, or play --split unseen alone"
+        )
+    found: dict[Kind, list[int]] = {}
+    for variant in map(Variant.named, summary["variants"]):
+        if variant.split == "seen":
+            found.setdefault(variant.kind, []).append(variant.index)
+    return found
 
 
 def _on_the_scale(run: str | os.PathLike[str], found: Evaluation) -> Evaluation:

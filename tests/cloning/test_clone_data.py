@@ -11,6 +11,7 @@ from ilfo.cloning import Samples, held_out, open_demonstrations
 from ilfo.demos.trajectory import sha256_of
 from ilfo.envs import describe
 from ilfo.rollouts import random_policy
+from ilfo.variants import Variant
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def file(squares, tmp_path):
 
 
 def opened(sees, demo, **changes):
-    return open_demonstrations(configure(sees, demo, "run", **changes))
+    return open_demonstrations(configure(sees, demo, "run", **changes))[:2]
 
 
 def test_whole_episodes_are_held_out():
@@ -49,7 +50,7 @@ def test_frames_are_read_where_they_are_seen_alone(file):
     assert opened("states", path)[1] == demos.open(path).sha256
 
 
-def test_files_of_several_looks_are_learned_from_together(squares, tmp_path):
+def test_files_of_several_looks_are_learned_from_together(squares, file, tmp_path):
     looks = [
         replace(squares, provenance=replace(squares.provenance, env_id=f"{SQUARE}@colours-seen-{index}"))
         for index in range(2)
@@ -61,6 +62,9 @@ def test_files_of_several_looks_are_learned_from_together(squares, tmp_path):
         np.mean([each.env_return for each in (*squares[:3], *squares[1:5])]), rel=1e-6
     )
     assert digest not in (opened("pixels", paths[:1])[1], opened("pixels", paths[::-1])[1])
+    for files, shown in ((paths, [0, 1]), (paths[1:], [1]), ((*paths, file()), [0, 1]), ((file(),), [])):
+        found = open_demonstrations(configure("states", files, "run"))[2]
+        assert found == [Variant("colours", index) for index in shown]
 
 
 def test_the_hash_of_several_files_is_of_what_stands_in_them(squares, tmp_path):
