@@ -174,7 +174,7 @@ def sha256_of(trajectories: Iterable[Trajectory]) -> str:
                 digest.update(f"{name}{tuple(array.shape)}".encode())
                 for start in range(0, len(array), _PIECE):
                     piece = array[start : start + _PIECE]
-                    digest.update(np.ascontiguousarray(piece, dtype="u1" if name == "frames" else "<f4").ravel())
+                    digest.update(np.ascontiguousarray(piece, dtype="u1" if name == "frames" else "<f4").tobytes())
         digest.update(f"{trajectory.terminated}{trajectory.truncated}{trajectory.success}".encode())
     return digest.hexdigest()
 
