@@ -251,7 +251,7 @@ class TestRun:
     def test_says_what_seeing_takes(self, begin, film, capsys):
         print_plan(begin(film), measure=True)
         said = " ".join(capsys.readouterr().out.split())
-        assert "32 x 32, seen by ilfo_vit_tiny; of the demonstration 21 frames as 7 x 7 patches" in said
+        assert "32 x 32, seen by ilfo_vit_tiny, votes 0; of the demonstration 21 frames as 7 x 7 patches" in said
         assert "of the run 160 frames: about" in said
 
     def test_frames_are_shuffled_with_their_states(self, episode):
