@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import re
@@ -23,7 +24,16 @@ from ilfo.train import NOT_OF_THE_RUN, train
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Job", "Work", "check_apart", "check_unchanged", "flags_of_cell", "job_folder", "without_flags"]
+__all__ = [
+    "Job",
+    "Work",
+    "check_apart",
+    "check_unchanged",
+    "flags_of_cell",
+    "job_folder",
+    "without_columns",
+    "without_flags",
+]
 
 
 class Work(ABC):
@@ -181,6 +191,20 @@ def flags_of_cell(
     own = {option_group(name) for name in (*terms_of(reward), agent)}
     known = {option_group(name) for each in rewards for name in terms_of(each)} | set(map(option_group, agents))
     return without_flags(flags, [f"--{group}." for group in known - own])
+
+
+def without_columns(own: Sequence[str], given: Sequence[str]) -> list[str]:
+    """A suite's own flags without those that name parts of states, where those that are given let keypoints be seen.
+
+    Examples:
+        >>> without_columns(["--features.dims", "3", "--eval-every", "9"], ["--features", "keypoints"])
+        ['--eval-every', '9']
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--features")
+    sees = parser.parse_known_args(list(given))[0].features
+    named = ("--features.dims", "--features.relative", "--reward-keys")
+    return without_flags(own, named if sees == "keypoints" else ())
 
 
 def without_flags(flags: Sequence[str], beginnings: Sequence[str]) -> list[str]:
