@@ -188,6 +188,24 @@ class TestCommands:
         assert len(kept["episodes"]) == 2
         assert kept["return_mean"] == read_summary(out)["policy_return"]
 
+    def test_what_seeing_takes_is_a_line_at_the_start(self, film, tmp_path, capsys):
+        flags = [
+            "--env",
+            SQUARE,
+            "--demo",
+            film,
+            "--sees",
+            "keypoints",
+            "--out",
+            str(tmp_path / "run"),
+            "--epochs",
+            "1",
+        ]
+        small = ["--keypoints.no-pretrained", "--keypoints.image-size", "32", "--keypoints.k", "4"]
+        assert main(["clone", *flags, *small]) == 0
+        said = capsys.readouterr().out
+        assert 0 < said.find("seeing 126 frames as 4 x 4 patches, 32 at a time in ") < said.find("epoch 1/1")
+
     def test_evaluate_in_other_looks(self, pendulum, capsys):
         given = ["evaluate", str(pendulum), "--episodes", "2", "--variants", "colours", "lights", "--split", "unseen"]
         assert main([*given, "--stop-after-success", "7"]) == 0

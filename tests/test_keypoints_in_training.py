@@ -1,6 +1,7 @@
 """Runs whose reward sees keypoints of what the environment draws, and whose policy sees its states."""
 
 import dataclasses
+import io
 import json
 from contextlib import closing
 from dataclasses import replace
@@ -9,11 +10,13 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from small_runs import KilledError, assert_equal, assert_same_run, timeless
 
 from ilfo import demos
 from ilfo._drawing import filmed
 from ilfo._errors import InputError
+from ilfo._progress import Progress
 from ilfo._recorder import Recorder
 from ilfo.configs import config_from_dict, parse_train
 from ilfo.demos import Demonstrations, shuffled
@@ -85,6 +88,16 @@ def begin(tmp_path):
     yield begin
     for training in made:
         training.close()
+
+
+def test_what_seeing_takes_is_a_line_before_anything_is_seen(film, tmp_path):
+    config = configure(film, tmp_path / "run")
+    console = Console(file=io.StringIO(), width=200)
+    with Progress(config, console) as progress, closing(Training(config, fit=False)) as training:
+        said = []
+        training.fit(progress.fitting, lambda what: (progress.doing(what), said.append(console.file.getvalue())))
+    assert said[0].startswith("seeing 21 frames as 7 x 7 patches, 21 at a time in 0.01 GiB: about ")
+    assert said[1] == said[0] + "4 concepts found\n"
 
 
 class TestFlags:
