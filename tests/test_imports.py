@@ -45,6 +45,7 @@ STOREYS = (
 
 UPWARD = {
     ("demos._plot_command", "_keypoint_pictures"),
+    ("demos._plot_command", "rewards"),
     ("demos.commands", "envs"),
     ("evaluate", "evaluate_clones"),
     ("evaluate", "evaluate_suite"),

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import re
 from contextlib import closing
 from dataclasses import replace
 
@@ -20,7 +21,6 @@ from ilfo._progress import Progress
 from ilfo._recorder import Recorder
 from ilfo.configs import config_from_dict, parse_train
 from ilfo.demos import Demonstrations, shuffled
-from ilfo.demos._plot_command import _Seeing
 from ilfo.envs import describe
 from ilfo.evaluate import evaluate
 from ilfo.plan import print_plan
@@ -313,10 +313,43 @@ class TestFrames:
             pictures.append(out.read_bytes())
         assert pictures[0] != pictures[1]
 
-    def test_are_drawn_by_the_settings_that_a_run_has_by_default(self):
-        trained = {field.name: field.default for field in dataclasses.fields(KeypointOptions)}
-        for field in dataclasses.fields(_Seeing):
-            assert field.default == trained[field.name], field.name
+    def test_are_drawn_by_every_setting_that_a_run_has(self, capsys):
+        from ilfo.cli import main
+
+        with pytest.raises(SystemExit) as error:
+            main(["demos", "plot", "--help"])
+        assert error.value.code == 0
+        said = capsys.readouterr().out
+        for field in dataclasses.fields(KeypointOptions):
+            assert re.search(rf"--keypoints\.{field.name.replace('_', '-')}\b", said), field.name
+
+    def test_are_drawn_once_it_was_said_what_seeing_takes(self, film, tmp_path, capsys):
+        from ilfo.cli import main
+
+        out = tmp_path / "square.png"
+        flags = ["--keypoints.facet", "token", "--keypoints.temperature", "0.2"]
+        assert main(["demos", "plot", str(film), "--keypoints", str(out), *SEES[2:], *flags]) == 0
+        plan, written = capsys.readouterr().out.splitlines()
+        assert plan.startswith("seeing 21 frames as 7 x 7 patches")
+        assert written == str(out)
+
+    @pytest.mark.parametrize(
+        ("flags", "message"),
+        [
+            (
+                ["--keypoints.k", "5"],
+                "--keypoints.k is 5, and states are drawn: leave it out, or give --keypoints FILE",
+            ),
+            (["--keypoints", "a.png", "--out", "b.png"], "--out is b.png, and --keypoints a.png is what is written"),
+        ],
+    )
+    def test_flags_that_would_do_nothing_are_refused(self, film, tmp_path, monkeypatch, capsys, flags, message):
+        from ilfo.cli import main
+
+        monkeypatch.chdir(tmp_path)
+        assert main(["demos", "plot", str(film), *flags]) == 2
+        assert message in " ".join(capsys.readouterr().err.split())
+        assert not list(tmp_path.iterdir())
 
     def test_are_drawn_to_known_kinds_of_files(self, film, tmp_path, capsys):
         from ilfo.cli import main
