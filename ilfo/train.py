@@ -175,7 +175,8 @@ def main(argv: Sequence[str]) -> int:
     """The command line of ``ilfo train``."""
     config, dry_run = parse_train(argv)
     if dry_run:
-        with closing(Training(config)) as training:
+        with closing(Training(config, fit=False)) as training:
+            training.fit(doing=print)
             print_plan(training, measure=True)
         return 0
     with Progress(config) as progress:

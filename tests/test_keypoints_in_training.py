@@ -19,6 +19,7 @@ from ilfo._drawing import filmed
 from ilfo._errors import InputError
 from ilfo._progress import Progress
 from ilfo._recorder import Recorder
+from ilfo.cli import main
 from ilfo.configs import config_from_dict, parse_train
 from ilfo.demos import Demonstrations, shuffled
 from ilfo.envs import describe
@@ -98,6 +99,12 @@ def test_what_seeing_takes_is_a_line_before_anything_is_seen(film, tmp_path):
         training.fit(progress.fitting, lambda what: (progress.doing(what), said.append(console.file.getvalue())))
     assert said[0].startswith("seeing 21 frames as 7 x 7 patches, 21 at a time in 0.01 GiB: about ")
     assert said[1] == said[0] + "4 concepts found\n"
+
+
+def test_a_dry_run_says_it_too(film, tmp_path, capsys):
+    given = ["--env", SQUARE, "--demo", str(film), "--out", str(tmp_path / "run"), "--steps", "160"]
+    assert main(["train", *given, "--random-steps", "60", *SEES, "--dry-run"]) == 0
+    assert capsys.readouterr().out.startswith("seeing 21 frames as 7 x 7 patches")
 
 
 class TestFlags:
@@ -294,8 +301,6 @@ class TestRun:
 class TestFrames:
     @pytest.mark.parametrize("suffix", ["png", "webm"])
     def test_are_drawn_with_their_keypoints(self, film, tmp_path, suffix):
-        from ilfo.cli import main
-
         out = tmp_path / f"square.{suffix}"
         flags = ["--keypoints", str(out), "--keypoints.no-pretrained", "--keypoints.image-size", "32"]
         assert main(["demos", "plot", str(film), *flags]) == 0
@@ -303,8 +308,6 @@ class TestFrames:
         assert [path.name for path in tmp_path.iterdir()] == [out.name]
 
     def test_are_drawn_by_the_number_of_concepts_that_is_asked_for(self, film, tmp_path):
-        from ilfo.cli import main
-
         pictures = []
         for number in ("1", "4"):
             out = tmp_path / f"{number}.png"
@@ -314,8 +317,6 @@ class TestFrames:
         assert pictures[0] != pictures[1]
 
     def test_are_drawn_by_every_setting_that_a_run_has(self, capsys):
-        from ilfo.cli import main
-
         with pytest.raises(SystemExit) as error:
             main(["demos", "plot", "--help"])
         assert error.value.code == 0
@@ -324,8 +325,6 @@ class TestFrames:
             assert re.search(rf"--keypoints\.{field.name.replace('_', '-')}\b", said), field.name
 
     def test_are_drawn_once_it_was_said_what_seeing_takes(self, film, tmp_path, capsys):
-        from ilfo.cli import main
-
         out = tmp_path / "square.png"
         flags = ["--keypoints.facet", "token", "--keypoints.temperature", "0.2"]
         assert main(["demos", "plot", str(film), "--keypoints", str(out), *SEES[2:], *flags]) == 0
@@ -344,16 +343,12 @@ class TestFrames:
         ],
     )
     def test_flags_that_would_do_nothing_are_refused(self, film, tmp_path, monkeypatch, capsys, flags, message):
-        from ilfo.cli import main
-
         monkeypatch.chdir(tmp_path)
         assert main(["demos", "plot", str(film), *flags]) == 2
         assert message in " ".join(capsys.readouterr().err.split())
         assert not list(tmp_path.iterdir())
 
     def test_are_drawn_to_known_kinds_of_files(self, film, tmp_path, capsys):
-        from ilfo.cli import main
-
         assert main(["demos", "plot", str(film), "--keypoints", str(tmp_path / "square.gif")]) == 2
         assert "keypoints are drawn as .webm, .mp4 or .png" in capsys.readouterr().err
 

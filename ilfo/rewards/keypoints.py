@@ -173,10 +173,12 @@ class KeypointFeatures:
 
     def _find(self, sample: np.ndarray) -> Concepts:
         descriptors, saliency, at = [], [], 0
-        parts = encode(self.backbone, sample, self.options, saliency=True, memory_gib=self.options.memory_gib)
+        # Where no votes are counted, saliency but orders the concepts: a network without it will do.
+        told = self.backbone.has_class_token or self.options.votes != 0
+        parts = encode(self.backbone, sample, self.options, saliency=told, memory_gib=self.options.memory_gib)
         for part in parts:
-            assert part.saliency is not None
-            found, salient = part.descriptors.flatten(1, 2), part.saliency.flatten(1)
+            found = part.descriptors.flatten(1, 2)
+            salient = found.new_zeros(found.shape[:2]) if part.saliency is None else part.saliency.flatten(1)
             count = found.shape[1]
             if count > PATCHES_PER_FRAME:
                 drawn = [self._patches(count, frame) for frame in range(at, at + len(found))]

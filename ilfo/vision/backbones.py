@@ -82,10 +82,11 @@ class Backbone:
         heads: Attention heads of a block.
         width: Numbers in a token.
         prefix_tokens: Class token and registers, which come before the patches.
+        has_class_token: Whether there is one: what is salient is what it attends to.
         precision: What it computes in: float32 on a CPU, bfloat16 (by autocast, its weights stay) on a GPU.
 
     Raises:
-        InputError: The model is no ViT with a class token and patches, or stride or image size do not suit its patches.
+        InputError: The model is no ViT with a fixed grid of patches, or stride or image size do not suit its patches.
 
     Notes:
         timm's DINOv3 embedding counts in shares of the image, so that a denser grid spans the same extent: any stride
@@ -111,11 +112,12 @@ class Backbone:
         embedding = cast(Any, getattr(model, "patch_embed", None))
         whole = all(hasattr(model, part) for part in ("blocks", "cls_token", "_pos_embed"))
         plain = hasattr(embedding, "proj") and not hasattr(embedding, "backbone")
-        if not whole or self.model.cls_token is None or not plain or self.model.dynamic_img_size:
+        if not whole or not plain or self.model.dynamic_img_size:
             raise InputError(
-                f"{name} is no vision transformer with a class token and a fixed grid of patches of pixels; expected "
-                "one of timm's VisionTransformer or Eva models, like vit_small_patch8_224.dino"
+                f"{name} is no vision transformer with a fixed grid of patches of pixels; expected one of timm's "
+                "VisionTransformer or Eva models, like vit_small_patch8_224.dino"
             )
+        self.has_class_token = self.model.cls_token is not None
         self.patch_size: int = embedding.patch_size[0]
         self.stride = self.patch_size if stride is None else stride
         self.image_size: int = embedding.img_size[0] if image_size is None else image_size

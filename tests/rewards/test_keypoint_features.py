@@ -184,6 +184,15 @@ def test_votes_suit_the_backbone_where_none_are_given():
     assert KeypointFeatures(KeypointOptions(votes=0.5)).options.votes == 0.5
 
 
+def test_a_network_without_a_class_token_will_do_where_no_votes_are_counted(demonstrations):
+    """In timm's smallest of that kind, with random weights."""
+    blind = replace(OPTIONS, backbone="test_vit4", stride=None, layer=-1, k=4, cache=False)
+    seen = KeypointFeatures(blind).fit(demonstrations).see_demonstrations(demonstrations)
+    assert seen.observation_dim == 3 * 4
+    with pytest.raises(InputError, match=r"test_vit4 has no class token, .* give --keypoints\.votes 0"):
+        KeypointFeatures(replace(blind, votes=0.5)).fit(demonstrations)
+
+
 def test_the_concepts_of_a_dense_grid_do_not_depend_on_the_memory(demonstrations):
     dense = replace(OPTIONS, stride=1, k=3, fit_frames=3, cache=False)
     one_at_a_time, together = (
