@@ -13,7 +13,7 @@ from ilfo.clone import clone
 from ilfo.cloning import EYES, CloneConfig, evaluate_looks, parse_clone
 from ilfo.cloning.eyes import Sees
 from ilfo.evaluate import fresh_seed, write_looks
-from ilfo.runs import read_config
+from ilfo.runs import of_the_run, read_config
 from ilfo.variants import Kind
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ class CloneJob(Work):
         """
         if not (self.folder / "config.json").exists():
             return
-        was = read_config(self.folder)["config"]
-        now = json.loads(json.dumps(dataclasses.asdict(self.config)))
+        was = of_the_run(read_config(self.folder)["config"])
+        now = of_the_run(json.loads(json.dumps(dataclasses.asdict(self.config))))
         names = sorted((was.keys() & now.keys()) - {"out"})
         check_unchanged(self.folder, {name: was[name] for name in names}, {name: now[name] for name in names})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import re
@@ -17,13 +18,22 @@ from ilfo.configs import TrainConfig, parse_train, several_seeds
 from ilfo.evaluate import evaluate, evaluate_seeds, write_evaluation
 from ilfo.plugins import option_group
 from ilfo.rewards.registry import terms_of
-from ilfo.runs import read_config, read_summary
+from ilfo.runs import of_the_run, read_config, read_summary
 from ilfo.train import NOT_OF_THE_RUN, train
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Job", "Work", "check_apart", "check_unchanged", "flags_of_cell", "job_folder", "without_flags"]
+__all__ = [
+    "Job",
+    "Work",
+    "check_apart",
+    "check_unchanged",
+    "flags_of_cell",
+    "job_folder",
+    "without_columns",
+    "without_flags",
+]
 
 
 class Work(ABC):
@@ -124,12 +134,12 @@ class Job(Work):
         """
         if read_summary(self.folder) is None:
             return
-        stored = read_config(self.folder)["config"]
+        stored = of_the_run(read_config(self.folder)["config"])
         names = "env", "demo", "steps", "protocol"
         was = {name: stored[name] for name in names} | {"seeds": several_seeds(stored["seeds"])}
         now = {name: getattr(self.config, name) for name in names} | {"seeds": several_seeds(self.config.seeds)}
         if every_flag:
-            plain = json.loads(json.dumps(dataclasses.asdict(self.config), default=str))
+            plain = of_the_run(json.loads(json.dumps(dataclasses.asdict(self.config), default=str)))
             for name in sorted((plain.keys() & stored.keys()) - now.keys() - {*NOT_OF_THE_RUN, "seed"}):
                 was[name], now[name] = stored[name], plain[name]
         check_unchanged(self.folder, was, now, "finished run")
@@ -181,6 +191,20 @@ def flags_of_cell(
     own = {option_group(name) for name in (*terms_of(reward), agent)}
     known = {option_group(name) for each in rewards for name in terms_of(each)} | set(map(option_group, agents))
     return without_flags(flags, [f"--{group}." for group in known - own])
+
+
+def without_columns(own: Sequence[str], given: Sequence[str]) -> list[str]:
+    """A suite's own flags without those that name parts of states, where those that are given let keypoints be seen.
+
+    Examples:
+        >>> without_columns(["--features.dims", "3", "--eval-every", "9"], ["--features", "keypoints"])
+        ['--eval-every', '9']
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--features")
+    sees = parser.parse_known_args(list(given))[0].features
+    named = ("--features.dims", "--features.relative", "--reward-keys")
+    return without_flags(own, named if sees == "keypoints" else ())
 
 
 def without_flags(flags: Sequence[str], beginnings: Sequence[str]) -> list[str]:

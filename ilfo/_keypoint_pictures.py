@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from ilfo import demos
 from ilfo._atomic import atomic_path
 from ilfo._errors import InputError
 from ilfo._target import file_to_write
 from ilfo._video import SUFFIXES, write_pictures
-from ilfo.demos import Trajectory
+from ilfo.demos import Demonstrations, Trajectory
 from ilfo.rewards.keypoints import KeypointFeatures, KeypointOptions
 from ilfo.vision import draw_keypoints
 
@@ -26,23 +24,29 @@ _AT_ONCE = 64
 _ROWS, _COLUMNS = 3, 4
 
 
-def draw_demonstrations(path: str | os.PathLike[str], out: str | os.PathLike[str], **options: Any) -> Path:
-    """Finds keypoints in the frames of a file of demonstrations, and draws those of its first episode.
+def draw_demonstrations(
+    demonstrations: Demonstrations,
+    out: str | os.PathLike[str],
+    options: KeypointOptions | None = None,
+    doing: Callable[[str], object] = lambda what: None,
+) -> Path:
+    """Finds keypoints in the frames of demonstrations, and draws those of the first episode.
 
     Args:
-        path: See :func:`ilfo.demos.open`.
+        demonstrations: Opened with their frames.
         out: See :func:`write_keypoints`.
-        **options: Fields of :class:`~ilfo.rewards.keypoints.KeypointOptions`.
+        options: How keypoints are found.
+        doing: Told what seeing takes, before anything is seen.
 
     Returns:
         The path written.
 
     Raises:
-        InputError: The file has no frames, ``out`` cannot be written, or the network cannot be had.
+        InputError: There are no frames, ``out`` cannot be written, or the network cannot be had.
     """
     target = _target(out)
-    features = KeypointFeatures(KeypointOptions(**options))
-    demonstrations = demos.open(path, frames=True)
+    features = KeypointFeatures(options)
+    doing(f"seeing {features.plan(demonstrations)}")
     features.fit(demonstrations)
     return write_keypoints(target, demonstrations[0], features, demonstrations.provenance.time_step)
 

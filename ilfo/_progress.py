@@ -88,6 +88,13 @@ class Progress:
         self._fitted = numbers
         self._fitting.update(self._fitting_task, completed=share, numbers=numbers)
 
+    def doing(self, what: str) -> None:
+        """Says what is done before the reward learns: beside the bar, and elsewhere than on a terminal as a line."""
+        if self._console.is_terminal:
+            self.fitting(0.0, what)
+        else:
+            self._console.print(what, highlight=False, soft_wrap=True, markup=False)
+
     def begin(self, training: Training) -> None:
         """Prints what the run is about to do, and shows the bar."""
         self._begun = True

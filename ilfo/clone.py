@@ -80,7 +80,7 @@ def clone(
         if policy.frame_size is not None:
             _check_drawable(config, policy.frame_size)
         doing("looking at the demonstrations")
-        seen = eye.study(demonstrations)
+        seen = eye.study(demonstrations, doing)
     plain = {"verb": VERB} | {name: value for name, value in dataclasses.asdict(config).items() if name != "out"}
     with closing(Run(config.out, plain, digest)) as run:
         finished = read_summary(config.out)
@@ -188,7 +188,12 @@ def main(argv: Sequence[str]) -> int:
             if not console.is_terminal and epoch.number % every == 0:
                 console.print(f"epoch {epoch.number}/{config.epochs}  {numbers}")
 
-        summary = clone(config, on_epoch=show, doing=lambda what: bar.update(task, description=what))
+        def tell(what: str) -> None:
+            bar.update(task, description=what)
+            if not console.is_terminal:
+                console.print(what, markup=False)
+
+        summary = clone(config, on_epoch=show, doing=tell)
     _conclude(summary, config, console)
     return 0
 

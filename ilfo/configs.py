@@ -31,6 +31,9 @@ __all__ = ["TrainConfig", "config_from_dict", "parse_train", "presets", "several
 
 Sees = Literal["states", "keypoints"]
 
+SEEN = ("keypoints",)
+"""What rewards look at, where that has options."""
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -169,8 +172,8 @@ def parse_train(argv: Sequence[str]) -> tuple[TrainConfig, bool]:
         "plan and stop). Defaults < preset < file < flags; with --demo and no preset, the preset is 'imitation'."
     )
     groups = {item.name for item in dataclasses.fields(config_class)}
-    for kind, built_in in (("reward", REWARDS), ("agent", AGENTS)):
-        chosen = values.get(kind, getattr(TrainConfig, kind))
+    for kind, key, built_in in (("reward", "reward", REWARDS), ("agent", "agent", AGENTS), ("features", "sees", SEEN)):
+        chosen = values.get(key, getattr(TrainConfig, key))
         check_tables(file, groups, kind, chosen, built_in, known.config)
         check_chosen(rest, groups, kind, chosen, built_in)
     default = _fill(config_class, values, known.config or known.preset or "the flags", partial=True)
@@ -345,6 +348,12 @@ def _check(config: TrainConfig) -> None:
         raise InputError(
             f"--policy-sees keypoints with --features {config.sees}: keypoints are found for the reward, and the "
             "policy sees the same ones; give --features keypoints too"
+        )
+    columns = [name for name in ("dims", "relative") if getattr(config.features, name)]
+    if columns and config.sees == "keypoints":
+        raise InputError(
+            f"--features.{columns[0]} with --features keypoints: it names columns of states, and the reward sees none; "
+            "leave it out. Concepts are chosen with --reward-keys, like 'concept 0'"
         )
     if config.random_steps >= config.steps:
         raise InputError(

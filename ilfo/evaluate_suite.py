@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ilfo._atomic import atomic_path
 from ilfo._errors import InputError
 from ilfo._fleet import Failure
-from ilfo._jobs import Job, check_apart, check_unchanged, flags_of_cell, job_folder
+from ilfo._jobs import Job, check_apart, check_unchanged, flags_of_cell, job_folder, without_columns
 from ilfo._suite_command import run_on, suite_command, suite_folder
 from ilfo._suite_figure import suite_figure
 from ilfo._suite_table import LeftOut, SuiteCell, left_out_before, seeds_of, suite_table
@@ -79,7 +79,7 @@ def evaluate_suite(
         suite: The tasks.
         options: What they are trained with, and where it is kept.
         flags: Of ``ilfo train``, for every cell, after the suite's and the task's; those of one reward or agent go to
-            its cells alone.
+            its cells alone. With ``--features keypoints`` the suite's and the task's name no columns of states.
         console: Where progress is shown; None: nowhere.
 
     Returns:
@@ -208,7 +208,7 @@ def _jobs(
         given |= {"steps": str(options.steps or task.steps or suite.steps), "protocol": suite.protocol}
         given |= {"out": str(cell.folder)}
         words = [part for name, value in given.items() for part in (f"--{name}", value)]
-        everyones = [*suite.flags, *task.flags, *flags]
+        everyones = [*without_columns([*suite.flags, *task.flags], flags), *flags]
         chosen = flags_of_cell(everyones, cell.reward, cell.agent, options.rewards, options.agents)
         yield cell, Job.read(cell.name, [*words, *chosen], options.episodes or _EPISODES)
 

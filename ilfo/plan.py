@@ -105,6 +105,7 @@ def _frames_line(training: Training, plan: EncodingPlan) -> str:
     assert training.sight is not None
     config, seeds = training.config, len(training.seeds)
     width, height = training.sight.frame_size
+    options = training.sight.features.options
     each = plan.seconds / plan.frames
     steps = (config.steps - training.step) * seeds
     seen = f"of the run {counted(steps, 'frame')}"
@@ -118,8 +119,8 @@ def _frames_line(training: Training, plan: EncodingPlan) -> str:
     seconds = each * steps
     took = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
     return (
-        f"{width} x {height}, seen by {training.sight.features.options.backbone}; of the demonstration {plan}; {seen}: "
-        f"about {took}{in_step}, drawing them aside"
+        f"{width} x {height}, seen by {options.backbone}, votes {options.votes:g}; of the demonstration {plan}; "
+        f"{seen}: about {took}{in_step}, drawing them aside"
     )
 
 

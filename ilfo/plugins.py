@@ -90,7 +90,7 @@ def check_chosen(words: Iterable[str], groups: Collection[str], kind: str, chose
     Args:
         words: A command line.
         groups: The prefixes of flags that there are.
-        kind: Of what, for the message: ``"reward"``, ``"agent"``.
+        kind: Of what, by its flag: ``"reward"``, ``"agent"``, ``"features"``.
         chosen: What was chosen of that kind.
         names: Of all built-ins of that kind.
 
@@ -104,8 +104,8 @@ def check_chosen(words: Iterable[str], groups: Collection[str], kind: str, chose
         if flag and group in owners and group not in groups:
             owner = owners[group]
             raise InputError(
-                f"{flag[0]} is an option of the {kind} {owner}, and the {kind} chosen is {chosen}: leave it out, or "
-                f"give --{kind} {owner}"
+                f"{flag[0]} is an option of --{kind} {owner}, and --{kind} is {chosen}: leave it out, or give --{kind} "
+                f"{owner}"
             )
 
 
@@ -117,7 +117,7 @@ def check_tables(
     Args:
         values: What the file says.
         groups: The tables that there may be.
-        kind: Of what, for the message: ``"reward"``, ``"agent"``.
+        kind: Of what, by its flag: ``"reward"``, ``"agent"``, ``"features"``.
         chosen: What was chosen of that kind.
         names: Of all built-ins of that kind.
         source: The file.
@@ -131,8 +131,8 @@ def check_tables(
         if group in owners and group not in groups:
             owner = owners[group]
             raise InputError(
-                f"{source}: {key} holds options of the {kind} {owner}, and the {kind} chosen is {chosen}: leave them "
-                f"out, or give --{kind} {owner}"
+                f"{source}: {key} holds options of --{kind} {owner}, and --{kind} is {chosen}: leave them out, or give "
+                f"--{kind} {owner}"
             )
 
 

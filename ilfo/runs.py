@@ -18,8 +18,9 @@ import torch
 import ilfo
 from ilfo._atomic import atomic_path
 from ilfo._errors import InputError
+from ilfo.rewards.keypoints import FREE_OPTIONS
 
-__all__ = ["Run", "read_checkpoint", "read_config", "read_metrics", "read_summary"]
+__all__ = ["Run", "of_the_run", "read_checkpoint", "read_config", "read_metrics", "read_summary"]
 
 _WRITTEN_WHOLE = ("config.json", "git.diff", "summary.json")
 _LIBRARIES = ("torch", "numpy", "gymnasium", "mujoco", "pot", "h5py")
@@ -92,12 +93,15 @@ class Run:
     def _refuse_another(self, identity: dict[str, Any]) -> None:
         stored = _read_json(self.folder / "config.json")
         plain = json.loads(json.dumps(identity, default=str))
-        differences = list(_differences(stored, plain))
+        was, now = ({**each, "config": of_the_run(each["config"])} for each in (stored, plain))
+        differences = list(_differences(was, now))
         if differences:
             raise InputError(
                 f"{self.folder} holds a run of another configuration: {'; '.join(differences)}. Give the same "
                 "values to go on with it, or another --out to start afresh"
             )
+        if any(stored["config"].get(name) != value for name, value in plain["config"].items()):
+            self._write_json("config.json", stored | plain)
 
     def _describe(self, identity: dict[str, Any]) -> None:
         commit, diff = _git_state()
@@ -171,6 +175,14 @@ class Run:
         if self._metrics is not None:
             self._metrics.close()
         self._lock.close()
+
+
+def of_the_run(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration as plain values, without what may change from one part of a run to the next."""
+    keypoints = config.get("keypoints")
+    if not isinstance(keypoints, dict):
+        return config
+    return config | {"keypoints": {name: value for name, value in keypoints.items() if name not in FREE_OPTIONS}}
 
 
 def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ilfo._words import counted
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.rewards.keypoints import KeypointFeatures, KeypointOptions
 from ilfo.vision import EncodingPlan
@@ -49,24 +50,22 @@ class Sight:
     ) -> None:
         self.features, self.frame_size = KeypointFeatures(options, device), frame_size
 
-    def fit(
-        self, demonstrations: Demonstrations, on_progress: Callable[[float, str], None] | None = None
-    ) -> Demonstrations:
+    def fit(self, demonstrations: Demonstrations, doing: Callable[[str], object] | None = None) -> Demonstrations:
         """Finds what is to be tracked, and returns the demonstrations as they are seen.
 
         Args:
             demonstrations: With frames.
-            on_progress: Told what it takes, and what was found.
+            doing: Told what it takes, before anything is seen, and then what was found.
 
         Raises:
             InputError: The network cannot be had, or there is nothing to track.
         """
-        if on_progress is not None:
-            on_progress(0.0, f"seeing {self.plan(demonstrations)}")
+        if doing is not None:
+            doing(f"seeing {self.plan(demonstrations)}")
         self.features.fit(demonstrations)
         seen = self.see_demonstrations(demonstrations)
-        if on_progress is not None:
-            on_progress(0.0, f"{len(self.features.concepts)} concepts found")
+        if doing is not None:
+            doing(f"{counted(len(self.features.concepts), 'concept')} found")
         return seen
 
     def see_demonstrations(self, demonstrations: Demonstrations) -> Demonstrations:

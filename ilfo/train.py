@@ -81,7 +81,7 @@ def train(config: TrainConfig, progress: Any = None) -> dict[str, Any]:
     plain = {name: value for name, value in dataclasses.asdict(config).items() if name not in NOT_OF_THE_RUN}
     with closing(Training(config, fit=False)) as training:
         if not begun:
-            training.fit(progress and progress.fitting)
+            training.fit(progress and progress.fitting, progress and progress.doing)
         seeds = training.seeds if config.seeds else ()
         with closing(RunGroup(config.out, plain, seeds, training.demo_sha256)) as group:
             finished = group.read_summary()
@@ -98,7 +98,7 @@ def _run(training: Training, group: RunGroup, progress: Any) -> dict[str, Any]:
     if states is not None:
         training.load_state_dicts(states)
     elif not training.fitted:
-        training.fit(progress and progress.fitting)
+        training.fit(progress and progress.fitting, progress and progress.doing)
     clock = _Clock(states[0]["seconds"] if states else 0.0)
     rows: list[dict[str, Any]] = [state["row"] for state in states] if states else [{} for _ in training.seeds]
     shown = mean_row(rows)
@@ -175,7 +175,8 @@ def main(argv: Sequence[str]) -> int:
     """The command line of ``ilfo train``."""
     config, dry_run = parse_train(argv)
     if dry_run:
-        with closing(Training(config)) as training:
+        with closing(Training(config, fit=False)) as training:
+            training.fit(doing=print)
             print_plan(training, measure=True)
         return 0
     with Progress(config) as progress:

@@ -177,11 +177,16 @@ class Training:
         """The generator, of the first seed if there are several."""
         return self.scorer.reward
 
-    def fit(self, on_progress: Callable[[float, str], None] | None = None) -> None:
+    def fit(
+        self,
+        on_progress: Callable[[float, str], None] | None = None,
+        doing: Callable[[str], object] | None = None,
+    ) -> None:
         """Learns from the demonstrations what comes before any step: the reward, and what the policy is shown.
 
         Args:
             on_progress: Told how much of the reward's learning is done, see :class:`~ilfo.rewards.RewardGenerator`.
+            doing: Told what seeing takes, see :meth:`ilfo.sight.Sight.fit`.
 
         Raises:
             InputError: One of them cannot be fitted on these demonstrations.
@@ -189,7 +194,7 @@ class Training:
         self.fitted = True
         if self.demonstrations is None:
             return
-        seen = self.demonstrations if self.sight is None else self.sight.fit(self.demonstrations, on_progress)
+        seen = self.demonstrations if self.sight is None else self.sight.fit(self.demonstrations, doing)
         self._make()
         if self.inputs.normalization == "expert":
             self.inputs.fit(self._as_shown(self.demonstrations, seen))

@@ -198,7 +198,7 @@ def test_a_hostile_file_is_refused_before_anything_starts(spoil, said, workplace
         (["--demo", "expert.hdf5", "--steps", "50"], "nothing would be learned"),
         (["--demo", "expert.hdf5", "--reward", "broken_plugins:OneTooMany"], "ilfo.testing.check_reward(OneTooMany)"),
         (["--demo", "expert.hdf5", "--reward", "broken_plugins:OneTooMany", "--dry-run"], "expected (1, 16), a reward"),
-        (["--demo", "expert.hdf5", "--reward", "nearest", "--flow.updates", "3"], "is an option of the reward flow"),
+        (["--demo", "expert.hdf5", "--reward", "nearest", "--flow.updates", "3"], "is an option of --reward flow"),
         (["--demo", "expert.hdf5", "--scaling.factor", "100"], "give --scaling.method fixed"),
         (["--demo", "expert.hdf5", "--seeds", "3-1"], "--seeds is '3-1'; each number may stand there once"),
         (["--demo", "expert.hdf5", "--out", "expert.hdf5"], "is a file; expected a folder"),

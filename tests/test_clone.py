@@ -7,7 +7,8 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from small_clones import MIRRORED, PENDULUM, SETTINGS, SQUARE, changed, configure, expert, record, write
+from safetensors.torch import save_file
+from small_clones import MIRRORED, OPTIONS, PENDULUM, SETTINGS, SQUARE, changed, configure, expert, record, write
 from small_envs import Square
 
 from ilfo._drawing import RenderError
@@ -18,6 +19,7 @@ from ilfo.cloning import evaluate_clone, evaluate_looks, load_clone
 from ilfo.evaluate import evaluate
 from ilfo.rollouts import random_policy
 from ilfo.runs import read_config, read_metrics, read_summary
+from ilfo.vision import build_tiny
 
 
 class Unseen(Square):
@@ -107,6 +109,18 @@ def test_a_finished_run_is_not_made_again_and_a_stopped_one_begins_anew(film, tm
         clone(replace(config, epochs=5))
 
 
+def test_a_finished_run_is_told_where_its_weights_lie_now(film, tmp_path):
+    save_file(build_tiny().state_dict(), tmp_path / "old.safetensors")
+    options = replace(OPTIONS["keypoints"], backbone_weights=str(tmp_path / "old.safetensors"))
+    config = configure("keypoints", film, tmp_path / "run", epochs=1, keypoints=options)
+    summary = clone(config)
+    (tmp_path / "old.safetensors").rename(tmp_path / "new.safetensors")
+    with pytest.raises(InputError, match=r"the command that made it: give --keypoints\.backbone-weights FILE"):
+        evaluate(tmp_path / "run")
+    clone(replace(config, keypoints=replace(options, backbone_weights=str(tmp_path / "new.safetensors"))))
+    assert evaluate(tmp_path / "run", SETTINGS["eval_episodes"]).returns == summary["policy_returns"]
+
+
 def test_what_cannot_be_cloned_leaves_no_folder(film, tmp_path):
     silent = write(tmp_path, "silent.hdf5", changed(record(SQUARE, expert, 1), actions=None))
     for demo, changes, message in (
@@ -173,6 +187,24 @@ class TestCommands:
         kept = json.loads((out / "evaluation.json").read_text())
         assert len(kept["episodes"]) == 2
         assert kept["return_mean"] == read_summary(out)["policy_return"]
+
+    def test_what_seeing_takes_is_a_line_at_the_start(self, film, tmp_path, capsys):
+        flags = [
+            "--env",
+            SQUARE,
+            "--demo",
+            film,
+            "--sees",
+            "keypoints",
+            "--out",
+            str(tmp_path / "run"),
+            "--epochs",
+            "1",
+        ]
+        small = ["--keypoints.no-pretrained", "--keypoints.image-size", "32", "--keypoints.k", "4"]
+        assert main(["clone", *flags, *small]) == 0
+        said = capsys.readouterr().out
+        assert 0 < said.find("seeing 126 frames as 4 x 4 patches, 32 at a time in ") < said.find("epoch 1/1")
 
     def test_evaluate_in_other_looks(self, pendulum, capsys):
         given = ["evaluate", str(pendulum), "--episodes", "2", "--variants", "colours", "lights", "--split", "unseen"]

@@ -162,5 +162,5 @@ def test_flags_of_one_agent_or_reward_reach_its_cells_alone(demo, tmp_path):
     assert flags_of_cell(given, rewards[1], "td3", rewards, agents) == [*given[:4], *given[5:]]
     asked = options(demo, tmp_path, rewards=rewards, agents=agents, steps=6000, show=True)
     assert len(compare(asked, given[:5])) == 4
-    with pytest.raises(InputError, match=r"--sac.hidden-dim is an option of the agent sac"):
+    with pytest.raises(InputError, match=r"--sac.hidden-dim is an option of --agent sac"):
         compare(asked, ("--sac.hidden-dim", "8"))

@@ -97,7 +97,8 @@ def test_other_seeds_are_refused(spelled_out, message):
         ("steps = true", "steps is True; expected int"),
         ('protocol = "endless"', "expected one of 'standard', 'fixed-horizon'"),
         ("td3 = 3", "expected a table"),
-        ("[td7]\ndiscount = 0.9", "td7 holds options of the agent td7, and the agent chosen is td3"),
+        ("[keypoints]\nk = 5", "keypoints holds options of --features keypoints, and --features is states"),
+        ("[td7]\ndiscount = 0.9", "td7 holds options of --agent td7, and --agent is td3"),
         ("[features]\ndims = 3", "expected a list"),
         ("steps = ", "not valid TOML"),
     ],
@@ -134,11 +135,14 @@ def test_a_wrong_file_is_refused_with_the_remedy(tmp_path, text, message):
         ),
         (
             ["--reward", "nearest", "--flow.updates", "3"],
-            "an option of the reward flow, and the reward chosen is nearest",
+            "an option of --reward flow, and --reward is nearest",
         ),
-        (["--reward", "nearest + pwil", "--flow.updatez=3"], "and the reward chosen is nearest \\+ pwil: leave it out"),
-        (["--agent", "td3", "--sac.tau", "1"], "--sac.tau is an option of the agent sac, .* or give --agent sac"),
-        (["--td7.tau", "1"], "--td7.tau is an option of the agent td7, and the agent chosen is td3"),
+        (["--reward", "nearest + pwil", "--flow.updatez=3"], "and --reward is nearest \\+ pwil: leave it out"),
+        (["--agent", "td3", "--sac.tau", "1"], "--sac.tau is an option of --agent sac, .* or give --agent sac"),
+        (["--keypoints.k", "5"], "--features keypoints, and --features is states: .* or give --features keypoints"),
+        (["--features", "keypoints", "--features.dims", "1"], "--features.dims with --features keypoints: it names"),
+        (["--features=keypoints", "--features.relative", "0:1"], "--features.relative with .* with --reward-keys"),
+        (["--td7.tau", "1"], "--td7.tau is an option of --agent td7, and --agent is td3"),
     ],
 )
 def test_wrong_flags_are_refused_with_the_remedy(flags, message):

@@ -46,6 +46,7 @@ STOREYS = (
 
 UPWARD = {
     ("demos._plot_command", "_keypoint_pictures"),
+    ("demos._plot_command", "rewards"),
     ("demos.commands", "envs"),
     ("evaluate", "evaluate_clones"),
     ("evaluate", "evaluate_suite"),

@@ -1,7 +1,9 @@
 """Runs whose reward sees keypoints of what the environment draws, and whose policy sees its states."""
 
 import dataclasses
+import io
 import json
+import re
 from contextlib import closing
 from dataclasses import replace
 
@@ -9,15 +11,17 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from small_runs import KilledError, assert_equal, assert_same_run, timeless
 
 from ilfo import demos
 from ilfo._drawing import filmed
 from ilfo._errors import InputError
+from ilfo._progress import Progress
 from ilfo._recorder import Recorder
+from ilfo.cli import main
 from ilfo.configs import config_from_dict, parse_train
 from ilfo.demos import Demonstrations, shuffled
-from ilfo.demos._plot_command import _Seeing
 from ilfo.envs import describe
 from ilfo.evaluate import evaluate
 from ilfo.plan import print_plan
@@ -87,17 +91,33 @@ def begin(tmp_path):
         training.close()
 
 
+def test_what_seeing_takes_is_a_line_before_anything_is_seen(film, tmp_path):
+    config = configure(film, tmp_path / "run")
+    console = Console(file=io.StringIO(), width=200)
+    with Progress(config, console) as progress, closing(Training(config, fit=False)) as training:
+        said = []
+        training.fit(progress.fitting, lambda what: (progress.doing(what), said.append(console.file.getvalue())))
+    assert said[0].startswith("seeing 21 frames as 7 x 7 patches, 21 at a time in 0.01 GiB: about ")
+    assert said[1] == said[0] + "4 concepts found\n"
+
+
+def test_a_dry_run_says_it_too(film, tmp_path, capsys):
+    given = ["--env", SQUARE, "--demo", str(film), "--out", str(tmp_path / "run"), "--steps", "160"]
+    assert main(["train", *given, "--random-steps", "60", *SEES, "--dry-run"]) == 0
+    assert capsys.readouterr().out.startswith("seeing 21 frames as 7 x 7 patches")
+
+
 class TestFlags:
     def test_what_is_looked_at_and_its_columns_have_flags_side_by_side(self):
-        config = configure("d.hdf5", "run", "--features.dims", "1", "3", "--keypoints.k", "7")
-        assert (config.sees, config.features.dims, config.keypoints.k) == ("keypoints", (1, 3), 7)
+        config = configure("d.hdf5", "run", "--features.std-floor", "0.5", "--keypoints.k", "7")
+        assert (config.sees, config.features.std_floor, config.keypoints.k) == ("keypoints", 0.5, 7)
         assert configure("d.hdf5", "run", sees=["--features=keypoints"]).keypoints == KeypointOptions()
 
     def test_without_keypoints_there_are_no_flags_for_them(self, capsys):
         config = configure("d.hdf5", "run", sees=[])
         assert config.sees == "states"
         assert not hasattr(config, "keypoints")
-        with pytest.raises(SystemExit):
+        with pytest.raises(InputError, match="is an option of --features keypoints, and --features is states"):
             configure("d.hdf5", "run", "--keypoints.k", "7", sees=["--features", "states"])
         with pytest.raises(SystemExit):
             configure("d.hdf5", "run", sees=["--features", "pixels"])
@@ -251,7 +271,7 @@ class TestRun:
     def test_says_what_seeing_takes(self, begin, film, capsys):
         print_plan(begin(film), measure=True)
         said = " ".join(capsys.readouterr().out.split())
-        assert "32 x 32, seen by ilfo_vit_tiny; of the demonstration 21 frames as 7 x 7 patches" in said
+        assert "32 x 32, seen by ilfo_vit_tiny, votes 0; of the demonstration 21 frames as 7 x 7 patches" in said
         assert "of the run 160 frames: about" in said
 
     def test_frames_are_shuffled_with_their_states(self, episode):
@@ -281,8 +301,6 @@ class TestRun:
 class TestFrames:
     @pytest.mark.parametrize("suffix", ["png", "webm"])
     def test_are_drawn_with_their_keypoints(self, film, tmp_path, suffix):
-        from ilfo.cli import main
-
         out = tmp_path / f"square.{suffix}"
         flags = ["--keypoints", str(out), "--keypoints.no-pretrained", "--keypoints.image-size", "32"]
         assert main(["demos", "plot", str(film), *flags]) == 0
@@ -290,8 +308,6 @@ class TestFrames:
         assert [path.name for path in tmp_path.iterdir()] == [out.name]
 
     def test_are_drawn_by_the_number_of_concepts_that_is_asked_for(self, film, tmp_path):
-        from ilfo.cli import main
-
         pictures = []
         for number in ("1", "4"):
             out = tmp_path / f"{number}.png"
@@ -300,14 +316,39 @@ class TestFrames:
             pictures.append(out.read_bytes())
         assert pictures[0] != pictures[1]
 
-    def test_are_drawn_by_the_settings_that_a_run_has_by_default(self):
-        trained = {field.name: field.default for field in dataclasses.fields(KeypointOptions)}
-        for field in dataclasses.fields(_Seeing):
-            assert field.default == trained[field.name], field.name
+    def test_are_drawn_by_every_setting_that_a_run_has(self, capsys):
+        with pytest.raises(SystemExit) as error:
+            main(["demos", "plot", "--help"])
+        assert error.value.code == 0
+        said = capsys.readouterr().out
+        for field in dataclasses.fields(KeypointOptions):
+            assert re.search(rf"--keypoints\.{field.name.replace('_', '-')}\b", said), field.name
+
+    def test_are_drawn_once_it_was_said_what_seeing_takes(self, film, tmp_path, capsys):
+        out = tmp_path / "square.png"
+        flags = ["--keypoints.facet", "token", "--keypoints.temperature", "0.2"]
+        assert main(["demos", "plot", str(film), "--keypoints", str(out), *SEES[2:], *flags]) == 0
+        plan, written = capsys.readouterr().out.splitlines()
+        assert plan.startswith("seeing 21 frames as 7 x 7 patches")
+        assert written == str(out)
+
+    @pytest.mark.parametrize(
+        ("flags", "message"),
+        [
+            (
+                ["--keypoints.k", "5"],
+                "--keypoints.k is 5, and states are drawn: leave it out, or give --keypoints FILE",
+            ),
+            (["--keypoints", "a.png", "--out", "b.png"], "--out is b.png, and --keypoints a.png is what is written"),
+        ],
+    )
+    def test_flags_that_would_do_nothing_are_refused(self, film, tmp_path, monkeypatch, capsys, flags, message):
+        monkeypatch.chdir(tmp_path)
+        assert main(["demos", "plot", str(film), *flags]) == 2
+        assert message in " ".join(capsys.readouterr().err.split())
+        assert not list(tmp_path.iterdir())
 
     def test_are_drawn_to_known_kinds_of_files(self, film, tmp_path, capsys):
-        from ilfo.cli import main
-
         assert main(["demos", "plot", str(film), "--keypoints", str(tmp_path / "square.gif")]) == 2
         assert "keypoints are drawn as .webm, .mp4 or .png" in capsys.readouterr().err
 

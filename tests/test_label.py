@@ -359,7 +359,7 @@ def test_a_filter_key_chooses_the_experts_and_not_what_is_labelled(tmp_path):
         ),
         (["--reward", "2*test_label:Unsure"], r"'episode_2', step 1: the reward of Unsure is nan; expected a finite"),
         (["--reward", "broken_plugins:OneTooMany"], r"OneTooMany.score returned .*\(4, 9\); expected \(4, 8\)"),
-        (["--reward", "nearest", "--flow.updates", "3"], "--flow.updates is an option of the reward flow"),
+        (["--reward", "nearest", "--flow.updates", "3"], "--flow.updates is an option of --reward flow"),
         (["--scaling.factor", "3"], "--scaling.factor is 3 and --scaling.method none"),
         (["--scaling.discount", "0.9"], "--scaling.discount is 0.9 and --scaling.method none"),
     ],

@@ -58,11 +58,11 @@ def test_a_name_that_is_none_gets_a_sentence(name, built_in, said):
     [
         (
             "--sac.tau",
-            "--sac.tau is an option of the agent sac, and the agent chosen is td3: leave it out, or give --a",
+            "--sac.tau is an option of --agent sac, and --agent is td3: leave it out, or give --a",
         ),
-        ("--sac.tau=0.1", "--sac.tau is an option of the agent sac"),
-        ("--sb3-sac.tau", "--sb3-sac.tau is an option of the agent sb3-sac"),
-        ("--sb3_sac.no-tau", "--sb3_sac.no-tau is an option of the agent sb3-sac"),
+        ("--sac.tau=0.1", "--sac.tau is an option of --agent sac"),
+        ("--sb3-sac.tau", "--sb3-sac.tau is an option of --agent sb3-sac"),
+        ("--sb3_sac.no-tau", "--sb3_sac.no-tau is an option of --agent sb3-sac"),
     ],
 )
 def test_flags_of_a_built_in_that_was_not_chosen_are_refused(word, said):
@@ -72,7 +72,7 @@ def test_flags_of_a_built_in_that_was_not_chosen_are_refused(word, said):
 
 def test_tables_of_a_built_in_that_was_not_chosen_are_refused():
     check_tables({"td3": {}, "steps": 5, "features": {}}, {"td3", "features"}, "agent", "td3", AGENTS, "my.toml")
-    said = "my.toml: sb3-sac holds options of the agent sb3-sac, and the agent chosen is td3: leave them out, or give"
+    said = "my.toml: sb3-sac holds options of --agent sb3-sac, and --agent is td3: leave them out, or give"
     with pytest.raises(InputError, match=said):
         check_tables({"sb3-sac": {"tau": 1}}, {"td3"}, "agent", "td3", AGENTS, "my.toml")
 

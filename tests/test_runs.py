@@ -46,6 +46,19 @@ def test_files_that_no_kill_leaves_are_not_taken_for_a_run(tmp_path, name):
     assert {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
 
 
+def test_a_run_goes_on_with_its_weights_elsewhere_and_keeps_the_place(tmp_path):
+    def begin(**keypoints):
+        Run(tmp_path / "run", {"seed": 3, "keypoints": keypoints}, None).close()
+
+    first = dict(k=4, backbone_weights="/here", memory_gib=2.0, cache=True)
+    moved = dict(k=4, backbone_weights="/there", memory_gib=1.0, cache=False)
+    begin(**first)
+    begin(**moved)
+    assert read_config(tmp_path / "run")["config"]["keypoints"] == moved
+    with pytest.raises(InputError, match=r"configuration: keypoints\.k was 4 and is now 5\. Give"):
+        begin(**first | {"k": 5})
+
+
 def test_a_finished_run_drops_the_checkpoint_that_a_kill_left(tmp_path):
     config = configure(tmp_path / "run")
     summary = train(config)

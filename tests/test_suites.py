@@ -11,6 +11,7 @@ from small_envs import LEDGE, expert
 
 from ilfo import demos
 from ilfo._errors import InputError
+from ilfo._jobs import without_columns
 from ilfo._suite_table import LeftOut, SuiteCell, left_out_before, suite_table
 from ilfo.cli import main
 from ilfo.configs import parse_train
@@ -64,6 +65,17 @@ def test_a_bundled_suite_can_be_read_and_its_flags_are_flags(name, tmp_path):
         given = ["--env", task.env, "--demo", "any.hdf5", "--out", str(tmp_path), *suite.flags, *task.flags]
         config, _ = parse_train([*given, "--steps", str(task.steps or suite.steps)])
         assert config.steps > config.eval_every
+
+
+@pytest.mark.parametrize("given", [["--features", "keypoints"], ["--num-envs", "2", "--features=keypoints"]])
+def test_a_suite_names_no_columns_of_states_where_keypoints_are_seen(given):
+    for name in ("metaworld-easy", "robomimic"):
+        suite = open_suite(name)
+        words = ["--env", suite.tasks[0].env, "--demo", "any.hdf5"]
+        config, _ = parse_train([*words, *without_columns([*suite.flags, *suite.tasks[0].flags], given), *given])
+        assert (config.reward_keys, config.features.dims, config.features.relative) == ((), (), ())
+        assert config.eval_every > 5000, "other flags stay"
+        assert without_columns(suite.flags, ["--features", "states"]) == list(suite.flags)
 
 
 def test_suites_are_told_from_runs(tmp_path, monkeypatch):
@@ -128,6 +140,14 @@ def test_one_that_fails_is_told_and_the_table_written_all_the_same(tmp_path, cap
     written = (tmp_path / "out" / "table.md").read_text()
     assert "| falls | transport | td3 | – | – | – | – | – | – |" in written
     assert "| walk | transport | td3 | 200 | 0% (0% to 79%) |" in written
+
+
+def test_a_suite_that_names_columns_can_be_asked_for_keypoints(demo, tmp_path):
+    """Its own are left out, so that what is missing is what keypoints are sought in."""
+    suite = Suite("walk", "walk", (Task("walk", LEDGE, ("walk",)),), steps=200, flags=(*FLAGS, "--features.dims", "1"))
+    options = SuiteOptions(out=tmp_path, demo_dir=demo.parent, **OPTIONS)
+    _, (failure,) = evaluate_suite(suite, options, ["--features", "keypoints"])
+    assert "no dataset 'frames'" in failure.what
 
 
 def test_what_cannot_be_run_is_left_out_and_the_table_says_why(demo, tmp_path):

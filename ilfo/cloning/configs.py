@@ -13,6 +13,7 @@ from ilfo._errors import InputError, closest
 from ilfo._ranges import read_ranges
 from ilfo.cloning.eyes import EYES, Sees
 from ilfo.envs import Protocol
+from ilfo.plugins import check_chosen
 
 __all__ = ["CloneConfig", "clone_config", "parse_clone", "state_columns"]
 
@@ -93,7 +94,7 @@ def parse_clone(argv: Sequence[str]) -> CloneConfig:
     """Reads the flags of ``ilfo clone``.
 
     Raises:
-        InputError: A value that makes no sense.
+        InputError: A value that makes no sense, or an option of what is not seen.
     """
     import tyro
 
@@ -101,6 +102,8 @@ def parse_clone(argv: Sequence[str]) -> CloneConfig:
     first.add_argument("--sees", default=CloneConfig.sees)
     chosen = first.parse_known_args(list(argv))[0].sees
     kind: Any = clone_config(chosen) if chosen in EYES else CloneConfig
+    if chosen in EYES:
+        check_chosen(argv, {chosen}, "sees", chosen, [name for name, eye in EYES.items() if eye.Options])
     config: CloneConfig = tyro.cli(kind, args=list(argv), prog="ilfo clone", description=CloneConfig.__doc__)
     return config
 

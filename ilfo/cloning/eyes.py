@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
@@ -55,8 +55,14 @@ class Eye(ABC):
     def __init__(self, options: Any = None, device: torch.device | str = "cpu") -> None: ...
 
     @abstractmethod
-    def study(self, demonstrations: Demonstrations) -> list[np.ndarray]:
+    def study(
+        self, demonstrations: Demonstrations, doing: Callable[[str], object] = lambda what: None
+    ) -> list[np.ndarray]:
         """Learns what to look for, and returns what it sees: ``(T+1, ..., C)`` of each trajectory.
+
+        Args:
+            demonstrations: With frames, where it takes some.
+            doing: Called with what takes long, before it is done.
 
         Raises:
             InputError: There is nothing that it could learn.
@@ -98,7 +104,9 @@ class StateEye(Eye):
     def __init__(self, options: None = None, device: torch.device | str = "cpu") -> None:
         self._columns = 0
 
-    def study(self, demonstrations: Demonstrations) -> list[np.ndarray]:
+    def study(
+        self, demonstrations: Demonstrations, doing: Callable[[str], object] = lambda what: None
+    ) -> list[np.ndarray]:
         """The states ``(T+1, D)``."""
         self._columns = demonstrations.observation_dim
         return [each.observations for each in demonstrations]
@@ -137,8 +145,11 @@ class KeypointEye(Eye):
         self.features = KeypointFeatures(options, device)
         self._last: np.ndarray | None = None
 
-    def study(self, demonstrations: Demonstrations) -> list[np.ndarray]:
+    def study(
+        self, demonstrations: Demonstrations, doing: Callable[[str], object] = lambda what: None
+    ) -> list[np.ndarray]:
         """Finds the concepts, and returns keypoints ``(T+1, 3K)``."""
+        doing(f"seeing {self.features.plan(demonstrations)}")
         seen = self.features.fit(demonstrations).see_demonstrations(demonstrations)
         return [each.observations for each in seen]
 
@@ -172,7 +183,9 @@ class PixelEye(Eye):
     def __init__(self, options: PixelOptions | None = None, device: torch.device | str = "cpu") -> None:
         self.options = options or PixelOptions()
 
-    def study(self, demonstrations: Demonstrations) -> list[np.ndarray]:
+    def study(
+        self, demonstrations: Demonstrations, doing: Callable[[str], object] = lambda what: None
+    ) -> list[np.ndarray]:
         """The frames ``(T+1, H, W, 3)``."""
         return [np.asarray(each.frames) for each in demonstrations]
 

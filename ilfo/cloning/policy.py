@@ -93,13 +93,21 @@ class ClonedPolicy:
         }
 
     @classmethod
-    def from_state_dict(cls, state: Mapping[str, Any], device: torch.device | str = "cpu") -> ClonedPolicy:
+    def from_state_dict(
+        cls, state: Mapping[str, Any], device: torch.device | str = "cpu", options: Mapping[str, Any] | None = None
+    ) -> ClonedPolicy:
         """The policy that :meth:`state_dict` was taken of.
+
+        Args:
+            state: What it returned.
+            device: Where the policy computes.
+            options: Of its eye, as plain values: the state's, but for those that may change.
 
         Raises:
             InputError: A library that it takes is missing.
         """
-        eye = EYES[state["sees"]](None, device)
+        kind = EYES[state["sees"]]
+        eye = kind(kind.Options(**options) if options and kind.Options else None, device)
         eye.load_state_dict(state["eye"])
         size = state["frame_size"]
         policy = cls(
@@ -133,7 +141,7 @@ def load_clone(folder: str | os.PathLike[str]) -> ClonedPolicy:
     config = read_config(folder)["config"]
     torch.set_num_threads(config["threads"])
     device = config["device"] if torch.cuda.is_available() else "cpu"
-    return ClonedPolicy.from_state_dict(read_checkpoint(folder), device)
+    return ClonedPolicy.from_state_dict(read_checkpoint(folder), device, config.get(config["sees"]))
 
 
 def play(

@@ -39,10 +39,13 @@ def main(argv: Sequence[str]) -> int:
     """
     import tyro
 
-    from ilfo.demos._plot_command import plot
+    from ilfo.demos._plot_command import PlotOptions
+    from ilfo.demos._plot_command import main as plot
 
+    if argv[:1] == ["plot"]:
+        return plot(argv[1:])
     tyro.extras.subcommand_cli_from_dict(
-        {"info": _info, "validate": _validate, "convert": _convert, "list": _list, "plot": plot},
+        {"info": _info, "validate": _validate, "convert": _convert, "list": _list, "plot": PlotOptions},
         prog="ilfo demos",
         description="Look at files of demonstrations, and write them for other libraries.",
         args=list(argv),

@@ -55,6 +55,8 @@ FORMAT_VERSION = 1
 """Written into every file; a reader refuses a file of a later version."""
 
 _CHUNK_ROWS = 4096
+_PIECE = 256
+"""Frames that are written at once: they may lie in another file."""
 _EPISODE = re.compile(r"episode_(\d+)")
 
 
@@ -180,7 +182,12 @@ def _write_episode(group: h5py.Group, index: int, trajectory: Trajectory) -> Non
         if array is not None and array.size:
             rows = 1 if name == "frames" else min(len(array), _CHUNK_ROWS)
             chunks = (rows, *array.shape[1:])
-            group.create_dataset(name, data=array, chunks=chunks, compression="gzip", shuffle=True)
+            dataset = group.create_dataset(
+                name, array.shape, array.dtype, chunks=chunks, compression="gzip", shuffle=True
+            )
+            at_once = max(rows, _PIECE)
+            for start in range(0, len(array), at_once):
+                dataset[start : start + at_once] = array[start : start + at_once]
     group.attrs["id"] = index
     group.attrs["total_steps"] = steps
     if trajectory.seed is not None:
@@ -316,7 +323,7 @@ def restate_sha256(file: h5py.File) -> None:
         if name in file.attrs:
             read = ((group, read_episode(file, group, file.filename, frames)) for group in episode_groups(file))
             # Not by StoredFrames, which opens the file once more.
-            episodes = (replace(each, frames=file[group]["frames"][()]) if frames else each for group, each in read)
+            episodes = (replace(each, frames=file[group]["frames"]) if frames else each for group, each in read)
             file.attrs[name] = sha256_of(episodes)
 
 

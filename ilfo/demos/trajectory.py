@@ -12,6 +12,9 @@ import numpy as np
 
 __all__ = ["Demonstrations", "Provenance", "Trajectory", "held", "sha256_of", "shuffled"]
 
+_PIECE = 256
+"""Rows that are hashed at once: frames may lie in a file."""
+
 
 @dataclass(frozen=True)
 class Trajectory:
@@ -159,15 +162,19 @@ class Demonstrations(Sequence[Trajectory]):
 
 
 def sha256_of(trajectories: Iterable[Trajectory]) -> str:
-    """SHA-256 of trajectories, each of which is needed only while it passes; see :attr:`Demonstrations.sha256`."""
+    """SHA-256 of trajectories, each of which is needed only while it passes; see :attr:`Demonstrations.sha256`.
+
+    Frames that lie in a file are read by slices.
+    """
     digest = hashlib.sha256()
     for trajectory in trajectories:
         for name in ("observations", "actions", "env_rewards", "frames", "goal"):
             array: Any = getattr(trajectory, name)
             if array is not None:
-                contiguous = np.ascontiguousarray(array, dtype="u1" if name == "frames" else "<f4")
-                digest.update(f"{name}{contiguous.shape}".encode())
-                digest.update(contiguous.tobytes())
+                digest.update(f"{name}{tuple(array.shape)}".encode())
+                for start in range(0, len(array), _PIECE):
+                    piece = array[start : start + _PIECE]
+                    digest.update(np.ascontiguousarray(piece, dtype="u1" if name == "frames" else "<f4").tobytes())
         digest.update(f"{trajectory.terminated}{trajectory.truncated}{trajectory.success}".encode())
     return digest.hexdigest()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -13,13 +14,16 @@ from ilfo._errors import InputError
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.vision.backbones import Backbone, Resize, import_timm, load_backbone
 from ilfo.vision.cache import cached, fingerprint
-from ilfo.vision.concepts import ConceptOptions, Concepts, find_concepts
+from ilfo.vision.concepts import VOTES, ConceptOptions, Concepts, find_concepts
 from ilfo.vision.descriptors import DescriptorOptions
 from ilfo.vision.encoding import EncodingPlan, encode, plan_encoding
 from ilfo.vision.keypoints import LocationOptions, locate, similarity_maps
 from ilfo.vision.reel import Reel
 
-__all__ = ["KeypointFeatures", "KeypointOptions"]
+__all__ = ["FREE_OPTIONS", "KeypointFeatures", "KeypointOptions"]
+
+FREE_OPTIONS = ("backbone_weights", "memory_gib", "cache")
+"""Options that may change between two parts of a run: they do not touch the results, for weights are known by hash."""
 
 PATCHES_PER_FRAME = 1024
 """Patches of a frame that concepts are sought among: bounds the memory of fitting on a dense grid."""
@@ -33,7 +37,7 @@ class KeypointOptions(DescriptorOptions, ConceptOptions, LocationOptions):
     """Vision transformer that sees the frames: ilfo_vit_tiny, which comes with the package, or one of timm's, like
     vit_small_patch8_224.dino, whose weights are downloaded."""
     backbone_weights: str | None = None
-    """Safetensors file with its weights, in place of those that are downloaded."""
+    """Safetensors file with its weights, in place of those that are downloaded. A run goes on with a copy elsewhere."""
     pretrained: bool = True
     """Without: random weights, to compare with."""
     stride: int | None = None
@@ -53,6 +57,14 @@ class KeypointOptions(DescriptorOptions, ConceptOptions, LocationOptions):
             part.__post_init__(self)
         if not self.memory_gib > 0:
             raise InputError(f"memory_gib is {self.memory_gib}: it must be above 0")
+        if self.backbone_weights is not None:
+            # A run keeps it, and may be evaluated from another folder.
+            object.__setattr__(self, "backbone_weights", os.path.abspath(self.backbone_weights))
+
+    def settled(self) -> KeypointOptions:
+        """The same with the votes that suit the backbone, where none are given."""
+        votes = (0.0 if self.backbone == "ilfo_vit_tiny" else VOTES) if self.votes is None else self.votes
+        return replace(self, votes=votes)
 
 
 class KeypointFeatures:
@@ -68,14 +80,14 @@ class KeypointFeatures:
         device: Where frames are encoded, in bfloat16 on a GPU.
 
     Attributes:
-        options: As given, or as restored.
+        options: As given, or as restored, with the votes that suit the backbone.
 
     Raises:
         InputError: timm is missing. The backbone is loaded when it is first needed.
     """
 
     def __init__(self, options: KeypointOptions | None = None, device: torch.device | str = "cpu") -> None:
-        self.options = options or KeypointOptions()
+        self.options = (options or KeypointOptions()).settled()
         self._device = device
         self._backbone: Backbone | None = None
         self._concepts: Concepts | None = None
@@ -105,8 +117,8 @@ class KeypointFeatures:
             if self._expected_sha256 not in (None, loaded.sha256):
                 raise InputError(
                     f"the weights of {options.backbone} have SHA-256 {loaded.sha256[:12]}, and these concepts were "
-                    f"found by weights of {str(self._expected_sha256)[:12]}: give those with "
-                    "--keypoints.backbone-weights"
+                    f"found by weights of {str(self._expected_sha256)[:12]}: give those to the "
+                    "command that made the run, with --keypoints.backbone-weights"
                 )
             self._backbone = loaded
         return self._backbone
@@ -148,7 +160,7 @@ class KeypointFeatures:
             InputError: Frames are missing or differ in size, not one fits into the memory, or there is no concept.
         """
         sample = _reel(demonstrations).evenly(self.options.fit_frames)
-        settings = self._settings(DescriptorOptions, ConceptOptions) | {"patches": PATCHES_PER_FRAME}
+        settings = self._settings(DescriptorOptions, ConceptOptions) | {"patches_of_a_frame": PATCHES_PER_FRAME}
 
         def make() -> dict[str, np.ndarray]:
             state = self._find(sample).state_dict()
@@ -160,19 +172,27 @@ class KeypointFeatures:
         return self
 
     def _find(self, sample: np.ndarray) -> Concepts:
-        generator = np.random.default_rng(self.options.seed)
-        descriptors, saliency = [], []
-        parts = encode(self.backbone, sample, self.options, saliency=True, memory_gib=self.options.memory_gib)
+        descriptors, saliency, at = [], [], 0
+        # Where no votes are counted, saliency but orders the concepts: a network without it will do.
+        told = self.backbone.has_class_token or self.options.votes != 0
+        parts = encode(self.backbone, sample, self.options, saliency=told, memory_gib=self.options.memory_gib)
         for part in parts:
-            assert part.saliency is not None
-            found, salient = part.descriptors.flatten(1, 2), part.saliency.flatten(1)
+            found = part.descriptors.flatten(1, 2)
+            salient = found.new_zeros(found.shape[:2]) if part.saliency is None else part.saliency.flatten(1)
             count = found.shape[1]
             if count > PATCHES_PER_FRAME:
-                chosen = torch.from_numpy(np.sort(generator.choice(count, PATCHES_PER_FRAME, replace=False)))
-                found, salient = found[:, chosen], salient[:, chosen]
+                drawn = [self._patches(count, frame) for frame in range(at, at + len(found))]
+                chosen = torch.from_numpy(np.stack(drawn)).to(found.device)
+                found, salient = found.take_along_dim(chosen[..., None], 1), salient.take_along_dim(chosen, 1)
+            at += len(found)
             descriptors.append(found.cpu().numpy())
             saliency.append(salient.cpu().numpy())
         return find_concepts(np.concatenate(descriptors), np.concatenate(saliency), self.options)
+
+    def _patches(self, count: int, frame: int) -> np.ndarray:
+        """Which of so many patches a frame is known by: its number decides, whichever frames are its batch."""
+        generator = np.random.default_rng((self.options.seed, frame))
+        return np.sort(generator.choice(count, PATCHES_PER_FRAME, replace=False))
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
         """Keypoints ``(T+1, 3K)`` float32 of an episode's frames ``(T+1, H, W, 3)`` uint8.
@@ -287,8 +307,13 @@ class KeypointFeatures:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores what :meth:`state_dict` returned; the backbone is loaded, and compared, when it is needed."""
-        self.options = KeypointOptions(**state["options"])
+        """Restores what :meth:`state_dict` returned; the backbone is loaded, and compared, when it is needed.
+
+        Of ``FREE_OPTIONS`` those stay that are given, and no default.
+        """
+        own = {name: getattr(self.options, name) for name in FREE_OPTIONS}
+        given = {name: value for name, value in own.items() if value != getattr(KeypointOptions, name)}
+        self.options = KeypointOptions(**(state["options"] | given)).settled()
         self._expected_sha256 = state["backbone_sha256"]
         self._concepts = Concepts.from_state_dict(state["concepts"])
         self._backbone = None

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ilfo._errors import InputError
+from ilfo._errors import InputError, closest
 
 __all__ = [
     "INSTALL",
@@ -82,10 +82,11 @@ class Backbone:
         heads: Attention heads of a block.
         width: Numbers in a token.
         prefix_tokens: Class token and registers, which come before the patches.
+        has_class_token: Whether there is one: what is salient is what it attends to.
         precision: What it computes in: float32 on a CPU, bfloat16 (by autocast, its weights stay) on a GPU.
 
     Raises:
-        InputError: The model is no ViT with a class token and patches, or stride or image size do not suit its patches.
+        InputError: The model is no ViT with a fixed grid of patches, or stride or image size do not suit its patches.
 
     Notes:
         timm's DINOv3 embedding counts in shares of the image, so that a denser grid spans the same extent: any stride
@@ -110,11 +111,13 @@ class Backbone:
         self.model = cast(Any, model.eval().requires_grad_(False).to(self.device))
         embedding = cast(Any, getattr(model, "patch_embed", None))
         whole = all(hasattr(model, part) for part in ("blocks", "cls_token", "_pos_embed"))
-        if not whole or self.model.cls_token is None or not hasattr(embedding, "proj") or self.model.dynamic_img_size:
+        plain = hasattr(embedding, "proj") and not hasattr(embedding, "backbone")
+        if not whole or not plain or self.model.dynamic_img_size:
             raise InputError(
-                f"{name} is no vision transformer with a class token and a fixed grid of patches; expected one of "
-                "timm's VisionTransformer or Eva models, like vit_small_patch8_224.dino"
+                f"{name} is no vision transformer with a fixed grid of patches of pixels; expected one of timm's "
+                "VisionTransformer or Eva models, like vit_small_patch8_224.dino"
             )
+        self.has_class_token = self.model.cls_token is not None
         self.patch_size: int = embedding.patch_size[0]
         self.stride = self.patch_size if stride is None else stride
         self.image_size: int = embedding.img_size[0] if image_size is None else image_size
@@ -303,8 +306,11 @@ def read_weights(path: str | os.PathLike[str], model: nn.Module, name: str) -> d
         found = load_file(path)
     except OSError as error:
         own = Path(path) == TINY_WEIGHTS
-        hint = "this installation has none; give --keypoints.backbone-weights FILE" if own else "give an existing file"
-        raise InputError(f"{path}: the weights of {name} cannot be read ({error.strerror or error}); {hint}") from error
+        hint = "this installation has none" if own else "a run is told where they lie by the command that made it"
+        raise InputError(
+            f"{path}: the weights of {name} cannot be read ({error.strerror or error}); {hint}: give "
+            "--keypoints.backbone-weights FILE"
+        ) from error
     except SafetensorError as error:
         raise InputError(f"{path}: this is no safetensors file ({error}); convert the weights to one") from error
     expected = model.state_dict()
@@ -319,7 +325,7 @@ def read_weights(path: str | os.PathLike[str], model: nn.Module, name: str) -> d
         more = f" and {len(wrong) - 4} more" if len(wrong) > 4 else ""
         raise InputError(
             f"{path}: these are not the weights of {name} under timm's names: {', '.join(wrong[:4])}{more}; give the "
-            "file of this very model, or name its model with --backbone"
+            "file of this very model, or name its model with --keypoints.backbone"
         )
     return found
 
@@ -330,6 +336,10 @@ def _timm_model(timm: Any, name: str, download: bool) -> nn.Module:
         match = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {match[0]!r}?" if match else "timm.list_models('vit_*', pretrained=True) lists them"
         raise InputError(f"there is no backbone {name!r}: {hint}")
+    architecture, _, tag = name.partition(".")
+    tagged = timm.list_models(f"{architecture}.*", include_tags=True)
+    if tag and name not in tagged:
+        raise InputError(f"there is no backbone {name!r}: {closest(name, tagged or [architecture])}")
     try:
         return timm.create_model(name, pretrained=download, num_classes=0, dynamic_img_size=False)
     except TypeError as error:

@@ -13,10 +13,13 @@ from torch import Tensor
 from ilfo._errors import InputError
 from ilfo.vision.backbones import INSTALL
 
-__all__ = ["ConceptOptions", "Concepts", "find_concepts"]
+__all__ = ["VOTES", "ConceptOptions", "Concepts", "find_concepts"]
 
 LARGEST_SAMPLE = 20_000
 """Patches that clusters are sought among; all of them get a cluster, and a vote, afterwards."""
+
+VOTES = 0.75
+"""Votes that are asked for where none are given."""
 
 RESTARTS = 3
 """Times that a clustering is begun anew; the best counts."""
@@ -35,8 +38,9 @@ class ConceptOptions:
     cluster fewer (arXiv 2112.05814)."""
     saliency_threshold: float = 0.065
     """Mean saliency above which a cluster counts as foreground in an image (arXiv 2112.05814)."""
-    votes: float = 0.75
-    """Share of the images in which a cluster must be foreground to be a concept (arXiv 2112.05814). 0 keeps all."""
+    votes: float | None = None
+    """Share of the images in which a cluster must be foreground to be a concept; 0 keeps all. None: 0.75 (arXiv
+    2112.05814), and 0 with ilfo_vit_tiny, whose class token hardly looks at what moves."""
     fit_frames: int = 100
     """Frames, evenly over all demonstrations, whose patches are clustered."""
     seed: int = 0
@@ -48,8 +52,9 @@ class ConceptOptions:
             if value is not None and value < least:
                 raise InputError(f"{name} is {value}: it must be at least {least}")
         for name in ("elbow", "votes", "saliency_threshold"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} is {getattr(self, name)}: it must lie in 0 to 1")
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise InputError(f"{name} is {value}: it must lie in 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -117,12 +122,13 @@ def find_concepts(descriptors: np.ndarray, saliency: np.ndarray, options: Concep
     mean = (mine * saliency).sum(axis=2) / np.maximum(seen, 1)
     share = ((mean > options.saliency_threshold) & (seen > 0)).mean(axis=1)
     overall = (mine * saliency).sum(axis=(1, 2)) / np.maximum(seen.sum(axis=1), 1)
-    kept = np.flatnonzero(share >= options.votes)
+    votes = VOTES if options.votes is None else options.votes
+    kept = np.flatnonzero(share >= votes)
     if not len(kept):
         raise InputError(
             f"all {len(centres)} clusters of patches are background: the best is foreground in {share.max():.0%} of "
             f"{images} images at saliency_threshold {options.saliency_threshold}, and votes asks for "
-            f"{options.votes:.0%}; lower one of them, or take another backbone"
+            f"{votes:.0%}; lower one of them, or take another backbone"
         )
     kept = kept[np.argsort(-overall[kept], kind="stable")]
     chosen = torch.from_numpy(centres[kept]).float()

@@ -81,13 +81,18 @@ def describe_patches(
         saliency: Whether to look at the class token's attention in the last block, too.
 
     Raises:
-        InputError: The network has no such layer or head.
+        InputError: The network has no such layer or head, or no class token that would attend to anything.
 
     Notes:
         Saliency is the attention of the class token to the patches alone: class and register tokens, which draw much
         of it in some heads, are left out and each head's rest sums to 1 again, so that all heads have an equal say.
         Then it is averaged over heads and stretched to [0, 1] in each image.
     """
+    if saliency and not backbone.has_class_token:
+        raise InputError(
+            f"{backbone.name} has no class token, by whose attention background is told: give --keypoints.votes 0, "
+            "which keeps it, or another backbone"
+        )
     layer, last = options.layer_of(backbone), backbone.depth - 1
     blocks = backbone.model.blocks
     described, attending = _Attention(blocks[layer].attn), _Attention(blocks[last].attn)

@@ -13,9 +13,13 @@ def test_what_is_seen_has_flags_of_its_own(capsys):
     assert (config.demo, config.sees, config.keypoints.k) == (("a.hdf5", "b.hdf5"), "keypoints", 7)
     assert parse_clone([*GIVEN, "--sees=pixels", "--pixels.shift", "0"]).pixels.shift == 0
     assert parse_clone(GIVEN).sees == "states"
-    for other in (["--keypoints.k", "7"], ["--sees", "pixels", "--keypoints.k", "7"], ["--sees", "sounds"]):
-        with pytest.raises(SystemExit):
-            parse_clone([*GIVEN, *other])
+    for other, chosen in (([], "states"), (["--sees", "pixels"], "pixels")):
+        with pytest.raises(
+            InputError, match=f"option of --sees keypoints, and --sees is {chosen}: .* --sees keypoints"
+        ):
+            parse_clone([*GIVEN, *other, "--keypoints.k", "7"])
+    with pytest.raises(SystemExit):
+        parse_clone([*GIVEN, "--sees", "sounds"])
     assert "sounds" in capsys.readouterr().err
 
 

@@ -1,5 +1,8 @@
 """Frames that are read as they are looked at."""
 
+import hashlib
+import tracemalloc
+
 import h5py
 import numpy as np
 import pytest
@@ -65,3 +68,30 @@ def test_they_are_written_again_as_they_are(path, tmp_path):
     copy = demos.write(tmp_path / "copy.hdf5", read)
     np.testing.assert_array_equal(demos.open(copy, frames=True)[0].frames, PICTURES)
     assert demos.open(copy, frames=True).sha256 == read.sha256
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory):
+    """A file of 12 MB of frames."""
+    film = Trajectory(np.zeros((4000, 0), np.float32), frames=np.zeros((4000, 32, 32, 3), np.uint8))
+    return demos.write(tmp_path_factory.mktemp("long") / "film.hdf5", Demonstrations((film,)))
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_frames_of_a_file_are_never_in_memory_together(long, tmp_path, copied):
+    tracemalloc.start()
+    try:
+        read = demos.open(long, frames=True)
+        if copied:
+            demos.write(tmp_path / "copy.hdf5", read)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 4e6
+
+
+def test_the_sha256_is_that_of_whole_arrays(long):
+    expected = hashlib.sha256(b"observations(4000, 0)frames(4000, 32, 32, 3)")
+    expected.update(bytes(4000 * 32 * 32 * 3))
+    expected.update(b"FalseTrueNone")
+    assert demos.open(long, frames=True).sha256 == expected.hexdigest()

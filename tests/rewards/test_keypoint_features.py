@@ -147,6 +147,60 @@ def test_a_state_is_refused_by_other_weights(fitted, tmp_path):
         restored(film(5, 3)[0])
 
 
+@pytest.fixture
+def filed(tmp_path, monkeypatch):
+    """A file of weights, named from the folder where it lies."""
+    monkeypatch.chdir(tmp_path)
+    save_file(build_tiny().state_dict(), "mine.safetensors")
+    return replace(OPTIONS, backbone_weights="mine.safetensors", cache=False)
+
+
+def test_weights_are_found_from_another_folder(filed, demonstrations, monkeypatch):
+    fitted = KeypointFeatures(filed).fit(demonstrations)
+    monkeypatch.chdir("/")
+    restored = KeypointFeatures()
+    restored.load_state_dict(fitted.state_dict())
+    assert np.array_equal(restored(film(5, 3)[0]), fitted(film(5, 3)[0]))
+
+
+def test_weights_that_were_moved_are_taken_from_where_they_are_given(filed, demonstrations):
+    fitted = KeypointFeatures(filed).fit(demonstrations)
+    Path("mine.safetensors").rename("moved.safetensors")
+    lost, told = KeypointFeatures(), KeypointFeatures(KeypointOptions(backbone_weights="moved.safetensors", stride=8))
+    for restored in (lost, told):
+        restored.load_state_dict(fitted.state_dict())
+        assert restored.options.stride == OPTIONS.stride
+    with pytest.raises(InputError, match=r"cannot be read .* give --keypoints\.backbone-weights FILE"):
+        lost(film(5, 3)[0])
+    assert np.array_equal(told(film(5, 3)[0]), fitted(film(5, 3)[0]))
+
+
+def test_votes_suit_the_backbone_where_none_are_given():
+    votes = {
+        name: KeypointFeatures(KeypointOptions(backbone=name)).options.votes
+        for name in ("ilfo_vit_tiny", "vit_small_patch8_224.dino")
+    }
+    assert votes == {"ilfo_vit_tiny": 0.0, "vit_small_patch8_224.dino": 0.75}
+    assert KeypointFeatures(KeypointOptions(votes=0.5)).options.votes == 0.5
+
+
+def test_a_network_without_a_class_token_will_do_where_no_votes_are_counted(demonstrations):
+    """In timm's smallest of that kind, with random weights."""
+    blind = replace(OPTIONS, backbone="test_vit4", stride=None, layer=-1, k=4, cache=False)
+    seen = KeypointFeatures(blind).fit(demonstrations).see_demonstrations(demonstrations)
+    assert seen.observation_dim == 3 * 4
+    with pytest.raises(InputError, match=r"test_vit4 has no class token, .* give --keypoints\.votes 0"):
+        KeypointFeatures(replace(blind, votes=0.5)).fit(demonstrations)
+
+
+def test_the_concepts_of_a_dense_grid_do_not_depend_on_the_memory(demonstrations):
+    dense = replace(OPTIONS, stride=1, k=3, fit_frames=3, cache=False)
+    one_at_a_time, together = (
+        KeypointFeatures(replace(dense, memory_gib=memory)).fit(demonstrations).concepts for memory in (0.06, 2.0)
+    )
+    torch.testing.assert_close(one_at_a_time.centroids, together.centroids, atol=1e-4, rtol=0)
+
+
 def test_a_plan_is_a_line_to_print(demonstrations):
     line = str(KeypointFeatures(OPTIONS).plan(demonstrations))
     assert line.startswith("21 frames as 15 x 15 patches, 21 at a time in 0.0")

@@ -134,6 +134,11 @@ def test_what_is_no_vision_transformer_is_refused():
         load_backbone("resnet18", pretrained=False)
     with pytest.raises(InputError, match=r"did you mean 'vit_small_patch8_224\.dino'"):
         load_backbone("vit_small_patch8_244.dino")
+    with pytest.raises(InputError, match=r"vit_tiny_r_s16_p8_224 is no vision transformer .* patches of pixels"):
+        load_backbone("vit_tiny_r_s16_p8_224", pretrained=False)
+    for pretrained in (True, False):
+        with pytest.raises(InputError, match=r"no backbone 'vit_small_patch8_224\.dinoo': did you mean '.*\.dino'"):
+            load_backbone("vit_small_patch8_224.dinoo", pretrained=pretrained)
     with pytest.raises(InputError, match="list_models"):
         load_backbone("?")
 
@@ -183,7 +188,7 @@ def test_random_weights_are_the_same_every_time_and_leave_the_callers_stream_alo
         (lambda state: state.pop("norm.bias"), "norm.bias is missing"),
         (lambda state: state.update(head=torch.zeros(2)), "head is unexpected"),
         (lambda state: state.update({"norm.bias": torch.zeros(7)}), r"norm.bias is \(7,\) and not \(192,\)"),
-        (lambda state: [state.pop(name) for name in list(state)[:9]], "and 5 more"),
+        (lambda state: [state.pop(name) for name in list(state)[:9]], "and 5 more; .* --keypoints.backbone"),
     ],
 )
 def test_weights_of_another_network_are_refused(tmp_path, change, found):
