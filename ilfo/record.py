@@ -121,8 +121,8 @@ def record(
     different = len({trajectory.observations.tobytes() for trajectory in kept})
     if different < len(kept):
         warnings.warn(
-            f"{target}: of {len(kept)} episodes {different} differ. {expert.env_id} begins alike and the policy does the "
-            "same each time, so that more episodes show no more.",
+            f"{target}: of {len(kept)} episodes {different} differ. {expert.env_id} begins alike and the policy does "
+            "the same each time, so that more episodes show no more.",
             stacklevel=2,
         )
     return demonstrations
