@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ilfo._errors import InputError
 from ilfo._jobs import Work, check_unchanged, without_flags
 from ilfo.clone import clone
 from ilfo.cloning import EYES, CloneConfig, evaluate_looks, parse_clone
 from ilfo.cloning.eyes import Sees
 from ilfo.evaluate import fresh_seed, write_looks
-from ilfo.runs import of_the_run, read_config
+from ilfo.runs import alike, read_config, read_summary
 from ilfo.variants import Kind
 
 if TYPE_CHECKING:
@@ -75,14 +76,18 @@ class CloneJob(Work):
         """Refuses a folder that holds a run of other flags, finished or not.
 
         Raises:
-            InputError: Says which were others.
+            InputError: Says which were others; or it was finished by earlier code, which kept less.
         """
         if not (self.folder / "config.json").exists():
             return
-        was = of_the_run(read_config(self.folder)["config"])
-        now = of_the_run(json.loads(json.dumps(dataclasses.asdict(self.config))))
+        was, now = alike(read_config(self.folder), json.loads(json.dumps(dataclasses.asdict(self.config))))
         names = sorted((was.keys() & now.keys()) - {"out"})
         check_unchanged(self.folder, {name: was[name] for name in names}, {name: now[name] for name in names})
+        if "variants" not in (read_summary(self.folder) or {"variants": ()}):
+            raise InputError(
+                f"{self.folder} was cloned by earlier code, which did not keep the variants that demonstrations show: "
+                "remove it, or name another --out"
+            )
 
     def run(self, console: Console | None) -> None:
         """Does it in this process."""

@@ -18,7 +18,7 @@ from ilfo.configs import TrainConfig, parse_train, several_seeds
 from ilfo.evaluate import evaluate, evaluate_seeds, write_evaluation
 from ilfo.plugins import option_group
 from ilfo.rewards.registry import terms_of
-from ilfo.runs import of_the_run, read_config, read_summary
+from ilfo.runs import alike, read_config, read_summary
 from ilfo.train import NOT_OF_THE_RUN, train
 
 if TYPE_CHECKING:
@@ -134,12 +134,12 @@ class Job(Work):
         """
         if read_summary(self.folder) is None:
             return
-        stored = of_the_run(read_config(self.folder)["config"])
+        now_plain = json.loads(json.dumps(dataclasses.asdict(self.config), default=str))
+        stored, plain = alike(read_config(self.folder), now_plain)
         names = "env", "demo", "steps", "protocol"
         was = {name: stored[name] for name in names} | {"seeds": several_seeds(stored["seeds"])}
         now = {name: getattr(self.config, name) for name in names} | {"seeds": several_seeds(self.config.seeds)}
         if every_flag:
-            plain = of_the_run(json.loads(json.dumps(dataclasses.asdict(self.config), default=str)))
             for name in sorted((plain.keys() & stored.keys()) - now.keys() - {*NOT_OF_THE_RUN, "seed"}):
                 was[name], now[name] = stored[name], plain[name]
         check_unchanged(self.folder, was, now, "finished run")

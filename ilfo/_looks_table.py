@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ilfo._errors import InputError
 from ilfo._looks_figure import PLAIN, Look
 from ilfo._suite_figure import Reached
 from ilfo._words import counted
@@ -37,7 +38,10 @@ def read_looks(
         stop_after_success: Steps that they went on after their first success; None: to their end.
 
     Returns:
-        None unless it was played in all of these, and so, and it is known in which variants.
+        None unless it was played in all of these, and so.
+
+    Raises:
+        InputError: It was played by earlier code, which did not say in which variants.
     """
     file = run / "variants.json"
     if not file.is_file():
@@ -46,9 +50,12 @@ def read_looks(
     if content.get("stop_after_success") != stop_after_success:
         return None
     found = {PLAIN: content["plain"]} | {(each["kind"], each["split"]): each for each in content["each"]}
+    if not all("variants" in each for each in content["each"]):
+        raise InputError(
+            f"{file} was written by earlier code, which counted variants as seen that nobody had been shown, and did "
+            f"not say which: clone {run} again"
+        )
     done = all(look in found and len(found[look]["episodes"]) == episodes for look in looks_of(kinds))
-    # Earlier code counted variants as seen that nobody had been shown, and did not say which.
-    done = done and all("variants" in each for each in content["each"])
     return found if done else None
 
 

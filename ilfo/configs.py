@@ -349,12 +349,6 @@ def _check(config: TrainConfig) -> None:
             f"--policy-sees keypoints with --features {config.sees}: keypoints are found for the reward, and the "
             "policy sees the same ones; give --features keypoints too"
         )
-    columns = [name for name in ("dims", "relative") if getattr(config.features, name)]
-    if columns and config.sees == "keypoints":
-        raise InputError(
-            f"--features.{columns[0]} with --features keypoints: it names columns of states, and the reward sees none; "
-            "leave it out. Concepts are chosen with --reward-keys, like 'concept 0'"
-        )
     if config.random_steps >= config.steps:
         raise InputError(
             f"--random-steps is {config.random_steps} and --steps {config.steps}: nothing would be learned; "

@@ -18,6 +18,7 @@ from ilfo._suite_table import LeftOut, SuiteCell, left_out_before, seeds_of, sui
 from ilfo.configs import several_seeds
 from ilfo.envs import make_env
 from ilfo.record import RecordOptions, record
+from ilfo.runs import read_config
 from ilfo.suites import Suite, Task
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def _check_shown(cell: SuiteCell, options: SuiteOptions) -> None:
     others = [number for number in cell.episodes if number != options.episodes]
     was = {
         "seeds": several_seeds(cell.seeds),
-        "steps": cell.summary["steps"],
+        "steps": read_config(cell.folder)["config"]["steps"],
         "episodes": others[0] if others else options.episodes,
     }
     asked = {

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import importlib.metadata
 import json
 import math
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -20,7 +22,10 @@ from ilfo._atomic import atomic_path
 from ilfo._errors import InputError
 from ilfo.rewards.keypoints import FREE_OPTIONS
 
-__all__ = ["Run", "of_the_run", "read_checkpoint", "read_config", "read_metrics", "read_summary"]
+__all__ = ["Run", "alike", "read_checkpoint", "read_config", "read_metrics", "read_summary"]
+
+WEIGHTS = "weights_sha256"
+"""The hash of a backbone's file of weights in ``config.json``."""
 
 _WRITTEN_WHOLE = ("config.json", "git.diff", "summary.json")
 _LIBRARIES = ("torch", "numpy", "gymnasium", "mujoco", "pot", "h5py")
@@ -93,15 +98,15 @@ class Run:
     def _refuse_another(self, identity: dict[str, Any]) -> None:
         stored = _read_json(self.folder / "config.json")
         plain = json.loads(json.dumps(identity, default=str))
-        was, now = ({**each, "config": of_the_run(each["config"])} for each in (stored, plain))
-        differences = list(_differences(was, now))
+        was, now = alike(stored, plain["config"])
+        differences = list(_differences(stored | {"config": was}, plain | {"config": now}))
         if differences:
             raise InputError(
                 f"{self.folder} holds a run of another configuration: {'; '.join(differences)}. Give the same "
                 "values to go on with it, or another --out to start afresh"
             )
         if any(stored["config"].get(name) != value for name, value in plain["config"].items()):
-            self._write_json("config.json", stored | plain)
+            self._write_json("config.json", stored | plain | _weights_of(plain["config"]))
 
     def _describe(self, identity: dict[str, Any]) -> None:
         commit, diff = _git_state()
@@ -111,7 +116,8 @@ class Run:
         versions = {"ilfo": ilfo.__version__, "python": platform.python_version()}
         versions |= {name: importlib.metadata.version(name) for name in _LIBRARIES}
         machine = {"platform": platform.platform(), "cores": os.cpu_count()}
-        self._write_json("config.json", identity | {"git_commit": commit, "versions": versions, "machine": machine})
+        facts = {"git_commit": commit, "versions": versions, "machine": machine}
+        self._write_json("config.json", identity | _weights_of(identity["config"]) | facts)
 
     def _write_json(self, name: str, value: dict[str, Any]) -> None:
         with atomic_path(self.folder / name) as path:
@@ -177,12 +183,40 @@ class Run:
         self._lock.close()
 
 
-def of_the_run(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration as plain values, without what may change from one part of a run to the next."""
+def alike(stored: Mapping[str, Any], config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Two configurations as plain values, to be compared without what may change from one part of a run to the next.
+
+    Weights of a backbone are told by their content where that is known of both, for a file may be moved.
+
+    Args:
+        stored: ``config.json`` of a run.
+        config: What it is compared with.
+    """
+    given = _weights_of(config)
+    known = bool(given) and WEIGHTS in stored
+    pairs = (stored["config"], stored.get(WEIGHTS)), (config, given.get(WEIGHTS))
+    was, now = (_without_free_options(each, digest if known else None) for each, digest in pairs)
+    return was, now
+
+
+def _without_free_options(config: dict[str, Any], digest: str | None) -> dict[str, Any]:
     keypoints = config.get("keypoints")
     if not isinstance(keypoints, dict):
         return config
-    return config | {"keypoints": {name: value for name, value in keypoints.items() if name not in FREE_OPTIONS}}
+    kept = {name: value for name, value in keypoints.items() if name not in FREE_OPTIONS}
+    if keypoints.get("backbone_weights") is not None:
+        kept["backbone_weights"] = f"SHA-256 {digest[:12]}" if digest else "a file"
+    return config | {"keypoints": kept}
+
+
+def _weights_of(config: Mapping[str, Any]) -> dict[str, str]:
+    """SHA-256 of the file of weights that a configuration names; nothing where there is none."""
+    keypoints = config.get("keypoints")
+    path = keypoints.get("backbone_weights") if isinstance(keypoints, dict) else None
+    if path is None or not Path(path).is_file():
+        return {}
+    with open(path, "rb") as file:
+        return {WEIGHTS: hashlib.file_digest(file, "sha256").hexdigest()}
 
 
 def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:

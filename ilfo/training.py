@@ -116,7 +116,6 @@ class Training:
         self.agent = make_learner(
             config, self.inputs, self.environments.action_dim, self._one_or_all(self._agent_seeds), self.absorbing
         )
-        warn_of_checkpoints(config, self.agent, self._reward)
         self.scorer = Scorer(
             self._reward,
             len(self.seeds),
@@ -196,6 +195,7 @@ class Training:
             return
         seen = self.demonstrations if self.sight is None else self.sight.fit(self.demonstrations, doing)
         self._make()
+        warn_of_checkpoints(self.config, self.agent, self._reward)
         if self.inputs.normalization == "expert":
             self.inputs.fit(self._as_shown(self.demonstrations, seen))
         self.scorer.fit(self.as_compared(seen), on_progress)

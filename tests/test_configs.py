@@ -140,8 +140,6 @@ def test_a_wrong_file_is_refused_with_the_remedy(tmp_path, text, message):
         (["--reward", "nearest + pwil", "--flow.updatez=3"], "and --reward is nearest \\+ pwil: leave it out"),
         (["--agent", "td3", "--sac.tau", "1"], "--sac.tau is an option of --agent sac, .* or give --agent sac"),
         (["--keypoints.k", "5"], "--features keypoints, and --features is states: .* or give --features keypoints"),
-        (["--features", "keypoints", "--features.dims", "1"], "--features.dims with --features keypoints: it names"),
-        (["--features=keypoints", "--features.relative", "0:1"], "--features.relative with .* with --reward-keys"),
         (["--td7.tau", "1"], "--td7.tau is an option of --agent td7, and --agent is td3"),
     ],
 )

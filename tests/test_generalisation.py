@@ -13,7 +13,7 @@ from small_carts import CART, push
 from small_clones import OPTIONS, record, write
 
 from ilfo import demos
-from ilfo._clone_jobs import flags_for
+from ilfo._clone_jobs import CloneJob, flags_for
 from ilfo._errors import InputError
 from ilfo._fleet_display import Display
 from ilfo._look_films import plan_films, shoot
@@ -107,11 +107,17 @@ def test_seen_is_what_the_demonstrations_show(evaluated, tmp_path):
     looks = evaluate_looks(tmp_path / "run", KIND, episodes=3)
     assert looks.variants["colours", "seen"] == [3, 5, 3]
     assert looks.variants["lights", "seen"] == [0, 1, 2], "what was held out is not seen"
+    assert looks.variants["lights", "unseen"] == [1, 2, 3], "and what was shown is not held out"
     assert looks.seen_text == (
         "the variants of colours that the demonstrations show, in turn; variants of lights that the demonstrations do "
         "not show, of the ranges to train on"
     )
     assert evaluate_looks(tmp_path / "run", KIND, ("unseen",), episodes=1).seen_text is None
+
+
+def _plain_config(run):
+    """What a run was told, but where it is."""
+    return {name: value for name, value in read_config(run)["config"].items() if name not in ("out", "verb")}
 
 
 def test_what_earlier_code_cloned_and_played_does_not_say_what_was_seen(evaluated, tmp_path):
@@ -127,7 +133,12 @@ def test_what_earlier_code_cloned_and_played_does_not_say_what_was_seen(evaluate
     for each in played["each"]:
         del each["variants"]
     (run / "variants.json").write_text(json.dumps(played))
-    assert read_looks(run, KIND, 2, 10) is None
+    with pytest.raises(InputError, match=r"variants\.json was written by earlier code, .*: clone .* again"):
+        read_looks(run, KIND, 2, 10)
+    job = CloneJob.read("states", ["--demo", "x.hdf5", "--env", CART, "--out", str(run)], KIND, 2, 10)
+    job = replace(job, config=replace(job.config, **_plain_config(run)))
+    with pytest.raises(InputError, match=r"cloned by earlier code, .* remove it, or name another --out"):
+        job.check()
 
 
 def test_states_are_the_same_in_every_look_and_pixels_are_not(evaluated):

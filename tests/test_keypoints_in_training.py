@@ -109,8 +109,8 @@ def test_a_dry_run_says_it_too(film, tmp_path, capsys):
 
 class TestFlags:
     def test_what_is_looked_at_and_its_columns_have_flags_side_by_side(self):
-        config = configure("d.hdf5", "run", "--features.std-floor", "0.5", "--keypoints.k", "7")
-        assert (config.sees, config.features.std_floor, config.keypoints.k) == ("keypoints", 0.5, 7)
+        config = configure("d.hdf5", "run", "--features.dims", "1", "3", "--keypoints.k", "7")
+        assert (config.sees, config.features.dims, config.keypoints.k) == ("keypoints", (1, 3), 7)
         assert configure("d.hdf5", "run", sees=["--features=keypoints"]).keypoints == KeypointOptions()
 
     def test_without_keypoints_there_are_no_flags_for_them(self, capsys):

@@ -50,13 +50,22 @@ def test_a_run_goes_on_with_its_weights_elsewhere_and_keeps_the_place(tmp_path):
     def begin(**keypoints):
         Run(tmp_path / "run", {"seed": 3, "keypoints": keypoints}, None).close()
 
-    first = dict(k=4, backbone_weights="/here", memory_gib=2.0, cache=True)
-    moved = dict(k=4, backbone_weights="/there", memory_gib=1.0, cache=False)
+    for name, content in (("here", b"weights"), ("there", b"weights"), ("other", b"others")):
+        (tmp_path / name).write_bytes(content)
+    first = dict(k=4, backbone_weights=str(tmp_path / "here"), memory_gib=2.0, cache=True)
+    moved = dict(k=4, backbone_weights=str(tmp_path / "there"), memory_gib=1.0, cache=False)
     begin(**first)
     begin(**moved)
     assert read_config(tmp_path / "run")["config"]["keypoints"] == moved
     with pytest.raises(InputError, match=r"configuration: keypoints\.k was 4 and is now 5\. Give"):
         begin(**first | {"k": 5})
+    with pytest.raises(InputError, match=r"keypoints\.backbone_weights was 'SHA-256 .*' and is now 'SHA-256"):
+        begin(**first | {"backbone_weights": str(tmp_path / "other")})
+    with pytest.raises(InputError, match=r"keypoints\.backbone_weights was 'a file' and is now None"):
+        begin(**first | {"backbone_weights": None})
+    (tmp_path / "there").unlink()
+    begin(**moved)  # Its summary can still be read.
+    assert read_config(tmp_path / "run")["config"]["keypoints"] == moved
 
 
 def test_a_finished_run_drops_the_checkpoint_that_a_kill_left(tmp_path):

@@ -276,6 +276,12 @@ def test_checkpoints_under_a_reward_that_changes_are_warned_of(demo, tmp_path, f
     assert told == [True] * warned
 
 
+def test_a_run_that_is_loaded_is_not_advised_any_more(demo, tmp_path):
+    with pytest.warns(UserWarning, match="give --td7.no-checkpoints"):
+        train(short(demo, tmp_path, *SMALL_TD7, "--reward", "discriminator"))
+    load(tmp_path).close()
+
+
 @pytest.mark.parametrize("flags", [[*SMALL_TD7, "--time-aware"], SMALL_OOPS], ids=["td7", "oops"])
 def test_a_loaded_run_plays_what_its_last_evaluation_played(demo, tmp_path, flags):
     train(short(demo, tmp_path / "run", *flags, "--normalize-observations", "expert-and-random"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -132,7 +133,7 @@ def evaluate_looks(
     env_id = f"{split_id(config['env'])[0]}{split_marks(config['env'])[1]}"
     protocol = config["protocol"]
     policy = load_clone(run)
-    shown = _shown(run) if "seen" in splits else {}
+    shown = _shown(run, "seen" in splits)
 
     def evaluation(name: str, ids: Sequence[str]) -> Evaluation:
         progress(f"playing {episodes} episodes in {name}")
@@ -144,25 +145,32 @@ def evaluate_looks(
     each = {}
     for kind in kinds:
         for split in splits:
-            there = shown.get(kind, []) if split == "seen" else []
-            variants[kind, split] = [there[index % len(there)] if there else index for index in range(episodes)]
+            variants[kind, split] = _played(shown.get((kind, split), []), split, episodes)
             ids = [f"{env_id}@{Variant(kind, index, split)}" for index in variants[kind, split]]
             each[kind, split] = evaluation(f"{env_id}@{kind}-{split}-*", ids)
-    return Looks(plain, each, variants, frozenset(shown), stop_after_success)
+    seen = frozenset(kind for kind, split in shown if split == "seen")
+    return Looks(plain, each, variants, seen, stop_after_success)
 
 
-def _shown(run: str | os.PathLike[str]) -> dict[Kind, list[int]]:
-    """Kind to the indices of its seen variants that the demonstrations of a run show."""
+def _played(shown: Sequence[int], split: Split, episodes: int) -> list[int]:
+    """The variant of each episode: of what was seen those that were shown, in turn, and of what was not others."""
+    if split == "seen" and shown:
+        return [shown[index % len(shown)] for index in range(episodes)]
+    held_out = (index for index in itertools.count() if index not in shown)
+    return list(itertools.islice(held_out, episodes))
+
+
+def _shown(run: str | os.PathLike[str], needed: bool) -> dict[tuple[Kind, Split], list[int]]:
+    """Kind and split to the indices of the variants that the demonstrations of a run show."""
     summary = read_summary(run) or {}
-    if "variants" not in summary:
+    if needed and "variants" not in summary:
         raise InputError(
             f"{run} was cloned by earlier code, which did not keep the variants that demonstrations show: clone it "
             "again with another --out, or play --split unseen alone"
         )
-    found: dict[Kind, list[int]] = {}
-    for variant in map(Variant.named, summary["variants"]):
-        if variant.split == "seen":
-            found.setdefault(variant.kind, []).append(variant.index)
+    found: dict[tuple[Kind, Split], list[int]] = {}
+    for variant in map(Variant.named, summary.get("variants", ())):
+        found.setdefault((variant.kind, variant.split), []).append(variant.index)
     return found
 
 

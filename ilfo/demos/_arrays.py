@@ -136,7 +136,9 @@ def checked(trajectory: Trajectory, where: str) -> Trajectory:
         seed=None if trajectory.seed is None else int(trajectory.seed),
         frames=frames,
         goal=None if trajectory.goal is None else _checked_goal(trajectory.goal, f"{where}, dataset 'goal'"),
-        last_reward=None if trajectory.last_reward is None else float(trajectory.last_reward),
+        last_reward=None
+        if trajectory.last_reward is None
+        else float(as_float32(trajectory.last_reward, f"{where}, last reward")[0]),
     )
 
 

@@ -29,7 +29,7 @@ def with_actions_and_rewards(target: Path, demonstrations: Demonstrations, layou
             without rewards, or observation keys that do not add up or cannot name a dataset.
 
     Warns:
-        UserWarning: Frames or goals were left out: the readers of these layouts look for none.
+        UserWarning: Frames, goals or rewards of steps that are none were left out: there is no place for them.
     """
     file_to_write(target)
     for index, trajectory in enumerate(demonstrations):
@@ -42,7 +42,10 @@ def with_actions_and_rewards(target: Path, demonstrations: Demonstrations, layou
             )
     written = canonical(demonstrations, target)
     _check_names(written.provenance.observation_keys, target)
-    lost = " and ".join(kind for kind in ("frames", "goal") if getattr(written[0], kind) is not None)
+    names = {"frames": "frames", "goal": "goal", "last_reward": "rewards of steps that lead to no recorded state"}
+    lost = " and ".join(
+        name for kind, name in names.items() if any(getattr(each, kind) is not None for each in written)
+    )
     if lost:
         warnings.warn(f"{target}: {lost} left out, only the ilfo layout has a place for that.", stacklevel=3)
     return written

@@ -180,9 +180,10 @@ def _whole_numbers(space: Space, word: str, where: str) -> np.ndarray:
     said = _said(space, word, where)
     try:
         numbers = np.array(said if np.size(said) else [], np.object_).ravel()
-        if all(isinstance(number, int) and not isinstance(number, bool) for number in numbers):
-            return numbers.astype(np.int64)
-    except (ValueError, OverflowError):
+        whole = [int(number) for number in numbers if not isinstance(number, bool | str) and number == int(number)]
+        if len(whole) == len(numbers):
+            return np.array(whole, np.int64)
+    except (TypeError, ValueError, OverflowError):
         pass
     raise InputError(
         f"{where}: its space says {word} {str(said)[:60]!r}, expected whole numbers. Correct metadata.json."

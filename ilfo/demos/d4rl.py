@@ -333,7 +333,8 @@ def _warn_of_last_steps(
             else f"{path}: {without} of {len(bounds)} episodes have no state after their last step, as there are no "
             "'next_observations'"
         )
-        warnings.warn(f"{why}; that step is left out, its reward still counts in the expert's return.", stacklevel=2)
+        counts = ", its reward still counts in the expert's return" if trajectories[0].env_rewards is not None else ""
+        warnings.warn(f"{why}; that step is left out{counts}.", stacklevel=2)
 
 
 def _mean_return(columns: dict[str, h5py.Dataset], bounds: list[tuple[int, int]]) -> float | None:

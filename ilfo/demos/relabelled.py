@@ -65,6 +65,9 @@ class NewRewards:
                 "that are replaced would be kept. Rename it."
             )
         group.move("rewards", ENV_REWARDS)
+        if "last_reward" in group.attrs:
+            group.attrs["env_last_reward"] = group.attrs["last_reward"]
+            del group.attrs["last_reward"]
         return _empty_like(group[ENV_REWARDS], group, "rewards")
 
 

@@ -34,6 +34,7 @@ import numpy as np
 
 from ilfo._atomic import atomic_path
 from ilfo._errors import InputError, closest
+from ilfo._marks import split_marks
 from ilfo.demos._arrays import (
     as_rows,
     check_keys,
@@ -392,7 +393,7 @@ def _env_args(provenance: Provenance) -> dict[str, Any]:
     """The environment as robomimic describes it; its simulator's other arguments are not known here."""
     version = provenance.versions.get("robosuite")
     name = provenance.env_id or ""
-    task = _TASK.fullmatch(name)
+    task = _TASK.fullmatch(split_marks(name)[0])
     if version is None and task is None:
         return {"env_name": name, "type": _GYM, "env_kwargs": {}}
     kwargs: dict[str, Any] = {"control_freq": round(1 / provenance.time_step)} if provenance.time_step else {}

@@ -205,7 +205,8 @@ def held(demonstrations: Demonstrations, steps: int) -> Demonstrations:
             for array in (one.observations, one.frames)
         )
         assert observations is not None
-        return replace(one, observations=observations, frames=frames, actions=None, env_rewards=None, truncated=True)
+        lost: dict[str, Any] = {"actions": None, "env_rewards": None, "last_reward": None}
+        return replace(one, observations=observations, frames=frames, truncated=True, **lost)
 
     return replace(demonstrations, trajectories=tuple(map(longer, demonstrations)))
 
@@ -215,4 +216,5 @@ def shuffled(trajectory: Trajectory, seed: int = 0) -> Trajectory:
     order = np.random.default_rng(seed).permutation(len(trajectory.observations))
     frames = None if trajectory.frames is None else trajectory.frames[order]
     observations = trajectory.observations[order]
-    return replace(trajectory, observations=observations, frames=frames, env_rewards=None, terminated=False)
+    lost: dict[str, Any] = {"env_rewards": None, "last_reward": None}
+    return replace(trajectory, observations=observations, frames=frames, terminated=False, **lost)

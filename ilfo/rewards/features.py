@@ -28,7 +28,8 @@ class ColumnOptions:
     """Which columns of the state are looked at, and in which units."""
 
     dims: tuple[int, ...] = ()
-    """Columns of the flat observation that are looked at; empty: all. With keys, each must lie in one."""
+    """Columns of the flat observation that are looked at; empty: all. With keys, each must lie in one. Of keypoints,
+    each concept has three: where it is, across and down, and how visible."""
     std_floor: float = 0.02
     """Smallest standard deviation to divide by, in the units of the state: it keeps a dimension that the
     expert barely moves, or never moves, from drowning the others."""

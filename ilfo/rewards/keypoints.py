@@ -309,11 +309,11 @@ class KeypointFeatures:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what :meth:`state_dict` returned; the backbone is loaded, and compared, when it is needed.
 
-        Of ``FREE_OPTIONS`` those stay that are given, and no default.
+        Of ``FREE_OPTIONS`` its own stay; a file of weights that is not given is the stored one.
         """
         own = {name: getattr(self.options, name) for name in FREE_OPTIONS}
-        given = {name: value for name, value in own.items() if value != getattr(KeypointOptions, name)}
-        self.options = KeypointOptions(**(state["options"] | given)).settled()
+        own["backbone_weights"] = own["backbone_weights"] or state["options"]["backbone_weights"]
+        self.options = KeypointOptions(**(state["options"] | own)).settled()
         self._expected_sha256 = state["backbone_sha256"]
         self._concepts = Concepts.from_state_dict(state["concepts"])
         self._backbone = None

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -190,6 +191,15 @@ def test_labelled_twice_the_environments_rewards_are_still_there(tmp_path):
         for slot, expert in zip(logged.slots, experts(), strict=True):
             assert logged.env_rewards(slot).tolist() == expert.env_rewards.tolist()
             assert not logged.read(slot).env_rewards.any()
+
+
+def test_the_reward_of_a_step_that_is_none_does_not_count_among_the_new_ones(tmp_path):
+    expert = Demonstrations((replace(experts()[4], last_reward=100.0),))
+    relabel(ilfo.demos.write(tmp_path / "x.hdf5", expert), tmp_path / "new.hdf5")
+    (new,) = ilfo.demos.open(tmp_path / "new.hdf5")
+    assert new.last_reward is None
+    with h5py.File(tmp_path / "new.hdf5") as file:
+        assert file["episode_0"].attrs["env_last_reward"] == 100
 
 
 def test_another_dataset_called_env_rewards_is_not_overwritten(tmp_path):

@@ -79,6 +79,7 @@ def without_last_states(path, layout):
 
 
 @pytest.mark.filterwarnings("ignore:.*no state after their last step", "ignore:.*names no environment")
+@pytest.mark.filterwarnings("ignore:.*rewards of steps that lead to no recorded state left out")
 @pytest.mark.parametrize("target", LAYOUTS)
 @pytest.mark.parametrize("source", ["d4rl", "robomimic"])
 def test_the_reward_of_a_step_that_is_left_out_counts_in_the_return_of_chosen_episodes(tmp_path, source, target):
@@ -91,7 +92,20 @@ def test_the_reward_of_a_step_that_is_left_out_counts_in_the_return_of_chosen_ep
         assert ilfo.demos.convert(path, copy, target, **chosen).expert_return == expected
         again = ilfo.demos.open(copy)
         assert again.expert_return == expected
-        assert target != "ilfo" or np.mean([each.env_return for each in again]) == expected
+        assert np.mean([each.env_return for each in again]) == (expected if target == "ilfo" else 0)
+
+
+@pytest.mark.filterwarnings("ignore:.*no state after their last step", "ignore:.*names no environment")
+@pytest.mark.parametrize("target", FOREIGN)
+def test_a_layout_without_a_place_for_such_a_reward_is_told(tmp_path, target):
+    path = without_last_states(tmp_path / "x.hdf5", "d4rl")
+    with pytest.warns(UserWarning, match="rewards of steps that lead to no recorded state left out, only the ilfo"):
+        ilfo.demos.convert(path, tmp_path / LAYOUTS[target], target)
+
+
+def test_a_last_reward_that_is_not_finite_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"episode 0, last reward: step 0 is nan"):
+        write(tmp_path, Demonstrations((replace(episode(), last_reward=float("nan")),)), "ilfo")
 
 
 @pytest.mark.parametrize("layout", FOREIGN)
