@@ -85,6 +85,9 @@ class TrainConfig:
     plain path is faster. Takes up to a minute at the start, and changes results in the last bits."""
     random_steps: int = 5_000
     """Steps of uniformly random actions at the start, before any learning. TD3's authors take 25,000."""
+    updates_per_step: int = 1
+    """Updates of the agent for each step of an environment (its update-to-data ratio): more learn from fewer steps, in
+    as many times the time."""
     replay_size: int = 1_000_000
     """Transitions kept; never more than the steps of the run."""
     reward_keys: tuple[str, ...] = ()
@@ -336,7 +339,16 @@ def _convert(hint: Any, value: Any, source: str, name: str) -> Any:
 
 def _check(config: TrainConfig) -> None:
     config.scaling.check_used()
-    for name in ("steps", "num_envs", "threads", "replay_size", "eval_every", "eval_episodes", "log_every"):
+    for name in (
+        "steps",
+        "num_envs",
+        "updates_per_step",
+        "threads",
+        "replay_size",
+        "eval_every",
+        "eval_episodes",
+        "log_every",
+    ):
         if getattr(config, name) < 1:
             raise InputError(f"--{name.replace('_', '-')} is {getattr(config, name)}; expected at least 1")
     for name in ("seed", "env_workers", "random_steps", "checkpoint_seconds"):

@@ -51,8 +51,8 @@ def print_plan(training: Training, measure: bool = False, console: Console | Non
     table.add_row("protocol", protocol_line(training))
     table.add_row(
         "steps",
-        f"{config.steps:,}, the first {config.random_steps:,} random; evaluation every {config.eval_every:,} "
-        f"over {config.eval_episodes} episodes; {_seeds(training)}",
+        f"{config.steps:,}, the first {config.random_steps:,} random; {counted(config.updates_per_step, 'update')} a "
+        f"step; evaluation every {config.eval_every:,} over {config.eval_episodes} episodes; {_seeds(training)}",
     )
     table.add_row("run", config.out)
     console.print(table)

@@ -220,7 +220,7 @@ class Training:
         self.inputs.load_state_dicts([state["policy_inputs"] for state in states])
 
     def advance(self) -> None:
-        """One step of every environment, and as many updates of each agent while the simulators are at it.
+        """One step of every environment, and the updates of each agent that they bring while the simulators are at it.
 
         What the step brings enters the replay after the updates, whether or not the simulators were faster. Where
         agents train between episodes, it is one update of each seed that owes some, and no step until none does.
@@ -233,7 +233,7 @@ class Training:
         self.environments.begin(self._actions())
         self.step += self.config.num_envs
         if not self.agent.trains_between_episodes and not self._warming_up and self._all_have_data():
-            for _ in range(self.config.num_envs):
+            for _ in range(self.config.num_envs * self.config.updates_per_step):
                 self._update()
         steps = self.environments.finish()
         self.memory.keep_steps(steps)
@@ -372,7 +372,7 @@ class Training:
             self._at_random[row] = self.step < self.config.random_steps or not ready
             return
         agent = self.agent.agents[member] if isinstance(self.agent, Separate) else self.agent
-        self._owed[member] += agent.end_episode(imitation_return, steps)
+        self._owed[member] += agent.end_episode(imitation_return, steps) * self.config.updates_per_step
 
     def fitted_states(self) -> list[dict[str, Any]]:
         """Of each seed, what was learned before training: all that a trained agent needs besides itself."""

@@ -259,6 +259,23 @@ def test_what_the_agent_is_wrong_about_gets_a_larger_priority_in_the_replay(demo
 
 
 @pytest.mark.parametrize(
+    "flags", [["--td3.hidden-dim", "16"], ["--num-envs", "2"], SMALL_OOPS, SMALL_TD7], ids=["td3", "two", "oops", "td7"]
+)
+def test_an_agent_makes_so_many_updates_a_step(demo, tmp_path, flags):
+    counts = []
+    for ratio in ("1", "3"):
+        training = Training(short(demo, tmp_path, *flags, "--updates-per-step", ratio))
+        # Until the first updates: what is done before does not depend on how many there are.
+        while not training.agent.updates:
+            training.advance()
+        while training.owes:
+            training.advance()
+        counts.append(training.agent.updates)
+        training.close()
+    assert counts[1] == 3 * counts[0]
+
+
+@pytest.mark.parametrize(
     ("flags", "warned"),
     [
         (["--reward", "discriminator"], True),
