@@ -51,6 +51,7 @@ VARIANTS = {
     "no layer norm": "--td3.no-layer-norm",
     "raw observations for the policy": "--normalize-observations none",
     "critics of 1024 units": "--td3.critic-hidden-dim 1024",
+    "four updates a step": "--updates-per-step 4",
     "checkpoints": "--td3.checkpoints",
     "fixed horizon": "--protocol fixed-horizon",
 }
