@@ -17,7 +17,8 @@ import mujoco
 import numpy as np
 
 from ilfo._errors import InputError
-from ilfo.demos.robomimic import RobomimicFacts, is_robomimic
+from ilfo.demos._robomimic_facts import RobomimicFacts, robosuite_id
+from ilfo.demos.robomimic import is_robomimic
 
 try:
     # It greets whoever imports it with advice on files that nothing here needs.
@@ -148,14 +149,10 @@ def environment_of(path: str | os.PathLike[str]) -> str:
     return str(facts.env_id)
 
 
-def _name(task: str, robot: str) -> str:
-    return f"robosuite/{task}-{robot}-v1"
-
-
 for _task in robosuite.ALL_ENVIRONMENTS:
     for _robot in _ROBOTS:
         gymnasium.register(
-            _name(_task, _robot),
+            robosuite_id(_task, _robot),
             "ilfo.robosuite:RobosuiteTask",
             kwargs={"task": _task, "robot": _robot},
             max_episode_steps=_HORIZONS.get(_task, 400),

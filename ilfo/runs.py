@@ -278,6 +278,10 @@ def _differences(stored: dict[str, Any], given: dict[str, Any], prefix: str = ""
         old, new = stored.get(key), given.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
             found += _differences(old, new, f"{name}.")
+        elif prefix and key not in stored:
+            found.append(
+                f"{name.removeprefix('config.')} is {new!r}, and earlier code, which began it, did not know that"
+            )
         elif old != new:
             found.append(f"{name.removeprefix('config.')} was {old!r} and is now {new!r}")
     return found

@@ -68,6 +68,12 @@ def test_a_run_goes_on_with_its_weights_elsewhere_and_keeps_the_place(tmp_path):
     assert read_config(tmp_path / "run")["config"]["keypoints"] == moved
 
 
+def test_a_run_of_earlier_code_that_lacks_a_setting_is_told_so(tmp_path):
+    Run(tmp_path / "run", {"seed": 3}, None).close()
+    with pytest.raises(InputError, match="updates_per_step is 1, and earlier code, which began it, did not know that"):
+        Run(tmp_path / "run", {"seed": 3, "updates_per_step": 1}, None)
+
+
 def test_a_finished_run_drops_the_checkpoint_that_a_kill_left(tmp_path):
     config = configure(tmp_path / "run")
     summary = train(config)

@@ -18,11 +18,12 @@ import numpy as np
 from ilfo._errors import InputError
 from ilfo.demos._arrays import numeric_dataset
 from ilfo.demos._provenance import PROVENANCE, check_keys_add_up
+from ilfo.demos._robomimic_facts import RobomimicFacts
 from ilfo.demos.d4rl import d4rl_columns, d4rl_provenance, episode_bounds, episode_observations
 from ilfo.demos.files import layout_of, readable
 from ilfo.demos.hdf5 import check_version, episode_groups, ilfo_provenance, read_episode
 from ilfo.demos.minari import minari_metadata, minari_provenance, minari_space, read_minari_episode
-from ilfo.demos.robomimic import RobomimicFacts, demo_names, read_demo
+from ilfo.demos.robomimic import demo_names, read_demo
 from ilfo.demos.trajectory import Provenance, Trajectory
 
 __all__ = ["CHUNK_CACHE", "ENV_REWARDS", "LABEL", "Logged", "Slot", "open_logged"]
