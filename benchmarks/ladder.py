@@ -138,7 +138,7 @@ def record(options: Record) -> None:
                 kept += played(training.act)
         kept.append(cut(rollout(training.act, config.env, 1, seed=2_000)[0], options.steps))
     source = f"benchmarks/ladder.py: {options.episodes} episodes a stage"
-    described = dataclasses.replace(describe(config.env)[0], source=source)
+    described = dataclasses.replace(describe(config.env).provenance, source=source)
     demos.write(options.out, Demonstrations(tuple(kept), described))
 
 

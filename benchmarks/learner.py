@@ -229,7 +229,7 @@ def record(options: Options, folder: str) -> Path:
     width = env.action_space.shape[0]  # type: ignore[index]
     env.close()
     trajectory = rollout(random_policy(width, seed=0), options.env, 1, protocol="fixed-horizon")[0]
-    provenance, _, _ = describe(options.env)
+    provenance = describe(options.env).provenance
     return demos.write(Path(folder) / "random.hdf5", Demonstrations((trajectory,), provenance))
 
 

@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 
 from ilfo._atomic import atomic_path
 from ilfo.envs import make_env
+from ilfo.imitation import load
 from ilfo.runs import read_config, read_metrics, read_summary
-from ilfo.training import load
 
 FRAMES, EVERY, FIRST = 6, 1, 300
 
@@ -27,14 +27,14 @@ FRAMES, EVERY, FIRST = 6, 1, 300
 def film_strip(run: Path) -> np.ndarray:
     """``FRAMES`` pictures of one episode side by side, ``(H, FRAMES * W, 3)`` uint8."""
     os.environ.setdefault("MUJOCO_GL", "egl")
-    training = load(run)
-    env = make_env(training.config.env, training.config.protocol, render=True)
+    imitation = load(run)
+    env = make_env(imitation.config.env, imitation.config.protocol, render=True)
     observation, _ = env.reset(seed=0)
     frames = []
     for step in range(FIRST + FRAMES * EVERY):
         if step >= FIRST and (step - FIRST) % EVERY == 0:
             frames.append(np.asarray(env.render()))
-        action = training.act(np.asarray(observation, np.float32)[None], np.array([step]))[0]
+        action = imitation.act(np.asarray(observation, np.float32)[None], np.array([step]))[0]
         observation, *_ = env.step(action)
     env.close()
     height = frames[0].shape[0]

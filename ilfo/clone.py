@@ -17,7 +17,7 @@ from ilfo._drawing import drawable_env, first_frame
 from ilfo._errors import InputError
 from ilfo._words import counted
 from ilfo.cloning.configs import CloneConfig, parse_clone, state_columns
-from ilfo.cloning.data import Samples, action_space_of, held_out, open_demonstrations
+from ilfo.cloning.data import Samples, held_out, open_demonstrations
 from ilfo.cloning.eyes import EYES
 from ilfo.cloning.fit import Epoch, fit_network, seeded
 from ilfo.cloning.looks import evaluation_of
@@ -63,12 +63,12 @@ def clone(
     eye = EYES[config.sees](getattr(config, config.sees, None), config.device)
     doing("reading the demonstrations")
     demonstrations, digest, shown = open_demonstrations(config)
-    width = sum(describe(config.env)[0].observation_keys.values())
+    described = describe(config.env)
     policy = ClonedPolicy(
         config.sees,
         eye,
-        state_columns(config.state_dims, width),
-        action_space_of(config.env)[0],
+        state_columns(config.state_dims, len(described.low)),
+        described.action_dim,
         config.hidden_dim,
         frame_size_of(demonstrations) if eye.takes_frames else None,
         config.device,

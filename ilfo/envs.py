@@ -7,7 +7,7 @@ import importlib.metadata
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Literal, SupportsFloat
+from typing import Any, Literal, NamedTuple, SupportsFloat
 
 import gymnasium
 import mujoco
@@ -19,7 +19,17 @@ from ilfo.demos import Provenance
 from ilfo.plugins import name_for_file
 from ilfo.variants import split_id, vary
 
-__all__ = ["FixedHorizon", "Protocol", "SameStart", "TellGoal", "describe", "goal_of", "make_env", "success_of"]
+__all__ = [
+    "Description",
+    "FixedHorizon",
+    "Protocol",
+    "SameStart",
+    "TellGoal",
+    "describe",
+    "goal_of",
+    "make_env",
+    "success_of",
+]
 
 Protocol = Literal["standard", "fixed-horizon"]
 """``standard``: episodes end as the environment's authors wrote it. ``fixed-horizon``: they never end early."""
@@ -123,11 +133,15 @@ def make_env(env_id: str, protocol: Protocol = "standard", render: bool = False)
         raise InputError(
             f"environment {env_id!r} has unbounded actions {actions}; wrap it in ClipAction or RescaleAction"
         )
-    if not (np.all(actions.low == -1) and np.all(actions.high == 1)):
+    if not _within_one(actions):
         env = gymnasium.wrappers.RescaleAction(env, np.float32(-1), np.float32(1))
     if env.spec is None or env.spec.max_episode_steps is None:
         raise InputError(f"environment {env_id!r} has no time limit: give it one, {env_id}@1000-steps")
     return FixedHorizon(env) if protocol == "fixed-horizon" else env
+
+
+def _within_one(actions: gymnasium.spaces.Box) -> bool:
+    return bool(np.all(actions.low == -1) and np.all(actions.high == 1))
 
 
 def _make_as_registered(env_id: str, render: bool = False) -> gymnasium.Env[Any, Any]:
@@ -188,8 +202,32 @@ def goal_of(info: Mapping[str, Any]) -> np.ndarray | None:
     return goal.astype(np.float32).ravel() if goal.dtype.kind in "fiub" else None
 
 
-def describe(env_id: str) -> tuple[Provenance, np.ndarray, np.ndarray]:
-    """What an environment's states look like: provenance, and the bounds ``(D,)`` of its observations."""
+class Description(NamedTuple):
+    """What an environment is like.
+
+    Attributes:
+        provenance: What a demonstration recorded in it would say: keys and widths of its states, time step, versions.
+        low: ``(D,)`` lower bounds of its observations.
+        high: ``(D,)`` upper bounds.
+        action_dim: Width ``A`` of an action.
+        own_bounds: Whether -1 and 1 are the environment's own bounds of actions, and not what these are scaled from.
+        horizon: The time limit in steps.
+    """
+
+    provenance: Provenance
+    low: np.ndarray
+    high: np.ndarray
+    action_dim: int
+    own_bounds: bool
+    horizon: int
+
+
+def describe(env_id: str) -> Description:
+    """What an environment is like.
+
+    Raises:
+        InputError: See :func:`make_env`.
+    """
     registered = _make_as_registered(env_id)
     registered.close()
     seen = registered.observation_space
@@ -197,8 +235,12 @@ def describe(env_id: str) -> tuple[Provenance, np.ndarray, np.ndarray]:
     env = make_env(env_id)
     try:
         keys = {name: gymnasium.spaces.flatdim(part) for name, part in parts.items()}
-        flat = env.observation_space
+        flat, actions, own = env.observation_space, env.action_space, registered.action_space
         assert isinstance(flat, gymnasium.spaces.Box)
+        assert isinstance(actions, gymnasium.spaces.Box)
+        assert isinstance(own, gymnasium.spaces.Box)
+        assert env.spec is not None
+        assert env.spec.max_episode_steps is not None
         time_step = getattr(env.unwrapped, "dt", None)
         action_repeat = getattr(env.unwrapped, "frame_skip", None)
         provenance = Provenance(
@@ -208,7 +250,14 @@ def describe(env_id: str) -> tuple[Provenance, np.ndarray, np.ndarray]:
             versions=_versions(type(env.unwrapped)),
             action_repeat=None if action_repeat is None else int(action_repeat),
         )
-        return provenance, flat.low, flat.high
+        return Description(
+            provenance,
+            flat.low,
+            flat.high,
+            action_dim=actions.shape[0],
+            own_bounds=_within_one(own),
+            horizon=env.spec.max_episode_steps,
+        )
     finally:
         env.close()
 

@@ -18,10 +18,10 @@ from ilfo._evaluation_display import print_evaluation, print_looks, print_seeds
 from ilfo._evaluations import Evaluation, SeedsEvaluation
 from ilfo._video import check_video_path, write_video
 from ilfo.cloning import Looks, evaluate_clone, evaluate_looks, is_clone
+from ilfo.imitation import Imitation, load
 from ilfo.run_group import seed_runs
 from ilfo.runs import read_config, read_summary
 from ilfo.suites import bundled_suites, is_suite, open_suite
-from ilfo.training import Training, load
 from ilfo.variants import Kind, Split
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ def evaluate(run: str | os.PathLike[str], episodes: int = 10, *, seed: int | Non
     check_seed(seed)
     if is_clone(run):
         return evaluate_clone(run, episodes, _seed_of(run, seed))
-    with closing(load(run)) as training:
-        return play(training, run, episodes, seed)
+    with closing(load(run)) as imitation:
+        return play(imitation, run, episodes, seed)
 
 
 def evaluate_seeds(
@@ -95,17 +95,17 @@ def evaluate_seeds(
     return SeedsEvaluation(found)
 
 
-def play(training: Training, run: str | os.PathLike[str], episodes: int, seed: int | None = None) -> Evaluation:
+def play(imitation: Imitation, run: str | os.PathLike[str], episodes: int, seed: int | None = None) -> Evaluation:
     """:func:`evaluate` for a run that is loaded already."""
-    seed = fresh_seed(training.config.seed, 0) if seed is None else seed
+    seed = fresh_seed(imitation.config.seed, 0) if seed is None else seed
     summary = read_summary(run) or {}
     return Evaluation(
-        env_id=training.config.env,
-        protocol=training.config.protocol,
+        env_id=imitation.config.env,
+        protocol=imitation.config.protocol,
         seed=seed,
-        steps=summary.get("steps", training.step),
-        trajectories=tuple(training.evaluate(episodes, seed)),
-        expert_return=training.expert_return,
+        steps=summary.get("steps", imitation.step),
+        trajectories=tuple(imitation.evaluate(episodes, seed)),
+        expert_return=imitation.expert_return,
         random_return=summary.get("random_return"),
     )
 

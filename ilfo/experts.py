@@ -10,11 +10,11 @@ import numpy as np
 
 from ilfo._errors import InputError
 from ilfo.envs import Protocol
+from ilfo.imitation import load
 from ilfo.plugins import find
 from ilfo.rollouts import Policy
 from ilfo.runs import read_summary
 from ilfo.sight import View
-from ilfo.training import load
 
 __all__ = ["Expert", "own_policy", "scripted_policy", "trained_expert"]
 
@@ -51,18 +51,18 @@ def trained_expert(run: str, env_id: str | None, seed: int | None) -> Expert:
     Raises:
         InputError: Not the folder of a run, or one of several seeds; or another environment than the run's.
     """
-    training = load(run)
-    config = training.config
+    imitation = load(run)
+    config = imitation.config
     if env_id not in (None, config.env):
         raise InputError(f"--env is {env_id}, but {run} was trained in {config.env}; leave --env out")
-    steps = (read_summary(run) or {}).get("steps", training.step)
+    steps = (read_summary(run) or {}).get("steps", imitation.step)
     return Expert(
-        policy=training.act,
+        policy=imitation.act,
         env_id=config.env,
         protocol=config.protocol,
         seed=config.seed if seed is None else seed,
         what=f"{config.agent} after {steps} steps on the {config.reward} reward, seed {config.seed} of training",
-        view=training.view,
+        view=imitation.view,
     )
 
 

@@ -107,7 +107,7 @@ def record(
     kept, played = _play(expert, options, tries, frame_size, progress)
     if not options.actions:
         kept = [replace(trajectory, actions=None) for trajectory in kept]
-    provenance, _, _ = describe(expert.env_id)
+    provenance = describe(expert.env_id).provenance
     bar, stop = _bar(options), options.stop_after_success
     trimmed = "" if stop is None else f"; each ends {stop} steps after its first success"
     source = (

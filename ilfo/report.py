@@ -22,9 +22,9 @@ from ilfo._video import RenderError, write_video
 from ilfo.demos import Trajectory
 from ilfo.envs import describe
 from ilfo.evaluate import Evaluation, check_episodes, play
+from ilfo.imitation import Imitation, load
 from ilfo.run_group import seed_runs
 from ilfo.runs import read_config, read_metrics, read_summary
-from ilfo.training import Training, load
 
 __all__ = ["main", "write_report"]
 
@@ -61,16 +61,16 @@ def write_report(
     together = GroupReport(Path(run), seeds)
     best = _report_on_one(seeds[together.best], episodes, video, lambda doing: say(f"seed {together.best}, {doing}"))
     say("drawing all seeds")
-    return together.write(best.training.expert_return, best.random_return, best.video, best.files.get("best.webm"))
+    return together.write(best.imitation.expert_return, best.random_return, best.video, best.files.get("best.webm"))
 
 
 def _report_on_one(run: Path, episodes: int, video: bool, say: Callable[[str], None]) -> _Report:
     say("loading the run")
     report = _Report(run, load(run))
     say(f"playing {episodes} episodes")
-    found = play(report.training, run, episodes)
+    found = play(report.imitation, run, episodes)
     if report.summary is None:
-        (random,) = report.training.random_episodes(10)
+        (random,) = report.imitation.random_episodes(10)
         report.random_return = float(np.mean([each.env_return or 0.0 for each in random]))
     report.folder.mkdir(exist_ok=True)
     say("drawing")
@@ -85,7 +85,7 @@ def _report_on_one(run: Path, episodes: int, video: bool, say: Callable[[str], N
     body += [*report.video, html.table(report.config["config"], "Configuration"), html.versions(report.config)]
     say("writing the page")
     report.write(body)
-    report.training.close()
+    report.imitation.close()
     return report
 
 
@@ -94,7 +94,7 @@ class _Report:
     """A report under way."""
 
     run: Path
-    training: Training
+    imitation: Imitation
     files: dict[str, bytes] = field(default_factory=dict)
     video: list[str] = field(default_factory=list)
     film_of_best: Trajectory | None = None
@@ -114,7 +114,7 @@ class _Report:
 
     def headline(self, found: Evaluation) -> dict[str, str]:
         last = self.evaluated
-        expert = self.training.expert_return
+        expert = self.imitation.expert_return
         policy = last.get("eval_return", found.return_mean)
         numbers: dict[str, str] = {}
         if expert:
@@ -154,12 +154,12 @@ class _Report:
     def learning(self) -> list[str]:
         sections = []
         if self.evaluated:
-            curve = figures.learning_curve(self.rows, self.training.expert_return, self.random_return)
-            seen = "The agent never sees it." if self.training.reward.imitates else "It is what the agent learns from."
+            curve = figures.learning_curve(self.rows, self.imitation.expert_return, self.random_return)
+            seen = "The agent never sees it." if self.imitation.reward.imitates else "It is what the agent learns from."
             best = " It plays its checkpoint, the policy of the best imitation return so far."
             text = (
                 "The environment's return over the episodes of each evaluation, without exploration noise: the mean, "
-                f"and the range from the worst to the best. {seen}{best if self.training.agent.plays_best else ''}"
+                f"and the range from the worst to the best. {seen}{best if self.imitation.agent.plays_best else ''}"
             )
             sections.append(html.section("Learning", text, self._picture("learning.png", curve, "learning curve")))
         small = figures.training_curves(self.rows)
@@ -174,11 +174,11 @@ class _Report:
         if len(order) == 1:
             del chosen["worst episode"]
         try:
-            films = self.training.filmed([found.trajectories[index] for index in chosen.values()])
+            films = self.imitation.filmed([found.trajectories[index] for index in chosen.values()])
         except RenderError as error:
             warnings.warn(f"the report comes without the rewards, which are given to frames: {error}", stacklevel=4)
             return [html.section("Reward along an episode", f"Not known: {error}")]
-        if self.training.sight is not None:
+        if self.imitation.sight is not None:
             self.film_of_best = films[0]
         trajectories = {
             f"{name}, return {found.returns[index]:,.1f}": each
@@ -186,18 +186,18 @@ class _Report:
         }
         traces, ended = {}, {}
         for label, trajectory in trajectories.items():
-            scores = self.training.rewards_of([trajectory]).scores
+            scores = self.imitation.rewards_of([trajectory]).scores
             assert trajectory.env_rewards is not None
             traces[label] = (scores[0].cpu().numpy(), trajectory.env_rewards)
             ended[label] = trajectory.terminated
-        drawn = figures.reward_traces(traces, terminated=ended, imitates=self.training.reward.imitates)
+        drawn = figures.reward_traces(traces, terminated=ended, imitates=self.imitation.reward.imitates)
         text = f"Of {len(order)} fresh episodes. A cross marks a termination by the environment."
         sections = [
             html.section(
                 "Reward along an episode", text, self._picture("rewards.png", drawn, "reward along the episodes")
             )
         ]
-        known = {label: self.training.explain(trajectory) for label, trajectory in trajectories.items()}
+        known = {label: self.imitation.explain(trajectory) for label, trajectory in trajectories.items()}
         explained = {label: explanation for label, explanation in known.items() if explanation is not None}
         if explained:
             text = (
@@ -218,7 +218,7 @@ class _Report:
                 path,
                 best,
                 found.env_id,
-                self.training.config.protocol,
+                self.imitation.config.protocol,
                 progress=lambda step, total: say(f"filming the best episode, step {step} of {total}"),
             )
         except RenderError as error:
@@ -230,14 +230,14 @@ class _Report:
 
     def _keypoints(self, found: Evaluation) -> list[str]:
         """What the reward saw of the best episode, and perhaps the policy, where it sees keypoints."""
-        sight = self.training.sight
+        sight = self.imitation.sight
         if sight is None or self.film_of_best is None:
             return []
         path = self.folder / "keypoints.webm"
-        time_step = describe(found.env_id)[0].time_step
+        time_step = describe(found.env_id).provenance.time_step
         write_keypoints(path, self.film_of_best, sight.features, time_step)
         self.files["keypoints.webm"] = content = path.read_bytes()
-        who, see = ("the reward", "sees") if self.training.view is None else ("the policy and the reward", "see")
+        who, see = ("the reward", "sees") if self.imitation.view is None else ("the policy and the reward", "see")
         text = (
             f"The best episode in the frames of {sight.frame_size[0]} x {sight.frame_size[1]} pixels that {who} {see}, "
             "enlarged: a colour for each concept, a larger disc where it is surer, and the way that it came."

@@ -41,7 +41,7 @@ def demonstration(tmp_path_factory):
     episodes = rollout(random_policy(1, seed=0), ENV, 5, seed=0)
     best = max(episodes, key=len)
     path = tmp_path_factory.mktemp("demonstration") / "expert.hdf5"
-    return demos.write(path, Demonstrations((best,), describe(ENV)[0]))
+    return demos.write(path, Demonstrations((best,), describe(ENV).provenance))
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,7 @@ def expert(observations, ages=None):
 
 def record(env_id: str, policy: Policy, episodes: int, size: tuple[int, int] | None = (32, 32)) -> Demonstrations:
     with closing(Recorder(env_id, "standard", policy, "expert", frame_size=size)) as recorder:
-        return Demonstrations(tuple(recorder.play(seed) for seed in range(episodes)), describe(env_id)[0])
+        return Demonstrations(tuple(recorder.play(seed) for seed in range(episodes)), describe(env_id).provenance)
 
 
 def changed(demonstrations: Demonstrations, **changes) -> Demonstrations:

@@ -107,7 +107,7 @@ def test_a_mark_is_given_once_and_a_time_limit_is_positive(marks):
 
 
 def test_dict_observations_are_flattened_in_the_order_that_is_described():
-    provenance, low, high = describe("DictLedge-v0")
+    provenance, low, high, *_ = describe("DictLedge-v0")
     assert provenance.observation_keys == {"position": 1, "velocity": 1}
     assert (low.tolist(), high.tolist()) == ([-99, -1], [99, 1])
     environments = Environments("DictLedge-v0")
@@ -146,7 +146,7 @@ def test_a_goal_that_is_part_of_the_observation_is_told_by_the_reset(kind, goal)
 
 
 def test_keys_are_described_in_the_order_and_width_of_the_flat_columns():
-    provenance, low, high = describe("MixedLedge-v0")
+    provenance, low, high, *_ = describe("MixedLedge-v0")
     assert list(provenance.observation_keys.items()) == [("velocity", 1), ("quarter", 4), ("position", 1)]
     assert (low.tolist(), high.tolist()) == ([-1, 0, 0, 0, 0, -99], [1, 1, 1, 1, 1, 99])
     environments = Environments("MixedLedge-v0")
@@ -159,7 +159,7 @@ def test_keys_are_described_in_the_order_and_width_of_the_flat_columns():
 
 
 def test_describe_says_time_step_and_versions():
-    provenance, low, _ = describe("Hopper-v5")
+    provenance, low, *_ = describe("Hopper-v5")
     assert provenance.time_step == pytest.approx(0.008)
     assert provenance.observation_keys == {"observation": 11}
     assert provenance.versions["mujoco"]
@@ -167,9 +167,9 @@ def test_describe_says_time_step_and_versions():
 
 
 def test_describe_says_how_long_an_action_lasts():
-    assert describe("Hopper-v5")[0].action_repeat == 4
-    assert describe("small_envs:Signposted-v0")[0].action_repeat == 4
-    assert describe(LEDGE)[0].action_repeat is None
+    assert describe("Hopper-v5").provenance.action_repeat == 4
+    assert describe("small_envs:Signposted-v0").provenance.action_repeat == 4
+    assert describe(LEDGE).provenance.action_repeat is None
 
 
 def test_describe_says_the_version_of_the_library_that_brings_the_environment(tmp_path, monkeypatch):
@@ -177,11 +177,11 @@ def test_describe_says_the_version_of_the_library_that_brings_the_environment(tm
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: small-envs\nVersion: 1.2.3\n")
     monkeypatch.syspath_prepend(tmp_path)
-    assert describe(LEDGE)[0].versions["small_envs"] == "1.2.3"
+    assert describe(LEDGE).provenance.versions["small_envs"] == "1.2.3"
 
 
 def test_a_module_that_was_not_installed_has_no_version():
-    assert "small_envs" not in describe(LEDGE)[0].versions
+    assert "small_envs" not in describe(LEDGE).provenance.versions
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from ilfo._evaluation_display import print_seeds
 from ilfo.cli import main
 from ilfo.demos import Trajectory
 from ilfo.evaluate import Evaluation, SeedsEvaluation, evaluate, evaluate_seeds, fresh_seed, write_evaluation
+from ilfo.imitation import load
 from ilfo.runs import read_metrics, read_summary
 from ilfo.statistics import interquartile_mean, wilson_interval
-from ilfo.training import load
 
 
 def with_outcome(value, success=None):

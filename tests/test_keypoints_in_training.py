@@ -24,13 +24,14 @@ from ilfo.configs import config_from_dict, parse_train
 from ilfo.demos import Demonstrations, shuffled
 from ilfo.envs import describe
 from ilfo.evaluate import evaluate
+from ilfo.imitation import load
 from ilfo.plan import print_plan
 from ilfo.report import write_report
 from ilfo.rewards.keypoints import KeypointOptions
 from ilfo.rollouts import random_policy
 from ilfo.run_group import RunGroup
 from ilfo.train import train
-from ilfo.training import Training, load
+from ilfo.training import Training
 
 SQUARE, MIRRORED = "small_envs:Square-v0", "small_envs:Mirrored-v0"
 PENDULUM = "InvertedPendulum-v5"
@@ -52,7 +53,7 @@ def episode():
 def film(episode, tmp_path_factory):
     """A file with states and frames."""
     path = tmp_path_factory.mktemp("film") / "square.hdf5"
-    return demos.write(path, Demonstrations((replace(episode, actions=None),), describe(SQUARE)[0]))
+    return demos.write(path, Demonstrations((replace(episode, actions=None),), describe(SQUARE).provenance))
 
 
 @pytest.fixture(scope="module")
@@ -284,7 +285,7 @@ class TestRun:
         policy = random_policy(1, seed=0)
         with closing(Recorder(PENDULUM, "standard", policy, "random", frame_size=(48, 32))) as recorder:
             recorded = recorder.play(0)
-        file = demos.write(tmp_path / "pendulum.hdf5", Demonstrations((recorded,), describe(PENDULUM)[0]))
+        file = demos.write(tmp_path / "pendulum.hdf5", Demonstrations((recorded,), describe(PENDULUM).provenance))
         with closing(Training(configure(file, tmp_path / "run", "--env", PENDULUM))) as training:
             (lived,) = training.filmed([replace(recorded, frames=None)])
             np.testing.assert_array_equal(lived.frames, recorded.frames)
@@ -364,7 +365,7 @@ def test_an_expert_that_is_done_is_held_as_it_is_seen(begin, episode, tmp_path):
     cut = replace(
         episode, observations=episode.observations[:9], frames=episode.frames[:9], env_rewards=None, actions=None
     )
-    path = demos.write(tmp_path / "cut.hdf5", Demonstrations((cut,), describe(SQUARE)[0]))
+    path = demos.write(tmp_path / "cut.hdf5", Demonstrations((cut,), describe(SQUARE).provenance))
     training = begin(path, "--hold-end")
     seen = training.sight.see_demonstrations(training.demonstrations)
     held, horizon = training.as_compared(seen)[0], training.environments.horizon

@@ -75,7 +75,7 @@ def test_every_task_is_made_and_reset():
 
 
 def test_is_described_with_its_version_time_step_and_action_repeat():
-    provenance, low, high = describe(REACH)
+    provenance, low, high, *_ = describe(REACH)
     assert provenance.versions["metaworld"]
     assert provenance.time_step == pytest.approx(0.0125)
     assert provenance.action_repeat == 5

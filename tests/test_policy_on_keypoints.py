@@ -20,6 +20,7 @@ from ilfo.demos import Demonstrations
 from ilfo.environments import Environments
 from ilfo.envs import describe
 from ilfo.evaluate import evaluate
+from ilfo.imitation import load
 from ilfo.plan import print_plan
 from ilfo.record import RecordOptions, record
 from ilfo.report import write_report
@@ -28,7 +29,7 @@ from ilfo.run_group import RunGroup
 from ilfo.runs import read_summary
 from ilfo.sight import Sight, View
 from ilfo.train import train
-from ilfo.training import Training, load
+from ilfo.training import Training
 
 SQUARE, MIRRORED, NEGATED = "small_envs:Square-v0", "small_envs:Mirrored-v0", "Negated-v0"
 PENDULUM = "InvertedPendulum-v5"
@@ -69,7 +70,7 @@ def episode():
 def film(episode, tmp_path_factory):
     """A file with states and frames."""
     path = tmp_path_factory.mktemp("film") / "square.hdf5"
-    return demos.write(path, Demonstrations((replace(episode, actions=None),), describe(SQUARE)[0]))
+    return demos.write(path, Demonstrations((replace(episode, actions=None),), describe(SQUARE).provenance))
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,11 @@ import torch
 from small_runs import KilledError, assert_same_run, configure, timeless
 
 from ilfo.demos import Trajectory
+from ilfo.imitation import load
 from ilfo.rewards import BUILT_IN
 from ilfo.runs import Run, read_metrics
 from ilfo.train import train
-from ilfo.training import Training, load
+from ilfo.training import Training
 
 QUICK = {
     "flow": ("--flow.hidden-dim", "8", "--flow.updates", "20"),

@@ -60,7 +60,7 @@ class TestGymnasiumRobotics:
     def test_a_goal_is_part_of_the_observation_and_told_by_the_reset(self):
         env = make_env("ilfo.robotics:FetchPush-v4")
         observation, info = env.reset(seed=1)
-        keys = describe("ilfo.robotics:FetchPush-v4")[0].observation_keys
+        keys = describe("ilfo.robotics:FetchPush-v4").provenance.observation_keys
         assert keys == {"achieved_goal": 3, "desired_goal": 3, "observation": 25}
         np.testing.assert_array_equal(info["goal"], observation[3:6])
 
@@ -115,7 +115,7 @@ class TestRobosuite:
         assert_obeys_its_seed("ilfo.robosuite:robosuite/Lift-Panda-v1")
 
     def test_is_seen_as_robomimic_sees_it(self):
-        provenance, _, _ = describe("ilfo.robosuite:robosuite/Lift-Panda-v1")
+        provenance = describe("ilfo.robosuite:robosuite/Lift-Panda-v1").provenance
         keys = provenance.observation_keys
         widths = {"object": 10, "robot0_eef_pos": 3, "robot0_eef_quat": 4, "robot0_gripper_qpos": 2}
         assert widths.items() <= keys.items()

@@ -17,11 +17,12 @@ from small_runs import KilledError, assert_same_run, configure, flags_of, timele
 from ilfo._errors import InputError
 from ilfo.cli import main
 from ilfo.configs import parse_train
+from ilfo.imitation import load
 from ilfo.run_group import RunGroup, seed_runs
 from ilfo.runs import Run, read_config, read_metrics, read_summary
 from ilfo.statistics import interquartile_mean
 from ilfo.train import train
-from ilfo.training import Training, load
+from ilfo.training import Training
 
 SEEDS = (0, 1, 2)
 FINE = ["--log-every", "20"]

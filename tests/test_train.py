@@ -28,9 +28,10 @@ from ilfo._errors import InputError
 from ilfo.cli import main
 from ilfo.configs import parse_train
 from ilfo.demos import Demonstrations, Provenance
+from ilfo.imitation import load
 from ilfo.runs import Run, read_config, read_metrics, read_summary
 from ilfo.train import train
-from ilfo.training import Training, load
+from ilfo.training import Training
 
 
 @pytest.fixture(scope="module")

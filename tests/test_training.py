@@ -15,9 +15,10 @@ from ilfo._errors import InputError
 from ilfo.agents.many import Separate
 from ilfo.agents.td3 import TD3
 from ilfo.configs import parse_train
+from ilfo.imitation import load
 from ilfo.runs import read_metrics
 from ilfo.train import train
-from ilfo.training import Training, load
+from ilfo.training import Training
 
 HORIZON = 40
 

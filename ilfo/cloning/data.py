@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import gymnasium
 import numpy as np
 import torch
 from torch import Tensor
@@ -19,10 +18,10 @@ from ilfo.demos import Demonstrations, Provenance, Trajectory
 from ilfo.demos.checks import differences
 from ilfo.demos.files import has_frames
 from ilfo.demos.trajectory import sha256_of
-from ilfo.envs import describe, make_env
+from ilfo.envs import Description, describe
 from ilfo.variants import Variant, split_id
 
-__all__ = ["Samples", "action_space_of", "held_out", "open_demonstrations"]
+__all__ = ["Samples", "held_out", "open_demonstrations"]
 
 ROUNDING = 1e-6
 """How far beyond [-1, 1] an action of a file may be."""
@@ -62,25 +61,6 @@ class Samples:
         )
 
 
-def action_space_of(env_id: str) -> tuple[int, bool]:
-    """Width of an environment's actions, and whether its own bounds are -1 and 1.
-
-    Raises:
-        InputError: See :func:`ilfo.envs.make_env`.
-    """
-    env = make_env(env_id)
-    try:
-        shape, within_one = env.action_space.shape, True
-        assert shape
-        layer = env
-        while isinstance(layer, gymnasium.Wrapper):
-            within_one &= not isinstance(layer, gymnasium.wrappers.RescaleAction)
-            layer = layer.env
-        return shape[0], within_one
-    finally:
-        env.close()
-
-
 def open_demonstrations(config: CloneConfig) -> tuple[Demonstrations, str, list[Variant]]:
     """The episodes of all files, in the environment's layout, the SHA-256 of their data as it is, and what they show.
 
@@ -96,18 +76,17 @@ def open_demonstrations(config: CloneConfig) -> tuple[Demonstrations, str, list[
         UserWarning: A sentence for each difference of a file and the environment, its look aside.
     """
     frames = EYES[config.sees].takes_frames
-    environment, low, high = describe(config.env)
-    environment = _plain(environment)
-    action_dim, within_one = action_space_of(config.env)
+    described = describe(config.env)
+    environment = _plain(described.provenance)
     found, fitting = [], []
     for path in config.demo:
         opened = demos.open(path, frames=frames and has_frames(path), filter_key=config.filter_key)
         _check_has(opened, path, config, frames)
         found.append(opened)
-        _check_actions(opened, path, config.env, action_dim, within_one)
+        _check_actions(opened, path, config.env, described)
         opened = replace(opened, provenance=_plain(opened.provenance))
         if not frames or config.state_dims:
-            fitted, unlike = demos.fit_to(opened, environment, low, high)
+            fitted, unlike = demos.fit_to(opened, environment, described.low, described.high)
         else:
             fitted, unlike = opened, differences(opened.provenance, environment, path)
         for difference in unlike:
@@ -152,18 +131,18 @@ def _check_has(opened: Demonstrations, path: str, config: CloneConfig, frames: b
         )
 
 
-def _check_actions(opened: Demonstrations, path: str, env_id: str, action_dim: int, within_one: bool) -> None:
-    if not within_one and opened.layout != "ilfo":
+def _check_actions(opened: Demonstrations, path: str, env_id: str, described: Description) -> None:
+    if not described.own_bounds and opened.layout != "ilfo":
         raise InputError(
             f"{path}: actions of a file of layout {opened.layout} are in the units of {env_id}, whose bounds are not "
             "-1 and 1. Divide them by these bounds, and write them with ilfo.demos.write."
         )
     for index, each in enumerate(opened):
         actions = np.asarray(each.actions)
-        if actions.shape[1] != action_dim:
+        if actions.shape[1] != described.action_dim:
             raise InputError(
-                f"{path}, episode {index}: actions of {actions.shape[1]} numbers; those of {env_id} have {action_dim}. "
-                "Use a demonstration of this environment."
+                f"{path}, episode {index}: actions of {actions.shape[1]} numbers; those of {env_id} have "
+                f"{described.action_dim}. Use a demonstration of this environment."
             )
         beyond = np.argwhere(~(np.abs(actions) <= 1 + ROUNDING))
         if len(beyond):

@@ -87,7 +87,7 @@ def _validate(file: str, /, *, env: str | None = None, filter_key: str | None = 
     if env is not None:
         from ilfo.envs import describe
 
-        for difference in ilfo.demos.check_fits(demonstrations, *describe(env)):
+        for difference in ilfo.demos.check_fits(demonstrations, *describe(env)[:3]):
             _warn(console, difference)
         against = f", fits {env}"
     steps = sum(len(trajectory) for trajectory in demonstrations)

@@ -130,7 +130,7 @@ def test_actions_of_another_width_are_refused(file):
 def test_actions_in_units_of_their_own_are_refused(tmp_path):
     path = tmp_path / "d4rl.hdf5"
     made = record(PENDULUM, random_policy(1, seed=0), 1, None)
-    demos.write(path, replace(made, provenance=describe(PENDULUM)[0]), layout="d4rl")
+    demos.write(path, replace(made, provenance=describe(PENDULUM).provenance), layout="d4rl")
     with pytest.raises(InputError, match="layout d4rl are in the units of InvertedPendulum-v5"):
         opened("states", str(path), env=PENDULUM)
 

@@ -83,8 +83,8 @@ def test_what_is_not_drawn_is_left_alone():
     env = make_env(f"{CHEETAH}@colours-seen-0")
     assert type(env.unwrapped.mujoco_renderer).__module__.startswith("gymnasium")
     env.close()
-    varied, low, _ = describe(f"{CHEETAH}@colours-seen-0")
-    plain, its_low, _ = describe(CHEETAH)
+    varied, low, *_ = describe(f"{CHEETAH}@colours-seen-0")
+    plain, its_low, *_ = describe(CHEETAH)
     assert varied.env_id == f"{CHEETAH}@colours-seen-0"
     assert varied.observation_keys == plain.observation_keys
     assert np.array_equal(low, its_low)
