@@ -13,6 +13,11 @@ from small_envs import LEDGE
 from ilfo.configs import parse_train
 from ilfo.runs import read_metrics
 
+SMALL_TD7 = [
+    *("--agent", "td7", "--td7.hidden-dim", "16", "--td7.embedding-dim", "16", "--td7.batch-size", "16"),
+    *("--td7.target-update-every", "20", "--td7.assess-more-after", "60", "--td7.assessment-episodes", "2"),
+]
+SMALL_OOPS = ["--preset", "oops", "--td3.hidden-dim", "16", "--td3.critic-hidden-dim", "16"]
 SMALL = ["--td3.hidden-dim", "32", "--td3.batch-size", "64", "--threads", "1", "--eval-episodes", "3"]
 
 
@@ -27,6 +32,12 @@ def flags_of(demo: Path, out: Path, *flags: str, steps: int = 400) -> list[str]:
 
 def configure(demo: Path, out: Path, *flags: str, steps: int = 400):
     return parse_train(flags_of(demo, out, *flags, steps=steps))[0]
+
+
+def short(demo, out, *flags: str):
+    """A run of 300 steps, of which 100 are random."""
+    given = ["--env", LEDGE, "--demo", str(demo), "--out", str(out), "--steps", "300", "--random-steps", "100"]
+    return parse_train([*given, "--eval-every", "100", "--eval-episodes", "3", "--threads", "1", *flags])[0]
 
 
 def timeless(folder: Path) -> list[dict]:

@@ -28,7 +28,6 @@ from ilfo._errors import InputError
 from ilfo.cli import main
 from ilfo.configs import parse_train
 from ilfo.demos import Demonstrations, Provenance
-from ilfo.imitation import load
 from ilfo.runs import Run, read_config, read_metrics, read_summary
 from ilfo.train import train
 from ilfo.training import Training
@@ -206,27 +205,6 @@ def test_two_processes_cannot_train_in_one_folder(tmp_path):
         Run(tmp_path / "run", {"seed": 0}, None)
     first.close()
     Run(tmp_path / "run", {"seed": 0}, None).close()
-
-
-def test_a_trained_run_is_loaded_without_its_demonstration(finished, demo):
-    training = load(finished)
-    assert training.demonstrations is None
-    returns = [episode.env_return for episode in training.evaluate_all(3)[0]]
-    assert returns == read_metrics(finished)[-1]["eval_returns"]
-    scores = training.rewards_of(list(expert())).scores
-    np.testing.assert_allclose(scores.numpy(), 2.0, atol=1e-5)
-
-
-def test_loading_what_was_never_saved_says_so(tmp_path):
-    with pytest.raises(InputError, match="not the folder of a run"):
-        load(tmp_path)
-    Run(tmp_path / "run", read_config_of_a_fresh_run(), None).close()
-    with pytest.raises(InputError, match="no checkpoint yet"):
-        load(tmp_path / "run")
-
-
-def read_config_of_a_fresh_run() -> dict:
-    return {"env": LEDGE, "reward": "environment", "agent": "td3"}
 
 
 def test_absorbing_states_keep_the_agent_alive_where_dying_would_pay(demo, tmp_path):

@@ -8,16 +8,12 @@ import numpy as np
 import pytest
 import torch
 from small_envs import LEDGE, expert, walk
-from small_runs import assert_equal, configure
+from small_runs import SMALL_OOPS, SMALL_TD7, assert_equal, configure, short
 
 from ilfo import demos
 from ilfo._errors import InputError
 from ilfo.agents.many import Separate
 from ilfo.agents.td3 import TD3
-from ilfo.configs import parse_train
-from ilfo.imitation import load
-from ilfo.runs import read_metrics
-from ilfo.train import train
 from ilfo.training import Training
 
 HORIZON = 40
@@ -154,15 +150,6 @@ def test_a_policy_that_is_shown_the_time_sees_it_everywhere(begin):
     assert torch.equal(held.terminated > 0, held.next_observations[:, -1] == 0)
 
 
-def test_who_acts_by_the_time_has_to_be_told_it(begin):
-    timed, timeless = begin("--time-aware"), begin()
-    observations, ages = np.zeros((3, 2), np.float32), np.array([0, 20, 39])
-    assert len(np.unique(timed.act(observations, ages))) == 3
-    with pytest.raises(InputError, match="shown the time"):
-        timed.act(observations)
-    assert np.array_equal(timeless.act(observations), timeless.act(observations, ages))
-
-
 @pytest.mark.parametrize("reward", ["transport", "environment"])
 def test_the_time_limit_is_an_end_for_who_sees_it_coming(begin, reward):
     ends = {
@@ -206,19 +193,6 @@ def test_a_run_without_time_or_keys_shows_the_policy_all_of_the_observation(begi
     assert training.inputs.width == training.environments.observation_dim == 2
     assert training.config.env == LEDGE
     assert len(expert()) == 1
-
-
-SMALL_TD7 = [
-    *("--agent", "td7", "--td7.hidden-dim", "16", "--td7.embedding-dim", "16", "--td7.batch-size", "16"),
-    *("--td7.target-update-every", "20", "--td7.assess-more-after", "60", "--td7.assessment-episodes", "2"),
-]
-SMALL_OOPS = ["--preset", "oops", "--td3.hidden-dim", "16", "--td3.critic-hidden-dim", "16"]
-
-
-def short(demo, out, *flags: str):
-    """A run of 300 steps, of which 100 are random."""
-    given = ["--env", LEDGE, "--demo", str(demo), "--out", str(out), "--steps", "300", "--random-steps", "100"]
-    return parse_train([*given, "--eval-every", "100", "--eval-episodes", "3", "--threads", "1", *flags])[0]
 
 
 @pytest.mark.filterwarnings("ignore:.* cannot stack seeds under these options")
@@ -292,21 +266,6 @@ def test_checkpoints_under_a_reward_that_changes_are_warned_of(demo, tmp_path, f
         Training(short(demo, tmp_path, *SMALL_TD7, *flags)).close()
     told = ["give --td7.no-checkpoints" in str(each.message) for each in caught]
     assert told == [True] * warned
-
-
-def test_a_run_that_is_loaded_is_not_advised_any_more(demo, tmp_path):
-    with pytest.warns(UserWarning, match="give --td7.no-checkpoints"):
-        train(short(demo, tmp_path, *SMALL_TD7, "--reward", "discriminator"))
-    load(tmp_path).close()
-
-
-@pytest.mark.parametrize("flags", [[*SMALL_TD7, "--time-aware"], SMALL_OOPS], ids=["td7", "oops"])
-def test_a_loaded_run_plays_what_its_last_evaluation_played(demo, tmp_path, flags):
-    train(short(demo, tmp_path / "run", *flags, "--normalize-observations", "expert-and-random"))
-    training = load(tmp_path / "run")
-    returns = [episode.env_return for episode in training.evaluate_all(3)[0]]
-    assert returns == read_metrics(tmp_path / "run")[-1]["eval_returns"]
-    training.close()
 
 
 def test_a_filter_key_chooses_what_is_learned_from(begin, demo, tmp_path):
