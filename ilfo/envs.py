@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import logging
+import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Literal, NamedTuple, SupportsFloat
@@ -154,6 +155,14 @@ def _make_as_registered(env_id: str, render: bool = False) -> gymnasium.Env[Any,
     except (gymnasium.error.Error, ModuleNotFoundError) as error:
         hint = f"; {hint}" if (hint := name_for_file(plain_id)) else ""
         raise InputError(f"environment {env_id!r} cannot be made: {error}{hint}") from error
+    except AssertionError as error:
+        if not _is_of_joint_kinds(error):
+            raise
+        mended = f"ilfo.robotics:{env_id.rpartition(':')[2]}"
+        raise InputError(
+            f"environment {env_id!r} cannot be made: Gymnasium-Robotics does not know the joints of MuJoCo "
+            f"{mujoco.__version__}. Put ilfo.robotics: in front, which mends that: {mended}"
+        ) from error
     if not marks.shadows:
         _draw_flat(env, env_id)
     if variant is not None:
@@ -161,6 +170,14 @@ def _make_as_registered(env_id: str, render: bool = False) -> gymnasium.Env[Any,
     if render:
         _follow(env)
     return env if marks.seed is None else SameStart(env, marks.seed)
+
+
+def _is_of_joint_kinds(error: AssertionError) -> bool:
+    """Whether it is what :mod:`ilfo.robotics` mends: Gymnasium-Robotics at a joint of MuJoCo 4."""
+    (*_, (frame, _)) = traceback.walk_tb(error.__traceback__)
+    return frame.f_globals.get("__name__") == "gymnasium_robotics.utils.mujoco_utils" and (
+        mujoco.mjtJoint.mjJNT_HINGE != np.int32(int(mujoco.mjtJoint.mjJNT_HINGE))
+    )
 
 
 def _draw_flat(env: gymnasium.Env[Any, Any], env_id: str) -> None:

@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import gymnasium
@@ -89,6 +91,17 @@ class TestGymnasiumRobotics:
             state["qpos"][env.unwrapped.door_hinge_addrs] = angle
             env.unwrapped.set_env_state({name: state[name] for name in ("qpos", "qvel", "door_body_pos")})
             assert env.step(np.zeros(28, np.float32))[-1]["success"] == opened
+
+    @pytest.mark.skipif(int(mujoco.__version__.partition(".")[0]) < 4, reason="nothing to mend before MuJoCo 4")
+    def test_without_our_module_what_is_to_be_put_in_front_is_said(self):
+        """In a process of its own: here ilfo.robotics is imported, which mends it for all."""
+        code = "import sys; from ilfo.cli import main; sys.exit(main())"
+        words = ["train", "--env", "gymnasium_robotics:FetchReach-v4@30-steps", "--reward", "environment", "--dry-run"]
+        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+        assert "environment 'gymnasium_robotics:FetchReach-v4@30-steps' cannot be made" in done.stderr
+        assert "mends that: ilfo.robotics:FetchReach-v4@30-steps\n" in done.stderr
 
     def test_a_demonstration_of_the_same_task_differs_in_nothing(self, tmp_path, capsys):
         (episode,) = rollout(random_policy(28, seed=0), "ilfo.robotics:AdroitHandDoor-v1", 1)
