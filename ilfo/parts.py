@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from typing import get_type_hints
 
 import numpy as np
 import torch
@@ -236,9 +237,16 @@ def warn_of_checkpoints(config: TrainConfig, agent: Agent, reward: RewardGenerat
     """
     method = config.scaling.method
     if agent.plays_best and (not reward.stationary or (reward.observes and method != "first-episode")):
+        group = option_group(config.agent)
+        if get_type_hints(type(getattr(config, group, None))).get("checkpoints") is bool:
+            remedy = f"give --{group}.no-checkpoints"
+        else:
+            remedy = (
+                f"--agent {config.agent} has no option 'checkpoints: bool' to go without; in its code, give it one, or "
+                "set plays_best = False"
+            )
         warnings.warn(
             f"--reward {config.reward} (--scaling.method {method}) changes what an episode is worth while the agent "
-            "learns, and checkpoints compare the returns of early and of late episodes: give "
-            f"--{option_group(config.agent)}.no-checkpoints",
+            f"learns, and checkpoints compare the returns of early and of late episodes: {remedy}",
             stacklevel=2,
         )

@@ -60,6 +60,35 @@ class Still(Agent):
         pass
 
 
+class Keeper(Still):
+    """Acts by a checkpoint, which no option of it prevents."""
+
+    plays_best = True
+
+
+@dataclass(frozen=True)
+class PathOptions:
+    """Where checkpoints are kept."""
+
+    checkpoints: str = ""
+    """A folder."""
+
+
+class KeeperSomewhere(Keeper):
+    """Has an option that is called as the one that prevents it."""
+
+    Options = PathOptions
+
+    def __init__(self, observation_dim, action_dim, options=None, *, device="cpu", seed=0):
+        super().__init__(observation_dim, action_dim)
+
+
+class KeeperWithout(KeeperSomewhere):
+    """Has no options at all."""
+
+    Options = None
+
+
 class Toll(RewardGenerator):
     """Every step costs, the expert's speed the least: the way out is to end the episode, unless that costs as well."""
 

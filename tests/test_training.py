@@ -268,6 +268,14 @@ def test_checkpoints_under_a_reward_that_changes_are_warned_of(demo, tmp_path, f
     assert told == [True] * warned
 
 
+@pytest.mark.parametrize("name", ["Keeper", "KeeperSomewhere", "KeeperWithout"])
+def test_an_agent_of_ones_own_is_not_told_of_a_flag_that_it_lacks(demo, tmp_path, name):
+    told = rf"--agent own_plugins:{name} has no option 'checkpoints: bool' .* or set plays_best = False"
+    with pytest.warns(UserWarning, match=told) as warned:
+        Training(short(demo, tmp_path, "--reward", "discriminator", "--agent", f"own_plugins:{name}")).close()
+    assert not any("no-checkpoints" in str(each.message) for each in warned)
+
+
 def test_a_filter_key_chooses_what_is_learned_from(begin, demo, tmp_path):
     short, long = walk(-0.2), walk(0.1)
     path = tmp_path / "robomimic.hdf5"
