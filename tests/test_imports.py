@@ -14,7 +14,7 @@ PACKAGE = Path(ilfo.__file__).parent
 REPOSITORY = Path(__file__).parents[1]
 
 STOREYS = (
-    {"ilfo", "_errors", "_atomic", "_averages", "_interruption", "_words"},
+    {"ilfo", "_errors", "_atomic", "_averages", "_interruption", "_pieces", "_words"},
     {"_checks", "_marks", "_ranges", "_target"},
     {"_page", "demos", "plugins", "statistics"},
     {"vision", "variants"},

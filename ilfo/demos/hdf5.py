@@ -32,6 +32,7 @@ import numpy as np
 
 from ilfo._atomic import atomic_path
 from ilfo._errors import InputError
+from ilfo._pieces import pieces_of
 from ilfo._target import file_to_write
 from ilfo.demos._arrays import canonical, check_frames, check_widths, checked, ends_at_last_step, numeric_dataset, pick
 from ilfo.demos._provenance import check_keys_add_up
@@ -55,8 +56,6 @@ FORMAT_VERSION = 1
 """Written into every file; a reader refuses a file of a later version."""
 
 _CHUNK_ROWS = 4096
-_PIECE = 256
-"""Frames that are written at once: they may lie in another file."""
 _EPISODE = re.compile(r"episode_(\d+)")
 
 
@@ -185,9 +184,8 @@ def _write_episode(group: h5py.Group, index: int, trajectory: Trajectory) -> Non
             dataset = group.create_dataset(
                 name, array.shape, array.dtype, chunks=chunks, compression="gzip", shuffle=True
             )
-            at_once = max(rows, _PIECE)
-            for start in range(0, len(array), at_once):
-                dataset[start : start + at_once] = array[start : start + at_once]
+            for piece in pieces_of(array, multiple=rows):
+                dataset[piece] = array[piece]
     group.attrs["id"] = index
     group.attrs["total_steps"] = steps
     if trajectory.seed is not None:

@@ -10,10 +10,9 @@ from typing import Any, overload
 
 import numpy as np
 
-__all__ = ["Demonstrations", "Provenance", "Trajectory", "held", "sha256_of", "shuffled"]
+from ilfo._pieces import pieces_of
 
-_PIECE = 256
-"""Rows that are hashed at once: frames may lie in a file."""
+__all__ = ["Demonstrations", "Provenance", "Trajectory", "held", "sha256_of", "shuffled"]
 
 
 @dataclass(frozen=True)
@@ -172,9 +171,10 @@ def sha256_of(trajectories: Iterable[Trajectory]) -> str:
             array: Any = getattr(trajectory, name)
             if array is not None:
                 digest.update(f"{name}{tuple(array.shape)}".encode())
-                for start in range(0, len(array), _PIECE):
-                    piece = array[start : start + _PIECE]
-                    digest.update(np.ascontiguousarray(piece, dtype="u1" if name == "frames" else "<f4").tobytes())
+                dtype = "u1" if name == "frames" else "<f4"
+                for rows in pieces_of(array):
+                    # Not by a name, which would keep a piece while the next one is read.
+                    digest.update(np.ascontiguousarray(array[rows], dtype).reshape(-1).data)
         digest.update(f"{trajectory.terminated}{trajectory.truncated}{trajectory.success}".encode())
     return digest.hexdigest()
 

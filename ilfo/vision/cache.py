@@ -14,11 +14,9 @@ from typing import Any
 import numpy as np
 
 from ilfo._atomic import atomic_path
+from ilfo._pieces import pieces_of
 
 __all__ = ["cache_folder", "cached", "fingerprint"]
-
-PIECE = 256
-"""Frames that are hashed at once: they may lie in a file."""
 
 
 def cache_folder() -> Path:
@@ -31,8 +29,8 @@ def fingerprint(arrays: Sequence[np.ndarray], settings: Mapping[str, Any]) -> st
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for array in arrays:
         digest.update(f"{array.dtype.str}{tuple(array.shape)}".encode())
-        for start in range(0, len(array), PIECE):
-            digest.update(np.ascontiguousarray(array[start : start + PIECE]).tobytes())
+        for rows in pieces_of(array):
+            digest.update(np.ascontiguousarray(array[rows]).reshape(-1).data)
     return digest.hexdigest()
 
 

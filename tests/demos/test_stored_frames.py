@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from ilfo import demos
+from ilfo import _pieces, demos
 from ilfo._errors import InputError
 from ilfo.demos import Demonstrations, Trajectory
 
@@ -72,8 +72,8 @@ def test_they_are_written_again_as_they_are(path, tmp_path):
 
 @pytest.fixture(scope="module")
 def long(tmp_path_factory):
-    """A file of 12 MB of frames."""
-    film = Trajectory(np.zeros((4000, 0), np.float32), frames=np.zeros((4000, 32, 32, 3), np.uint8))
+    """A file of 97 MB of frames, of which 36 are a piece."""
+    film = Trajectory(np.zeros((105, 0), np.float32), frames=np.zeros((105, 480, 640, 3), np.uint8))
     return demos.write(tmp_path_factory.mktemp("long") / "film.hdf5", Demonstrations((film,)))
 
 
@@ -87,11 +87,25 @@ def test_frames_of_a_file_are_never_in_memory_together(long, tmp_path, copied):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 4e6
+    assert peak < 1.2 * _pieces.PIECE_BYTES
 
 
 def test_the_sha256_is_that_of_whole_arrays(long):
-    expected = hashlib.sha256(b"observations(4000, 0)frames(4000, 32, 32, 3)")
-    expected.update(bytes(4000 * 32 * 32 * 3))
+    expected = hashlib.sha256(b"observations(105, 0)frames(105, 480, 640, 3)")
+    expected.update(bytes(105 * 480 * 640 * 3))
     expected.update(b"FalseTrueNone")
     assert demos.open(long, frames=True).sha256 == expected.hexdigest()
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 150, 300])
+def test_the_file_and_its_sha256_are_the_same_whatever_the_pieces(path, tmp_path, monkeypatch, piece_bytes):
+    """A frame has 72 bytes: pieces of one, two and four frames, and one of all."""
+    read = demos.open(path, frames=True)
+    whole = read.sha256
+    monkeypatch.setattr(_pieces, "PIECE_BYTES", piece_bytes)
+    assert read.sha256 == whole
+    copy = demos.write(tmp_path / "copy.hdf5", read)
+    assert copy.read_bytes() == path.read_bytes()
+    with h5py.File(copy) as file:
+        assert file["episode_0/frames"].chunks == (1, 4, 6, 3)
+        assert file.attrs["sha256_with_frames"] == whole
