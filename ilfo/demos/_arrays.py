@@ -12,7 +12,7 @@ import numpy as np
 
 from ilfo._errors import InputError
 from ilfo.demos._provenance import check_keys_add_up
-from ilfo.demos.stored_frames import StoredFrames
+from ilfo.demos.lazy_frames import LazyFrames
 from ilfo.demos.trajectory import Demonstrations, Trajectory
 
 __all__ = [
@@ -123,7 +123,7 @@ def checked(trajectory: Trajectory, where: str) -> Trajectory:
         _check_shape(env_rewards, 1, steps, f"{where}, dataset 'rewards'")
     frames = trajectory.frames
     if frames is not None:
-        if not isinstance(frames, StoredFrames):
+        if not isinstance(frames, LazyFrames):
             frames = np.ascontiguousarray(frames)
         check_frames(frames, steps, f"{where}, dataset 'frames'")
     return Trajectory(

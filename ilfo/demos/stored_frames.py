@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,12 @@ import h5py
 import numpy as np
 
 from ilfo._errors import InputError
+from ilfo.demos.lazy_frames import LazyFrames
 
 __all__ = ["StoredFrames"]
 
 
-class StoredFrames:
+class StoredFrames(LazyFrames):
     """The frames of one episode in an HDF5 file: an array of which only the slices that are taken are read.
 
     ``frames[10:20]`` reads ten frames; ``np.asarray(frames)`` reads all of them. An hour of video need not fit into
@@ -22,26 +22,11 @@ class StoredFrames:
 
     Args:
         dataset: ``(T+1, H, W, 3)`` uint8; its file may be closed afterwards.
-
-    Attributes:
-        shape: ``(T+1, H, W, 3)``.
-        dtype: Of the frames.
-        ndim: 4.
     """
 
     def __init__(self, dataset: h5py.Dataset) -> None:
+        super().__init__(dataset.shape, dataset.dtype)
         self._path, self._name = Path(dataset.file.filename).absolute(), str(dataset.name)
-        self.shape: tuple[int, ...] = dataset.shape
-        self.dtype: np.dtype[Any] = dataset.dtype
-        self.ndim = len(self.shape)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    @property
-    def size(self) -> int:
-        """Number of values."""
-        return math.prod(self.shape)
 
     def __getitem__(self, index: Any) -> np.ndarray:
         """The frames of an index, a slice, or an array of indices.
@@ -66,9 +51,6 @@ class StoredFrames:
             f"{self._path}, dataset {self._name!r}: cannot be read: {found}. It is truncated or damaged, or was "
             "changed while it was in use: take a fresh copy, and leave it as it is."
         )
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return self[:].astype(self.dtype if dtype is None else dtype, copy=False)
 
     def __repr__(self) -> str:
         return f"StoredFrames({self._path}, {self._name!r}, shape={self.shape})"

@@ -11,6 +11,7 @@ from typing import Any, overload
 import numpy as np
 
 from ilfo._pieces import pieces_of
+from ilfo.demos.chosen_frames import ChosenFrames
 
 __all__ = ["Demonstrations", "Provenance", "Trajectory", "held", "sha256_of", "shuffled"]
 
@@ -28,7 +29,7 @@ class Trajectory:
         actions: ``(T, A)`` float32, or None.
         env_rewards: ``(T,)`` float32, the environment's own reward, for evaluation only, or None.
         frames: ``(T+1, H, W, 3)`` uint8 RGB, what a camera saw at each observation, or None. Those of a file are read
-            from it as they are looked at, see :class:`~ilfo.demos.stored_frames.StoredFrames`.
+            from it as they are looked at, see :class:`~ilfo.demos.lazy_frames.LazyFrames`.
         goal: ``(G,)`` float32, what this episode was to reach, where the environment says so; else None.
         terminated: The environment ended the episode (a fall, a goal) after the last observation.
         truncated: A time limit, or the end of the recording, ended it.
@@ -187,7 +188,8 @@ def held(demonstrations: Demonstrations, steps: int) -> Demonstrations:
     are as long already, stay what they are; those that grow lose actions and rewards, which nobody recorded.
 
     Args:
-        demonstrations: Of any length; frames, where there are some, are repeated like states, in memory.
+        demonstrations: Of any length; frames, where there are some, are repeated as they are looked at, see
+            :class:`~ilfo.demos.chosen_frames.ChosenFrames`.
         steps: Steps ``T`` that an episode is to have at least.
 
     Example:
@@ -200,11 +202,10 @@ def held(demonstrations: Demonstrations, steps: int) -> Demonstrations:
         missing = steps - len(one)
         if one.terminated or missing <= 0:
             return one
-        observations, frames = (
-            None if array is None else np.concatenate([array, np.repeat(array[-1:], missing, axis=0)])
-            for array in (one.observations, one.frames)
-        )
-        assert observations is not None
+        observations = np.concatenate([one.observations, np.repeat(one.observations[-1:], missing, axis=0)])
+        frames: Any = one.frames
+        if frames is not None:
+            frames = ChosenFrames(frames, np.minimum(np.arange(len(frames) + missing), len(frames) - 1))
         lost: dict[str, Any] = {"actions": None, "env_rewards": None, "last_reward": None}
         return replace(one, observations=observations, frames=frames, truncated=True, **lost)
 
@@ -214,7 +215,7 @@ def held(demonstrations: Demonstrations, steps: int) -> Demonstrations:
 def shuffled(trajectory: Trajectory, seed: int = 0) -> Trajectory:
     """The same states in a random order: a reward that looks at transitions must rank it below the original."""
     order = np.random.default_rng(seed).permutation(len(trajectory.observations))
-    frames = None if trajectory.frames is None else trajectory.frames[order]
+    frames: Any = None if trajectory.frames is None else ChosenFrames(trajectory.frames, order)
     observations = trajectory.observations[order]
     lost: dict[str, Any] = {"env_rewards": None, "last_reward": None}
     return replace(trajectory, observations=observations, frames=frames, terminated=False, **lost)
