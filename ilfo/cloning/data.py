@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ilfo import demos
 from ilfo._errors import InputError
+from ilfo._pieces import pieces_of
 from ilfo.cloning.configs import CloneConfig
 from ilfo.cloning.eyes import EYES
 from ilfo.demos import Demonstrations, Provenance, Trajectory
@@ -50,15 +51,28 @@ class Samples:
 
         Args:
             trajectories: With actions.
-            seen: ``(T+1, ...)`` of each.
+            seen: ``(T+1, ...)`` of each, or what gives such arrays when it is sliced.
             own: Columns of the state.
         """
         known = [each.observations[:-1, list(own)] if own else np.empty((len(each), 0)) for each in trajectories]
         return cls(
-            torch.from_numpy(np.concatenate([each[:-1] for each in seen])),
+            torch.from_numpy(_without_last(seen)),
             torch.from_numpy(np.concatenate(known).astype(np.float32)),
             torch.from_numpy(np.concatenate([np.asarray(each.actions, np.float32) for each in trajectories])),
         )
+
+
+def _without_last(seen: Sequence[np.ndarray]) -> np.ndarray:
+    """All but the last row of each array, one after the other; those of a file are read piece by piece."""
+    whole = np.empty((sum(len(each) - 1 for each in seen), *seen[0].shape[1:]), seen[0].dtype)
+    at = 0
+    for each in seen:
+        for piece in pieces_of(each):
+            stop = min(piece.stop, len(each) - 1)
+            if piece.start < stop:
+                whole[at + piece.start : at + stop] = each[piece.start : stop]
+        at += len(each) - 1
+    return whole
 
 
 def open_demonstrations(config: CloneConfig) -> tuple[Demonstrations, str, list[Variant]]:

@@ -186,8 +186,9 @@ class PixelEye(Eye):
     def study(
         self, demonstrations: Demonstrations, doing: Callable[[str], object] = lambda what: None
     ) -> list[np.ndarray]:
-        """The frames ``(T+1, H, W, 3)``."""
-        return [np.asarray(each.frames) for each in demonstrations]
+        """The frames ``(T+1, H, W, 3)``, those of a file still in it."""
+        frames: list[Any] = [each.frames for each in demonstrations]
+        return frames
 
     def look(self, observations: np.ndarray, frames: np.ndarray | None, ages: np.ndarray) -> np.ndarray:
         """The frames ``(N, H, W, 3)``."""

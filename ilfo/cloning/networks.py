@@ -15,7 +15,10 @@ TEMPERATURE = 0.05
 hardly a gradient, and it takes hundreds of updates to leave it."""
 
 _ROWS = 512
-"""Rows whose statistics are taken at once: frames are many numbers."""
+"""Rows whose statistics are taken at once."""
+
+_NUMBERS = 2**24
+"""Most numbers in such rows, 128 MiB as they are added up: frames are many."""
 
 
 class Standardised(nn.Module):
@@ -39,7 +42,7 @@ class Standardised(nn.Module):
             return
         # In two passes, since a square of a large mean leaves nothing of a small variance.
         count = rows.numel() // rows.shape[-1]
-        parts = rows.split(_ROWS)
+        parts = rows.split(max(1, min(_ROWS, _NUMBERS // rows[0].numel())))
         mean = sum((part.double().flatten(0, -2).sum(dim=0) for part in parts), torch.zeros(())) / count
         squares = ((part.double().flatten(0, -2) - mean).square().sum(dim=0) for part in parts)
         self.mean.copy_(mean)

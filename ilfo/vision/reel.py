@@ -60,7 +60,10 @@ class Reel:
     def evenly(self, count: int) -> np.ndarray:
         """At most ``count`` frames at equal distances, the first and the last among them where it is 2 or more."""
         chosen = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(np.int64))
-        return np.concatenate([self[each : each + 1] for each in chosen.tolist()])
+        frames = np.empty((len(chosen), *self.shape[1:]), self.dtype)
+        for row, each in enumerate(chosen.tolist()):
+            frames[row] = self[each : each + 1][0]
+        return frames
 
     def pieces(self, start: int, stop: int) -> list[tuple[int, slice]]:
         """The films that frames ``start`` to before ``stop`` belong to, and which of these frames are theirs."""

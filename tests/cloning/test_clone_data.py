@@ -1,3 +1,4 @@
+import tracemalloc
 from dataclasses import replace
 
 import h5py
@@ -5,9 +6,10 @@ import numpy as np
 import pytest
 from small_clones import PENDULUM, SQUARE, changed, configure, expert, record, write
 
-from ilfo import demos
+from ilfo import _pieces, demos
 from ilfo._errors import InputError
-from ilfo.cloning import Samples, held_out, open_demonstrations
+from ilfo.cloning import PixelEye, Samples, held_out, open_demonstrations
+from ilfo.demos import Demonstrations, Trajectory
 from ilfo.demos.trajectory import sha256_of
 from ilfo.envs import describe
 from ilfo.rollouts import random_policy
@@ -41,6 +43,25 @@ def test_an_action_belongs_to_the_observation_before_it(squares):
     np.testing.assert_array_equal(found.actions.numpy(), expert(found.seen.numpy() / 2))
     np.testing.assert_array_equal(found.own.numpy(), found.seen.numpy()[:, 1:] / 2)
     assert Samples.of(list(squares), seen, []).own.shape == (160, 0)
+
+
+def test_frames_of_a_file_become_samples_without_another_copy(tmp_path, monkeypatch):
+    film = Trajectory(
+        np.zeros((300, 1), np.float32),
+        actions=np.zeros((299, 1), np.float32),
+        frames=np.random.default_rng(0).integers(0, 4, (300, 96, 144, 3), dtype=np.uint8),
+    )
+    path = demos.write(tmp_path / "film.hdf5", Demonstrations((film, film)))
+    filmed = demos.open(path, frames=True)
+    monkeypatch.setattr(_pieces, "PIECE_BYTES", 2**20)
+    tracemalloc.start()
+    try:
+        samples = Samples.of(list(filmed), PixelEye().study(filmed), [])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(samples.seen.numpy(), np.concatenate([film.frames[:-1]] * 2))
+    assert peak < samples.seen.numel() + 3 * 2**20
 
 
 def test_frames_are_read_where_they_are_seen_alone(file):

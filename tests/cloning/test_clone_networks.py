@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from ilfo.cloning import Samples, fit_network, seeded
+from ilfo.cloning import Samples, fit_network, networks, seeded
 from ilfo.cloning.networks import FrameEncoder, PolicyNetwork, Standardised, soft_argmax
 
 
@@ -20,6 +21,28 @@ class TestStandardised:
         torch.testing.assert_close(units.scale.double(), rows.flatten(0, 1).std(dim=0, correction=0))
         assert units(rows).dtype == torch.float32
         assert units(rows).std() == pytest.approx(1, abs=1e-3)
+
+    def test_of_large_frames_few_are_added_up_at_once(self, monkeypatch):
+        class Largest(TorchDispatchMode):
+            numbers = 0
+
+            def __torch_dispatch__(self, function, types, arguments=(), named=None):
+                made = function(*arguments, **(named or {}))
+                if getattr(made, "dtype", None) == torch.float64:
+                    self.numbers = max(self.numbers, made.numel())
+                return made
+
+        films = frames(20, 10, 10)
+        whole, few = Standardised(3), Standardised(3)
+        whole.fit(films)
+        monkeypatch.setattr(networks, "_NUMBERS", 1000)
+        with Largest() as largest:
+            few.fit(films)
+        assert 0 < largest.numbers <= 1000
+        torch.testing.assert_close(few.state_dict(), whole.state_dict())
+        monkeypatch.setattr(networks, "_NUMBERS", 1)
+        few.fit(films)
+        torch.testing.assert_close(few.state_dict(), whole.state_dict())
 
     def test_what_hardly_moves_is_not_blown_up(self):
         units = Standardised(1)

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from small_vits import noise
@@ -21,6 +23,18 @@ def test_a_reel_is_its_films_one_after_the_other():
 @pytest.mark.parametrize(("count", "expected"), [(1, [0]), (2, [0, 8]), (3, [0, 4, 8]), (9, range(9)), (50, range(9))])
 def test_frames_are_chosen_evenly(count, expected):
     assert np.array_equal(Reel(FILMS, NAMES).evenly(count), np.concatenate(FILMS)[list(expected)])
+
+
+def test_frames_that_are_chosen_are_copied_once():
+    reel = Reel([np.broadcast_to(np.uint8(7), (500, 64, 64, 3))], ["long"])
+    tracemalloc.start()
+    try:
+        chosen = reel.evenly(100)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (chosen == 7).all()
+    assert peak < 1.1 * chosen.nbytes
 
 
 def test_every_frame_belongs_to_one_film():
