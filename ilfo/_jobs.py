@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import re
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ilfo._errors import InputError
 from ilfo._progress import Progress
-from ilfo.configs import TrainConfig, parse_train, several_seeds
+from ilfo.configs import TrainConfig, parse_train, sees_of, several_seeds
 from ilfo.evaluate import evaluate, evaluate_seeds, write_evaluation
 from ilfo.plugins import option_group
 from ilfo.rewards.registry import terms_of
@@ -196,15 +195,19 @@ def flags_of_cell(
 def without_columns(own: Sequence[str], given: Sequence[str]) -> list[str]:
     """A suite's own flags without those that name parts of states, where those that are given let keypoints be seen.
 
+    These say so by ``--features``, or in the file that ``--config`` names. Where the suite sees keypoints by itself its
+    flags are about these, and stay.
+
+    Raises:
+        InputError: See :func:`ilfo.configs.sees_of`.
+
     Examples:
         >>> without_columns(["--features.dims", "3", "--eval-every", "9"], ["--features", "keypoints"])
         ['--eval-every', '9']
     """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--features")
-    sees = parser.parse_known_args(list(given))[0].features
     named = ("--features.dims", "--features.relative", "--reward-keys")
-    return without_flags(own, named if sees == "keypoints" else ())
+    turned = sees_of([*own, *given]) == "keypoints" != sees_of(own)
+    return without_flags(own, named if turned else ())
 
 
 def without_flags(flags: Sequence[str], beginnings: Sequence[str]) -> list[str]:

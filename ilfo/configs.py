@@ -27,7 +27,7 @@ from ilfo.rewards import ColumnOptions, FeatureOptions, ScalingOptions
 from ilfo.rewards.registry import option_groups, reward_class, terms_of
 from ilfo.rewards.scaling import DISCOUNT
 
-__all__ = ["TrainConfig", "config_from_dict", "parse_train", "presets", "several_seeds"]
+__all__ = ["TrainConfig", "config_from_dict", "parse_train", "presets", "sees_of", "several_seeds"]
 
 Sees = Literal["states", "keypoints"]
 
@@ -157,18 +157,7 @@ def parse_train(argv: Sequence[str]) -> tuple[TrainConfig, bool]:
             effect: of a reward or agent that was not chosen, or of another method of scaling.
         SystemExit: A wrong flag (status 2) or ``--help`` (status 0).
     """
-    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    early.add_argument("--preset")
-    early.add_argument("--config")
-    early.add_argument("--dry-run", action="store_true")
-    known, rest = early.parse_known_args(list(argv))
-    names, _ = _plugin_names().parse_known_args(rest)
-    given = {name: value for name, value in vars(names).items() if value is not None}
-    file = _read(Path(known.config)) if known.config is not None else {}
-    terms = terms_of((file | given).get("reward", TrainConfig.reward))
-    imitates = any(reward_class(name).imitates for name in terms)
-    implicit = "imitation" if imitates and "demo" in given | file else None
-    values = _merge(_read_preset(known.preset or implicit, given | file), file) | given
+    known, rest, file, values = _layers(argv)
     config_class = _config_type_of(values)
     description = (TrainConfig.__doc__ or "") + (
         "\n\nAlso: --preset NAME (" + ", ".join(presets()) + "), --config FILE (TOML or JSON), --dry-run (print the "
@@ -183,6 +172,39 @@ def parse_train(argv: Sequence[str]) -> tuple[TrainConfig, bool]:
     config = tyro.cli(config_class, args=rest, default=default, prog="ilfo train", description=description)
     _check(config)
     return _with_discount(config), known.dry_run
+
+
+def sees_of(argv: Sequence[str]) -> str:
+    """What the reward looks at by flags of ``ilfo train``, or by the preset or the file that they name.
+
+    Args:
+        argv: The flags, maybe not all that a run needs.
+
+    Raises:
+        InputError: An unknown preset, file or reward.
+        SystemExit: A wrong flag (status 2).
+    """
+    return str(_layers(argv)[-1].get("sees", TrainConfig.sees))
+
+
+def _layers(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str], dict[str, Any], dict[str, Any]]:
+    """What decides which flags there are: ``--preset`` and the like, and the other words.
+
+    Then what the file says, and what preset, file and these flags come to together.
+    """
+    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early.add_argument("--preset")
+    early.add_argument("--config")
+    early.add_argument("--dry-run", action="store_true")
+    known, rest = early.parse_known_args(list(argv))
+    names, _ = _plugin_names().parse_known_args(rest)
+    given = {name: value for name, value in vars(names).items() if value is not None}
+    file = _read(Path(known.config)) if known.config is not None else {}
+    terms = terms_of((file | given).get("reward", TrainConfig.reward))
+    imitates = any(reward_class(name).imitates for name in terms)
+    implicit = "imitation" if imitates and "demo" in given | file else None
+    values = _merge(_read_preset(known.preset or implicit, given | file), file) | given
+    return known, rest, file, values
 
 
 def _with_discount(config: TrainConfig) -> TrainConfig:

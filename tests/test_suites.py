@@ -78,6 +78,31 @@ def test_a_suite_names_no_columns_of_states_where_keypoints_are_seen(given):
         assert without_columns(suite.flags, ["--features", "states"]) == list(suite.flags)
 
 
+@pytest.mark.parametrize(
+    ("flags", "turned"),
+    [((), True), (("--num-envs", "2"), True), (("--features", "states"), False)],
+    ids=["file", "file and flag", "flag over file"],
+)
+@pytest.mark.parametrize("name", ["seen.toml", "seen.json"])
+def test_a_file_says_that_keypoints_are_seen_as_the_flag_does(tmp_path, name, flags, turned):
+    file = tmp_path / name
+    file.write_text('{"sees": "keypoints"}' if file.suffix == ".json" else 'sees = "keypoints"\n')
+    suite = open_suite("metaworld-easy")
+    own, given = [*suite.flags, *suite.tasks[0].flags], ["--config", str(file), *flags]
+    kept = without_columns(own, given)
+    assert (kept == own) is not turned
+    config, _ = parse_train(["--env", LEDGE, "--demo", "any.hdf5", *kept, *given])
+    assert config.sees == ("keypoints" if turned else "states")
+    assert (config.features.relative == ()) is turned
+    file.write_text("{}" if file.suffix == ".json" else "steps = 900\n")
+    assert without_columns(own, given) == own
+
+
+def test_a_suite_that_sees_keypoints_by_itself_names_columns_of_these():
+    own = ["--features", "keypoints", "--features.dims", "0-2"]
+    assert without_columns(own, ["--features", "keypoints"]) == without_columns(own, []) == own
+
+
 def test_suites_are_told_from_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert is_suite("locomotion")
@@ -142,11 +167,14 @@ def test_one_that_fails_is_told_and_the_table_written_all_the_same(tmp_path, cap
     assert "| walk | transport | td3 | 200 | 0% (0% to 79%) |" in written
 
 
-def test_a_suite_that_names_columns_can_be_asked_for_keypoints(demo, tmp_path):
+@pytest.mark.parametrize("by", ["flag", "file"])
+def test_a_suite_that_names_columns_can_be_asked_for_keypoints(demo, tmp_path, by):
     """Its own are left out, so that what is missing is what keypoints are sought in."""
+    (tmp_path / "seen.toml").write_text('sees = "keypoints"')
+    given = ["--features", "keypoints"] if by == "flag" else ["--config", str(tmp_path / "seen.toml")]
     suite = Suite("walk", "walk", (Task("walk", LEDGE, ("walk",)),), steps=200, flags=(*FLAGS, "--features.dims", "1"))
     options = SuiteOptions(out=tmp_path, demo_dir=demo.parent, **OPTIONS)
-    _, (failure,) = evaluate_suite(suite, options, ["--features", "keypoints"])
+    _, (failure,) = evaluate_suite(suite, options, given)
     assert "no dataset 'frames'" in failure.what
 
 
