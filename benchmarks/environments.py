@@ -26,8 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ilfo._atomic import atomic_path
-from ilfo.environments import Environments
-from ilfo.envs import make_env
+from ilfo.envs import Environments, make_env
 
 WAITS = 20
 

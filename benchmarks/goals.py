@@ -28,10 +28,10 @@ from ilfo._errors import InputError, closest
 from ilfo._marks import split_marks
 from ilfo.configs import parse_train
 from ilfo.demos import Trajectory
+from ilfo.envs import Policy, random_policy, rollout
 from ilfo.metaworld import scripted_policy
 from ilfo.parts import make_reward as config_reward
 from ilfo.rewards import Episodes, FeatureOptions, RewardGenerator, make_reward
-from ilfo.rollouts import Policy, random_policy, rollout
 from ilfo.suites import Task, open_suite
 
 AFTER_SUCCESS = 10

@@ -36,9 +36,8 @@ from ilfo import demos
 from ilfo._atomic import atomic_path
 from ilfo.configs import parse_train
 from ilfo.demos import Demonstrations, Trajectory
-from ilfo.envs import describe
+from ilfo.envs import Policy, describe, random_policy, rollout
 from ilfo.rewards import BUILT_IN, Episodes, RewardGenerator, make_reward
-from ilfo.rollouts import Policy, random_policy, rollout
 from ilfo.training import Training
 
 EVERY = 2_500

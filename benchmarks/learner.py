@@ -34,9 +34,8 @@ from rich.table import Table
 from ilfo import demos
 from ilfo.configs import TrainConfig, parse_train
 from ilfo.demos import Demonstrations
-from ilfo.envs import Protocol, describe, make_env
+from ilfo.envs import Protocol, describe, make_env, random_policy, rollout
 from ilfo.plugins import option_group
-from ilfo.rollouts import random_policy, rollout
 from ilfo.train import train
 from ilfo.training import Training
 

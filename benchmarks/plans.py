@@ -28,12 +28,12 @@ from rich.table import Table
 from torch import Tensor
 
 from ilfo import demos
+from ilfo.envs import random_policy, rollout
 from ilfo.rewards import StateFeatures, cost_matrix, exact_plan, sinkhorn_plan
 from ilfo.rewards.exact import default_workers, exact_costs
 from ilfo.rewards.kernels import LogKernel, ScalingKernel, dense_kernel
 from ilfo.rewards.problems import blocks_of
 from ilfo.rewards.sinkhorn import potentials
-from ilfo.rollouts import random_policy, rollout
 
 EPISODES = 16
 MANY = 100_000

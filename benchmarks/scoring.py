@@ -24,8 +24,8 @@ from sklearn.neighbors import KernelDensity
 
 from ilfo import demos
 from ilfo.demos import Demonstrations
+from ilfo.envs import random_policy, rollout
 from ilfo.rewards import BUILT_IN, Episodes, StateFeatures, make_reward
-from ilfo.rollouts import random_policy, rollout
 
 
 @dataclass(frozen=True)

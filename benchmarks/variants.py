@@ -18,8 +18,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ilfo._atomic import atomic_path
-from ilfo._drawing import drawable_env, frame
 from ilfo._errors import InputError
+from ilfo.envs.drawing import drawable_env, frame
 from ilfo.variants import KINDS, Variant
 
 SPLITS, EACH, STEPS, FRAMES = ("seen", "unseen"), 3, 12, 10

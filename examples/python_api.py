@@ -2,9 +2,9 @@
 
 from ilfo import demos
 from ilfo.configs import config_from_dict
+from ilfo.envs import random_policy, rollout
 from ilfo.evaluate import evaluate
 from ilfo.rewards import Episodes, OptimalTransport
-from ilfo.rollouts import random_policy, rollout
 from ilfo.train import train
 
 NAME, ENV, OUT = "halfcheetah", "HalfCheetah-v5", "runs/python-api"

@@ -7,9 +7,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from ilfo._fleet import Failure, failures_in_words, run_jobs, spare_cores
-from ilfo._jobs import Work
-from ilfo._ray_fleet import RayFleet
+from ilfo.fleet.fleet import Failure, failures_in_words, run_jobs, spare_cores
+from ilfo.fleet.jobs import Work
+from ilfo.fleet.ray_fleet import RayFleet
 from ilfo.suites import Suite, open_suite
 
 if TYPE_CHECKING:

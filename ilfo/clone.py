@@ -13,7 +13,6 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from ilfo._drawing import drawable_env, first_frame
 from ilfo._errors import InputError
 from ilfo._words import counted
 from ilfo.cloning.configs import CloneConfig, parse_clone, state_columns
@@ -23,8 +22,9 @@ from ilfo.cloning.fit import Epoch, fit_network, seeded
 from ilfo.cloning.looks import evaluation_of
 from ilfo.cloning.policy import VERB, ClonedPolicy
 from ilfo.envs import describe
+from ilfo.envs.drawing import drawable_env, first_frame
+from ilfo.envs.rollouts import random_policy, rollout
 from ilfo.evaluate import fresh_seed
-from ilfo.rollouts import random_policy, rollout
 from ilfo.runs import Run, read_summary
 from ilfo.sight import frame_size_of
 

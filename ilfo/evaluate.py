@@ -16,8 +16,8 @@ from ilfo._atomic import atomic_path
 from ilfo._errors import InputError, closest
 from ilfo._evaluation_display import print_evaluation, print_looks, print_seeds
 from ilfo._evaluations import Evaluation, SeedsEvaluation
-from ilfo._video import check_video_path, write_video
 from ilfo.cloning import Looks, evaluate_clone, evaluate_looks, is_clone
+from ilfo.envs.video import check_video_path, write_video
 from ilfo.imitation import Imitation, load
 from ilfo.run_group import seed_runs
 from ilfo.runs import read_config, read_summary

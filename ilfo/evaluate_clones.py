@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ilfo._atomic import atomic_path
-from ilfo._clone_jobs import CloneJob, flags_for
-from ilfo._drawing import drawable_env
 from ilfo._errors import InputError
-from ilfo._fleet import Failure
-from ilfo._jobs import check_apart, job_folder
 from ilfo._look_films import Film, check_films, plan_films, shoot
-from ilfo._looks_figure import looks_figure
-from ilfo._looks_table import CloneCell, looks_of, looks_table, means_table, measure, read_looks
 from ilfo._suite_command import run_on, suite_command, suite_folder
 from ilfo._words import counted
 from ilfo.cloning import EYES
 from ilfo.cloning.eyes import Sees
 from ilfo.configs import several_seeds
 from ilfo.envs import make_env
+from ilfo.envs.drawing import drawable_env
+from ilfo.fleet.clone_jobs import CloneJob, flags_for
+from ilfo.fleet.fleet import Failure
+from ilfo.fleet.jobs import check_apart, job_folder
 from ilfo.suites import Suite, Task
+from ilfo.suites.looks_figure import looks_figure
+from ilfo.suites.looks_table import CloneCell, looks_of, looks_table, means_table, measure, read_looks
 from ilfo.variants import KINDS, Kind, Variant
 
 if TYPE_CHECKING:

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 from ilfo._atomic import atomic_path
 from ilfo._errors import InputError
-from ilfo._fleet import Failure
-from ilfo._jobs import Job, check_apart, check_unchanged, flags_of_cell, job_folder, without_columns
 from ilfo._suite_command import run_on, suite_command, suite_folder
-from ilfo._suite_figure import suite_figure
-from ilfo._suite_table import LeftOut, SuiteCell, left_out_before, seeds_of, suite_table
 from ilfo.configs import several_seeds
 from ilfo.envs import make_env
+from ilfo.fleet.fleet import Failure
+from ilfo.fleet.jobs import Job, check_apart, check_unchanged, flags_of_cell, job_folder, without_columns
 from ilfo.record import RecordOptions, record
 from ilfo.runs import read_config
 from ilfo.suites import Suite, Task
+from ilfo.suites.figure import suite_figure
+from ilfo.suites.table import LeftOut, SuiteCell, left_out_before, seeds_of, suite_table
 
 if TYPE_CHECKING:
     from rich.console import Console

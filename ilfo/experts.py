@@ -10,9 +10,9 @@ import numpy as np
 
 from ilfo._errors import InputError
 from ilfo.envs import Protocol
+from ilfo.envs.rollouts import Policy
 from ilfo.imitation import load
 from ilfo.plugins import find
-from ilfo.rollouts import Policy
 from ilfo.runs import read_summary
 from ilfo.sight import View
 

@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from ilfo._drawing import filmed
 from ilfo._errors import InputError
 from ilfo.agents.many import states_of
 from ilfo.configs import TrainConfig, config_from_dict, several_seeds
 from ilfo.demos import Trajectory
 from ilfo.envs import describe
+from ilfo.envs.drawing import filmed
+from ilfo.envs.rollouts import Stage, random_policy
 from ilfo.labelling import Labels
 from ilfo.memory import moved
 from ilfo.parts import make_inputs, make_learner, make_reward, make_sight, make_view, open_demonstrations
 from ilfo.rewards import Explanation, RewardGenerator
-from ilfo.rollouts import Stage, random_policy
 from ilfo.run_group import seed_runs
 from ilfo.runs import read_checkpoint, read_config
 from ilfo.scorer import Scorer

@@ -18,11 +18,11 @@ import tyro
 import ilfo
 from ilfo import demos
 from ilfo._errors import InputError
-from ilfo._recorder import Recorder
 from ilfo._target import file_to_write
 from ilfo._words import counted
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.envs import describe
+from ilfo.envs.recorder import Recorder
 from ilfo.evaluate import check_episodes, check_seed, fresh_seed
 from ilfo.experts import Expert, own_policy, scripted_policy, trained_expert
 

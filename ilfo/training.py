@@ -15,7 +15,7 @@ from ilfo._averages import Averages
 from ilfo.agents.many import Separate, load_states
 from ilfo.configs import TrainConfig
 from ilfo.demos import Demonstrations, Trajectory
-from ilfo.environments import Environments
+from ilfo.envs.environments import Environments
 from ilfo.imitation import Imitation
 from ilfo.memory import Memory
 from ilfo.parts import warn_of_checkpoints

@@ -7,11 +7,11 @@ import small_clones
 from small_envs import expert
 
 from ilfo import demos
-from ilfo._video import RenderError, write_video
 from ilfo.configs import parse_train
 from ilfo.demos import Demonstrations
 from ilfo.envs import describe
-from ilfo.rollouts import random_policy, rollout
+from ilfo.envs.rollouts import random_policy, rollout
+from ilfo.envs.video import RenderError, write_video
 from ilfo.train import train
 
 ENV = "InvertedPendulum-v5"

@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 
 from ilfo import demos
-from ilfo._recorder import Recorder
 from ilfo.cloning import CloneConfig, PixelOptions, clone_config
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.envs import describe
+from ilfo.envs.recorder import Recorder
+from ilfo.envs.rollouts import Policy
 from ilfo.rewards.keypoints import KeypointOptions
-from ilfo.rollouts import Policy
 
 SQUARE, MIRRORED = "small_envs:Square-v0", "small_envs:Mirrored-v0"
 PENDULUM = "InvertedPendulum-v5"

@@ -11,13 +11,13 @@ from safetensors.torch import save_file
 from small_clones import MIRRORED, OPTIONS, PENDULUM, SETTINGS, SQUARE, changed, configure, expert, record, write
 from small_envs import Square
 
-from ilfo._drawing import RenderError
 from ilfo._errors import InputError
 from ilfo.cli import main
 from ilfo.clone import clone
 from ilfo.cloning import evaluate_clone, evaluate_looks, load_clone
+from ilfo.envs.drawing import RenderError
+from ilfo.envs.rollouts import random_policy
 from ilfo.evaluate import evaluate
-from ilfo.rollouts import random_policy
 from ilfo.runs import read_config, read_metrics, read_summary
 from ilfo.vision import build_tiny
 

@@ -8,10 +8,10 @@ from small_envs import LEDGE, expert
 
 from ilfo import demos
 from ilfo._errors import InputError
-from ilfo._jobs import flags_of_cell
 from ilfo.cli import main
 from ilfo.compare import Cell, CompareOptions, compare, table
 from ilfo.demos import Demonstrations, Trajectory
+from ilfo.fleet.jobs import flags_of_cell
 from ilfo.run_group import seed_runs
 from ilfo.runs import read_config, read_summary
 

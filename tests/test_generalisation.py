@@ -13,19 +13,19 @@ from small_carts import CART, push
 from small_clones import OPTIONS, record, write
 
 from ilfo import demos
-from ilfo._clone_jobs import CloneJob, flags_for
 from ilfo._errors import InputError
-from ilfo._fleet_display import Display
 from ilfo._look_films import plan_films, shoot
-from ilfo._looks_figure import PLAIN, looks_figure
-from ilfo._looks_table import CloneCell, looks_table, means_table, read_looks
-from ilfo._suite_figure import Reached
 from ilfo.cli import main
 from ilfo.cloning import evaluate_looks, parse_clone
 from ilfo.evaluate import evaluate
 from ilfo.evaluate_clones import CloneSuiteOptions, evaluate_clones
+from ilfo.fleet.clone_jobs import CloneJob, flags_for
+from ilfo.fleet.display import Display
 from ilfo.runs import read_config, read_summary
 from ilfo.suites import Suite, Task, open_suite
+from ilfo.suites.figure import Reached
+from ilfo.suites.looks_figure import PLAIN, looks_figure
+from ilfo.suites.looks_table import CloneCell, looks_table, means_table, read_looks
 from ilfo.variants import KINDS
 
 KEYPOINTS = OPTIONS["keypoints"]

@@ -15,20 +15,20 @@ from rich.console import Console
 from small_runs import KilledError, assert_equal, assert_same_run, timeless
 
 from ilfo import demos
-from ilfo._drawing import filmed
 from ilfo._errors import InputError
 from ilfo._progress import Progress
-from ilfo._recorder import Recorder
 from ilfo.cli import main
 from ilfo.configs import config_from_dict, parse_train
 from ilfo.demos import Demonstrations, shuffled
 from ilfo.envs import describe
+from ilfo.envs.drawing import filmed
+from ilfo.envs.recorder import Recorder
+from ilfo.envs.rollouts import random_policy
 from ilfo.evaluate import evaluate
 from ilfo.imitation import load
 from ilfo.plan import print_plan
 from ilfo.report import write_report
 from ilfo.rewards.keypoints import KeypointOptions
-from ilfo.rollouts import random_policy
 from ilfo.run_group import RunGroup
 from ilfo.train import train
 from ilfo.training import Training

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from ilfo import demos
-from ilfo._drawing import drawable_env, first_frame
 from ilfo._errors import InputError
 from ilfo.envs import describe, make_env
+from ilfo.envs.drawing import drawable_env, first_frame
 from ilfo.record import RecordOptions, record
 
 pytest.importorskip("metaworld", reason="needs the extra metaworld")

@@ -12,13 +12,13 @@ from small_envs import Square
 from small_runs import KilledError, assert_same_run, timeless
 
 from ilfo import demos
-from ilfo._drawing import filmed
 from ilfo._errors import InputError
-from ilfo._recorder import Recorder
 from ilfo.configs import config_from_dict, parse_train
 from ilfo.demos import Demonstrations
-from ilfo.environments import Environments
 from ilfo.envs import describe
+from ilfo.envs.drawing import filmed
+from ilfo.envs.environments import Environments
+from ilfo.envs.recorder import Recorder
 from ilfo.evaluate import evaluate
 from ilfo.imitation import load
 from ilfo.plan import print_plan

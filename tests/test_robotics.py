@@ -17,7 +17,7 @@ from ilfo._errors import InputError
 from ilfo.cli import main
 from ilfo.demos import Demonstrations, Provenance
 from ilfo.envs import describe, make_env
-from ilfo.rollouts import random_policy, rollout
+from ilfo.envs.rollouts import random_policy, rollout
 
 
 def beginning(env, seed, steps=20):

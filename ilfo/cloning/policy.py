@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from ilfo._copies import Copies
 from ilfo.cloning.eyes import EYES, Eye, Sees
 from ilfo.cloning.networks import PolicyNetwork
 from ilfo.demos import Trajectory
 from ilfo.envs import Protocol
-from ilfo.rollouts import COPIES
+from ilfo.envs.copies import Copies
+from ilfo.envs.rollouts import COPIES
 from ilfo.runs import read_checkpoint, read_config
 
 __all__ = ["ClonedPolicy", "is_clone", "load_clone", "play", "play_each"]
@@ -147,7 +147,7 @@ def load_clone(folder: str | os.PathLike[str]) -> ClonedPolicy:
 def play(
     policy: ClonedPolicy, env_id: str, episodes: int, *, protocol: Protocol = "standard", seed: int = 0
 ) -> list[Trajectory]:
-    """Plays whole episodes: those that :func:`ilfo.rollouts.rollout` plays.
+    """Plays whole episodes: those that :func:`ilfo.envs.rollouts.rollout` plays.
 
     Args:
         policy: What acts. It sees the frames of all copies at once.

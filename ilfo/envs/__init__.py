@@ -1,0 +1,33 @@
+"""Environments: made by their ids, in lockstep, drawn and filmed; episodes that a policy plays in them."""
+
+from ilfo.envs.environments import Environments, Steps
+from ilfo.envs.making import (
+    Description,
+    FixedHorizon,
+    Protocol,
+    SameStart,
+    TellGoal,
+    describe,
+    goal_of,
+    make_env,
+    success_of,
+)
+from ilfo.envs.rollouts import Policy, Stage, random_policy, rollout
+
+__all__ = [
+    "Description",
+    "Environments",
+    "FixedHorizon",
+    "Policy",
+    "Protocol",
+    "SameStart",
+    "Stage",
+    "Steps",
+    "TellGoal",
+    "describe",
+    "goal_of",
+    "make_env",
+    "random_policy",
+    "rollout",
+    "success_of",
+]

@@ -1,0 +1,176 @@
+"""Episodes played for a recording: one environment, in which everything worth keeping is written down."""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from ilfo._errors import InputError
+from ilfo.demos import Trajectory
+from ilfo.envs.drawing import drawable_env, first_frame, frame
+from ilfo.envs.making import Protocol, goal_of, make_env, success_of
+from ilfo.envs.rollouts import Policy
+from ilfo.sight import View
+
+__all__ = ["Recorder"]
+
+_ROUNDING = 1e-6
+"""How far beyond [-1, 1] an action may be: what float32 does to a ``tanh`` or a division, not a mistake of scale."""
+
+
+class Recorder:
+    """Plays whole episodes with a policy, one after the other.
+
+    Args:
+        env_id: Gymnasium id.
+        protocol: How episodes end.
+        policy: Observations ``(N, D)`` and the episodes' ages in steps ``(N,)`` to actions ``(N, A)`` in [-1, 1].
+            Here ``N`` is 1.
+        name: What an error calls the policy.
+        frame_size: Width and height of the frames to keep; None: none.
+        stop_after_success: Steps that an episode goes on after its first success; None: to its end.
+        view: What the policy sees in place of states; None: these.
+
+    Raises:
+        InputError: See :func:`ilfo.envs.make_env`; or frames of another size than the policy sees.
+        RenderError: Frames are wanted of an environment that takes no ``render_mode``.
+    """
+
+    def __init__(
+        self,
+        env_id: str,
+        protocol: Protocol,
+        policy: Policy,
+        name: str,
+        *,
+        frame_size: tuple[int, int] | None = None,
+        stop_after_success: int | None = None,
+        view: View | None = None,
+    ) -> None:
+        if view is not None and frame_size is not None and frame_size != view.frame_size:
+            wanted, seen = (f"{width}x{height}" for width, height in (frame_size, view.frame_size))
+            raise InputError(
+                f"--frame-size is {wanted}, and {name} sees frames of {seen}, which are drawn once: record them with "
+                f"--frame-size {seen}"
+            )
+        self._drawn_size = frame_size if view is None else view.frame_size
+        self._env: gymnasium.Env[Any, Any]
+        if self._drawn_size is None:
+            self._env = make_env(env_id, protocol)
+        else:
+            self._env = drawable_env(env_id, protocol, self._drawn_size)
+        self._env_id, self._policy, self._name = env_id, policy, name
+        self._keeps_frames, self._stop_after_success = frame_size is not None, stop_after_success
+        self._gaze = None if view is None else view.gaze(1)
+        shape = self._env.action_space.shape
+        assert shape
+        self._action_dim = shape[0]
+
+    def play(self, seed: int) -> Trajectory:
+        """Plays one episode.
+
+        Args:
+            seed: Decides how it starts: as the first episode of a rollout with this seed.
+
+        Returns:
+            The episode with actions and rewards, and with frames and goal (``info["goal"]`` of the reset, if that is
+            made of numbers) where there are any. One that was stopped after its success is truncated.
+
+        Raises:
+            InputError: Actions that are not finite numbers in [-1, 1], of one row an observation; a simulation that
+                diverges; or a success to stop after, of which the environment says nothing.
+            RenderError: Nothing can be drawn here.
+        """
+        seed = int(np.random.SeedSequence(seed, spawn_key=(0, 0)).generate_state(1)[0])
+        observation, info = self._env.reset(seed=seed)
+        goal = goal_of(info)
+        observations = [np.array(observation, np.float32)]
+        actions: list[np.ndarray] = []
+        env_rewards: list[float] = []
+        shown, picture = self._look(observations[-1], first=True)
+        frames = [picture]
+        success: bool | None = None
+        success_step: int | None = None
+        steps_left = -1
+        terminated = truncated = False
+        while not (terminated or truncated):
+            action = self._act(shown, len(actions), seed)
+            observation, env_reward, terminated, truncated, info = self._env.step(action.copy())
+            observations.append(np.array(observation, np.float32))
+            actions.append(action)
+            env_rewards.append(float(env_reward))
+            if not (isfinite(env_rewards[-1]) and np.isfinite(observations[-1]).all()):
+                raise InputError(
+                    f"{self._env_id} returned a NaN or an infinity at step {len(actions) - 1} of the episode with "
+                    f"seed {seed}: the simulation is unstable under these actions"
+                )
+            shown, picture = self._look(observations[-1])
+            if self._keeps_frames:
+                frames.append(picture)
+            now = success_of(info)
+            if now is not None:
+                success = now or bool(success)
+                success_step = len(actions) if now and success_step is None else success_step
+            elif self._stop_after_success is not None:
+                raise InputError(
+                    f"--stop-after-success: {self._env_id} does not say whether an episode succeeded; leave it out"
+                )
+            if self._stop_after_success is not None and success:
+                steps_left = self._stop_after_success if steps_left < 0 else steps_left - 1
+                truncated = truncated or steps_left == 0
+        return Trajectory(
+            observations=np.array(observations),
+            actions=np.array(actions),
+            env_rewards=np.array(env_rewards, np.float32),
+            terminated=bool(terminated),
+            truncated=not terminated,
+            success=success,
+            success_step=success_step,
+            seed=seed,
+            frames=np.array(frames) if self._keeps_frames else None,
+            goal=goal,
+        )
+
+    def _look(self, state: np.ndarray, first: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
+        """What the policy sees of the newest observation ``(D,)``, and its frame where one is drawn."""
+        if self._drawn_size is None:
+            return state, None
+        drawn: Any = first_frame(self._env) if first else self._env.render()
+        picture = frame(drawn, self._drawn_size)
+        if self._gaze is None:
+            return state, picture
+        if first:
+            return self._gaze.begin(state[None], picture[None])[0], picture
+        return self._gaze.step(state[None], state[None], picture[None], [])[0][0], picture
+
+    def _act(self, observation: np.ndarray, step: int, seed: int) -> np.ndarray:
+        """The policy's action ``(A,)`` float32, sure to be one."""
+        where = f"{self._name}, step {step} of the episode with seed {seed}"
+        # A copy, since the row stays in the episode whatever the policy does to it.
+        returned: Any = self._policy(observation[None].copy(), np.array([step]))
+        try:
+            with np.errstate(over="ignore"):
+                actions = np.asarray(returned, np.float32)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InputError(
+                f"{where}: it returned a {type(returned).__name__}, expected an array of actions (1, "
+                f"{self._action_dim}), free of gradients and on the CPU ({error})"
+            ) from error
+        if actions.shape != (1, self._action_dim):
+            raise InputError(
+                f"{where}: it returned actions of shape {actions.shape} for observations of shape "
+                f"{observation[None].shape}, expected (1, {self._action_dim}): one row for each row of observations"
+            )
+        if not (np.abs(actions) <= 1 + _ROUNDING).all():
+            raise InputError(
+                f"{where}: it returned the action {actions[0].tolist()}, expected finite numbers in [-1, 1], which are "
+                "rescaled to the environment's bounds: clip them, or divide them by the bound"
+            )
+        return actions[0].clip(-1, 1)
+
+    def close(self) -> None:
+        """Frees the simulator."""
+        self._env.close()

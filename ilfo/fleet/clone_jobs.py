@@ -1,0 +1,125 @@
+"""A policy to clone, and then to play where its environment only looks different, as one of many."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ilfo._errors import InputError
+from ilfo.clone import clone
+from ilfo.cloning import EYES, CloneConfig, evaluate_looks, parse_clone
+from ilfo.cloning.eyes import Sees
+from ilfo.evaluate import fresh_seed, write_looks
+from ilfo.fleet.jobs import Work, check_unchanged, without_flags
+from ilfo.runs import alike, read_config, read_summary
+from ilfo.variants import Kind
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["CloneJob", "flags_for"]
+
+
+@dataclass(frozen=True)
+class CloneJob(Work):
+    """A policy to clone, and to play in every look.
+
+    Attributes:
+        name: What displays call it.
+        words: Flags of ``ilfo clone``.
+        kinds: What varies when it is played, one at a time.
+        episodes: Of each kind and split.
+        stop_after_success: Steps that they go on after their first success; None: to their end.
+        config: What the flags come to.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    kinds: tuple[Kind, ...]
+    episodes: int
+    stop_after_success: int | None
+    config: CloneConfig
+
+    @classmethod
+    def read(
+        cls, name: str, words: Sequence[str], kinds: Sequence[Kind], episodes: int, stop_after_success: int | None
+    ) -> CloneJob:
+        """A job from its flags, which are read now: a wrong one is not found an hour later.
+
+        Raises:
+            InputError: See :func:`ilfo.cloning.parse_clone`.
+        """
+        return cls(name, tuple(words), tuple(kinds), episodes, stop_after_success, parse_clone(words))
+
+    @property
+    def commands(self) -> list[list[str]]:
+        """What to run, as words after ``ilfo``."""
+        played = ["--episodes", str(self.episodes), "--variants", *self.kinds]
+        if self.stop_after_success is not None:
+            played += ["--stop-after-success", str(self.stop_after_success)]
+        return [["clone", *self.words], ["evaluate", str(self.folder), *played]]
+
+    @property
+    def counts(self) -> str:
+        """The column of its metrics that says how far it is."""
+        return "epoch"
+
+    @property
+    def size(self) -> int:
+        """Passes over the demonstrations."""
+        return self.config.epochs
+
+    def check(self) -> None:
+        """Refuses a folder that holds a run of other flags, finished or not.
+
+        Raises:
+            InputError: Says which were others; or it was finished by earlier code, which kept less.
+        """
+        if not (self.folder / "config.json").exists():
+            return
+        was, now = alike(read_config(self.folder), json.loads(json.dumps(dataclasses.asdict(self.config))))
+        names = sorted((was.keys() & now.keys()) - {"out"})
+        check_unchanged(self.folder, {name: was[name] for name in names}, {name: now[name] for name in names})
+        if "variants" not in (read_summary(self.folder) or {"variants": ()}):
+            raise InputError(
+                f"{self.folder} was cloned by earlier code, which did not keep the variants that demonstrations show: "
+                "remove it, or name another --out"
+            )
+
+    def run(self, console: Console | None) -> None:
+        """Does it in this process."""
+        from rich.console import Console
+
+        with (console or Console(quiet=True)).status("") as status:
+            clone(
+                self.config,
+                doing=status.update,
+                on_epoch=lambda epoch: status.update(f"epoch {epoch.number} of {self.size}, loss {epoch.loss:.4f}"),
+            )
+            looks = evaluate_looks(
+                self.folder,
+                self.kinds,
+                episodes=self.episodes,
+                seed=fresh_seed(self.config.seed, 0),
+                stop_after_success=self.stop_after_success,
+                progress=status.update,
+            )
+        write_looks(self.folder, looks)
+
+
+def flags_for(sees: Sees, flags: Sequence[str]) -> list[str]:
+    """The flags of ``ilfo clone`` that concern a policy by what it sees, of flags for several policies.
+
+    Args:
+        sees: What it sees. The options of other eyes are left out, and with states ``--state-dims``.
+        flags: Words; what does not begin with ``--`` belongs to the flag before it.
+
+    Examples:
+        >>> flags_for("states", ["--epochs", "9", "--keypoints.k", "8", "--pixels.shift", "0"])
+        ['--epochs', '9']
+    """
+    foreign = tuple(f"--{eye}." for eye in EYES if eye != sees) + (("--state-dims",) if sees == "states" else ())
+    return without_flags(flags, foreign)

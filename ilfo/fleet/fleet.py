@@ -1,0 +1,224 @@
+"""Runs side by side: each a process of its own, with its log, and all of them on one display."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Protocol, TypeVar
+
+from ilfo._errors import InputError
+from ilfo._interruption import interruptible
+from ilfo._words import counted
+from ilfo.fleet.display import Display
+from ilfo.fleet.jobs import Work
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["Failure", "Fleet", "Process", "failures_in_words", "run_jobs", "spare_cores", "start_child"]
+
+_Work = TypeVar("_Work", bound=Work)
+
+_RUN = """
+import json, sys
+order = json.loads(sys.argv[1])
+sys.path += [entry for entry in order["path"] if entry not in sys.path]
+from ilfo.cli import main
+sys.exit(next(filter(None, map(main, order["commands"])), 0))
+"""
+"""What a child does: one command of ilfo after the other, until one fails."""
+
+_LOOK = 0.2
+"""Seconds between two looks at who has ended."""
+
+_LAST_LINES = 12
+"""Of a failed run's log, at the end."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A job that did not end well.
+
+    Attributes:
+        job: Which.
+        what: Its exit status in words, and the last lines that it wrote.
+    """
+
+    job: Work
+    what: str
+
+
+class Process(Protocol):
+    """A job under way, wherever it runs."""
+
+    def poll(self) -> int | None:
+        """Its exit status, or None while it runs."""
+
+    def stop(self) -> None:
+        """Has it save and end, without waiting for it."""
+
+    def wait(self) -> int:
+        """Waits for its end."""
+
+
+class Fleet(Protocol):
+    """What starts jobs somewhere."""
+
+    def start(self, job: Work) -> Process:
+        """Starts a job."""
+
+
+class _Child:
+    """A job in a child process of this one."""
+
+    def __init__(self, job: Work) -> None:
+        self._process = start_child(job.commands, job.log, job.threads, sys.path)
+
+    def poll(self) -> int | None:
+        return self._process.poll()
+
+    def stop(self) -> None:
+        self._process.terminate()
+
+    def wait(self) -> int:
+        return self._process.wait()
+
+
+class _Here:
+    """This machine."""
+
+    def start(self, job: Work) -> Process:
+        return _Child(job)
+
+
+def start_child(
+    commands: Sequence[Sequence[str]], log: Path, threads: int, path: Sequence[str]
+) -> subprocess.Popen[bytes]:
+    """Starts a process that runs commands of ``ilfo``, and adds what it prints to a log.
+
+    Ctrl-C in the terminal does not reach it; ``SIGTERM`` has it save and end.
+
+    Args:
+        commands: Words after ``ilfo``, one list a command.
+        log: A file; its folder is made.
+        threads: Processor threads of the numerical libraries.
+        path: Where Python looks for modules, after what the process has itself.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    output: IO[bytes]
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                _RUN,
+                json.dumps({"path": list(path), "commands": [list(each) for each in commands]}),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"},
+            process_group=0,
+        )
+
+
+def spare_cores(threads: int) -> int:
+    """How many jobs of so many threads fit on the processor side by side, at least 1."""
+    return max(1, len(os.sched_getaffinity(0)) // threads)
+
+
+def run_jobs(
+    jobs: Sequence[_Work],
+    side_by_side: int,
+    console: Console | None = None,
+    *,
+    fleet: Fleet | None = None,
+    ended: Callable[[_Work], object] = lambda job: None,
+) -> list[Failure]:
+    """Does all jobs; one that fails does not stop the others.
+
+    Args:
+        jobs: What to do, in this order; all of one kind.
+        side_by_side: How many at a time; 1 on this machine does them in this process.
+        console: Where progress is shown; None: nowhere.
+        fleet: Where they run; None: this machine.
+        ended: Called with each that ended well.
+
+    Returns:
+        Those that failed.
+
+    Raises:
+        InputError: ``side_by_side`` is below 1.
+        KeyboardInterrupt: After Ctrl-C or SIGTERM, once all that were under way have saved.
+    """
+    if side_by_side < 1:
+        raise InputError(f"--jobs is {side_by_side}; expected at least 1")
+    if fleet is None and side_by_side == 1:
+        return _one_by_one(jobs, console, ended)
+    fleet = fleet or _Here()
+    waiting, failures = deque(jobs), []
+    running: dict[Process, _Work] = {}
+    counts = jobs[0].counts if jobs else "step"
+    display = Display(console, len(jobs), sum(job.size for job in jobs), counts)
+    with interruptible() as interrupted, display:
+        try:
+            while waiting or running:
+                while waiting and len(running) < side_by_side:
+                    job = waiting.popleft()
+                    display.begin(job.name, job.folder, job.size)
+                    running[fleet.start(job)] = job
+                for process in [process for process in running if process.poll() is not None]:
+                    job, status = running.pop(process), process.wait()
+                    display.end(job.name, well=status == 0)
+                    if status == 0:
+                        ended(job)
+                    else:
+                        failures.append(Failure(job, _last_words(job, status)))
+                display.refresh()
+                if interrupted:
+                    raise KeyboardInterrupt
+                time.sleep(_LOOK)
+        finally:
+            for process in running:
+                process.stop()
+            for process in running:
+                process.wait()
+    return failures
+
+
+def _one_by_one(jobs: Sequence[_Work], console: Console | None, ended: Callable[[_Work], object]) -> list[Failure]:
+    failures = []
+    for number, job in enumerate(jobs, start=1):
+        if console is not None:
+            console.print(f"\n{job.name} ({number} of {len(jobs)})", style="bold", highlight=False)
+        try:
+            job.run(console)
+        except InputError as error:
+            failures.append(Failure(job, str(error)))
+        # A run may fail in the environment's code or the user's own, and the others have nothing to do with it.
+        except Exception:
+            failures.append(Failure(job, traceback.format_exc()))
+        else:
+            ended(job)
+    return failures
+
+
+def _last_words(job: Work, status: int) -> str:
+    how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+    lines = job.log.read_text(errors="replace").splitlines() if job.log.exists() else []
+    return "\n".join([f"it {how}; the end of {job.log}:", *lines[-_LAST_LINES:]])
+
+
+def failures_in_words(failures: Sequence[Failure]) -> str:
+    """Which jobs failed, and how."""
+    return "\n\n".join(
+        [f"{counted(len(failures), 'run')} failed", *(f"{failure.job.name}: {failure.what}" for failure in failures)]
+    )

@@ -1,0 +1,5 @@
+"""``ilfo report``: one HTML page on a run, or on all runs of a folder of seeds."""
+
+from ilfo.report._run_report import main, write_report
+
+__all__ = ["main", "write_report"]

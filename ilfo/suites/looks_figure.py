@@ -1,0 +1,99 @@
+"""The picture of a suite of clones: how far each came in looks that it could have seen, beside those it could not."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ilfo.suites.figure import Reached
+
+__all__ = ["PLAIN", "Look", "looks_figure"]
+
+Look = tuple[str, str]
+"""Kind of variant and split."""
+
+PLAIN: Look = ("plain", "")
+"""The look without a variant."""
+
+
+def looks_figure(
+    tasks: Sequence[str],
+    eyes: Sequence[str],
+    kinds: Sequence[str],
+    reached: Mapping[tuple[str, str, Look], Reached],
+    title: str,
+    label: str,
+) -> bytes:
+    """A panel for each task: for each kind and what is seen, a hollow dot for seen and a full one for unseen, as PNG.
+
+    Args:
+        tasks: From above.
+        eyes: What policies see: a colour each.
+        kinds: What varies, left to right; the plain look comes before them.
+        reached: Task, eye and look to how far it came; what is missing leaves a gap.
+        title: What all of it is about.
+        label: Of the vertical axes.
+    """
+    from matplotlib import colormaps
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    groups = [PLAIN[0], *kinds]
+    size = (max(6.0, 2.2 + len(groups) * (0.5 + 0.22 * len(eyes))), 0.9 + 2.5 * len(tasks))
+    figure = Figure(figsize=size, layout="constrained", dpi=130)
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(tasks), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    palette = colormaps["tab10"]
+    room = 0.78 / len(eyes)
+    for axis, task in zip(axes, tasks, strict=True):
+        for place, kind in enumerate(groups):
+            for index, eye in enumerate(eyes):
+                middle = place - 0.39 + (index + 0.5) * room
+                looks = [PLAIN] if kind == PLAIN[0] else [(kind, "seen"), (kind, "unseen")]
+                found = [reached.get((task, eye, look)) for look in looks]
+                shifts = [0.0] if len(looks) == 1 else [-0.22 * room, 0.22 * room]
+                _draw(axis, [middle + shift for shift in shifts], found, palette(index))
+        for edge in range(1, len(groups)):
+            axis.axvline(edge - 0.5, color="#d0d0d0", linewidth=0.7)
+        axis.set_title(task, fontsize=10)
+        axis.set_ylabel(label)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(axis="y", linewidth=0.4, alpha=0.5)
+        axis.set_axisbelow(True)
+    axes[0].set_ylim(min(-0.04, *(found.low for found in reached.values()), 0), 1.04)
+    axes[-1].set_xticks(range(len(groups)), groups)
+    axes[-1].set_xlim(-0.5, len(groups) - 0.5)
+    axes[-1].set_xlabel("what differs in the picture")
+    dots = [("seen, or plain", "white"), ("unseen", "#404040")]
+    shown = [Line2D([], [], color=palette(index), linewidth=3, label=eye) for index, eye in enumerate(eyes)]
+    shown += [
+        Line2D([], [], linestyle="", marker="o", color="#404040", markerfacecolor=face, label=name)
+        for name, face in dots
+    ]
+    figure.suptitle(title, fontsize=11)
+    figure.legend(handles=shown, loc="outside lower center", ncols=len(shown), frameon=False, fontsize=8)
+    written = io.BytesIO()
+    figure.savefig(written, format="png")
+    return written.getvalue()
+
+
+def _draw(axis: Any, places: Sequence[float], found: Sequence[Reached | None], colour: Any) -> None:
+    """A dot for seen, one for unseen, both with their intervals, and the way between."""
+    known = [(place, each) for place, each in zip(places, found, strict=True) if each is not None]
+    axis.plot([place for place, _ in known], [each.value for _, each in known], color=colour, linewidth=1.2)
+    for number, (place, each) in enumerate(zip(places, found, strict=True)):
+        if each is None:
+            continue
+        axis.errorbar(
+            place,
+            each.value,
+            [[max(0.0, each.value - each.low)], [max(0.0, each.high - each.value)]],
+            fmt="o",
+            markersize=4.5,
+            color=colour,
+            markerfacecolor="white" if number == 0 else colour,
+            elinewidth=0.8,
+            capsize=1.8,
+        )

@@ -1,0 +1,225 @@
+"""What cloned policies did in every look of every task: a cell for each task and eye, and the tables of all of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ilfo._errors import InputError
+from ilfo._words import counted
+from ilfo.statistics import bootstrap_interval, interquartile_mean, wilson_interval
+from ilfo.suites.figure import Reached
+from ilfo.suites.looks_figure import PLAIN, Look
+from ilfo.suites.suite import Suite
+from ilfo.variants import Kind
+
+__all__ = ["CloneCell", "Measure", "looks_of", "looks_table", "means_table", "measure", "read_looks"]
+
+
+def looks_of(kinds: Sequence[Kind]) -> list[Look]:
+    """The columns of the table: plain, then each kind seen and unseen."""
+    return [PLAIN, *((kind, split) for kind in kinds for split in ("seen", "unseen"))]
+
+
+def read_looks(
+    run: Path, kinds: Sequence[Kind], episodes: int, stop_after_success: int | None
+) -> dict[Look, dict[str, Any]] | None:
+    """What a policy did in every look, by its ``variants.json``.
+
+    Args:
+        run: Its folder.
+        kinds: What varied.
+        episodes: Of each look.
+        stop_after_success: Steps that they went on after their first success; None: to their end.
+
+    Returns:
+        None unless it was played in all of these, and so.
+
+    Raises:
+        InputError: It was played by earlier code, which did not say in which variants.
+    """
+    file = run / "variants.json"
+    if not file.is_file():
+        return None
+    content = json.loads(file.read_text())
+    if content.get("stop_after_success") != stop_after_success:
+        return None
+    found = {PLAIN: content["plain"]} | {(each["kind"], each["split"]): each for each in content["each"]}
+    if not all("variants" in each for each in content["each"]):
+        raise InputError(
+            f"{file} was written by earlier code, which counted variants as seen that nobody had been shown, and did "
+            f"not say which: clone {run} again"
+        )
+    done = all(look in found and len(found[look]["episodes"]) == episodes for look in looks_of(kinds))
+    return found if done else None
+
+
+@dataclass(frozen=True)
+class CloneCell:
+    """A task with what is seen of it.
+
+    Attributes:
+        task: Name of the task.
+        sees: What the policy sees.
+        found: Of each seed, what it did in every look; none unless all seeds are played.
+    """
+
+    task: str
+    sees: str
+    found: tuple[Mapping[Look, Mapping[str, Any]], ...]
+
+    @classmethod
+    def read(
+        cls,
+        task: str,
+        sees: str,
+        runs: Sequence[Path],
+        kinds: Sequence[Kind],
+        episodes: int,
+        stop_after_success: int | None,
+    ) -> CloneCell:
+        """A cell with what the folders of its seeds hold, see :func:`read_looks`."""
+        read = (read_looks(run, kinds, episodes, stop_after_success) for run in runs)
+        found = [played for played in read if played is not None]
+        return cls(task, sees, tuple(found) if len(found) == len(runs) else ())
+
+    def success(self, look: Look) -> Reached | None:
+        """Share of the episodes of all seeds that succeeded, with its Wilson interval; None: no task with success."""
+        counts = [each[look]["successes"] for each in self.found]
+        if not counts or None in counts:
+            return None
+        successes, played = (sum(column) for column in zip(*counts, strict=True))
+        return Reached(successes / played, *wilson_interval(successes, played))
+
+    def score(self, look: Look) -> Reached | None:
+        """Interquartile mean of the seeds' scores, 0 random and 1 the expert, with its bootstrap interval."""
+        scores = [each[look]["score"] for each in self.found]
+        if not scores or None in scores:
+            return None
+        return Reached(interquartile_mean(scores), *bootstrap_interval(scores, interquartile_mean))
+
+    def returns(self, look: Look) -> list[float]:
+        """Mean return of each seed."""
+        return [each[look]["return_mean"] for each in self.found]
+
+    def time_to_success(self, look: Look) -> float | None:
+        """Mean steps until the first success, over the episodes of all seeds that have one."""
+        played = [episode["success_step"] for each in self.found for episode in each[look]["episodes"]]
+        steps = [step for step in played if step is not None]
+        return float(np.mean(steps)) if steps else None
+
+
+class Measure(NamedTuple):
+    """How good a policy is in a look.
+
+    Attributes:
+        of: What gives it.
+        name: One word.
+        says: What the number and its interval are.
+    """
+
+    of: Callable[[CloneCell, Look], Reached | None]
+    name: str
+    says: str
+
+
+_SUCCESS = Measure(
+    CloneCell.success, "success", "Success: over the episodes of all seeds, with its 95 % Wilson interval."
+)
+_SCORE = Measure(
+    CloneCell.score,
+    "score",
+    "Score, 0 % a random policy and 100 % the expert: interquartile mean over seeds, with its 95 % bootstrap interval.",
+)
+
+
+def measure(cells: Sequence[CloneCell]) -> Measure:
+    """Success where a task has one, else the score."""
+    return _SUCCESS if any(cell.success(PLAIN) is not None for cell in cells) else _SCORE
+
+
+def looks_table(
+    suite: Suite, cells: Sequence[CloneCell], kinds: Sequence[Kind], notes: Sequence[str], seeds: str, episodes: int
+) -> str:
+    """The cells as Markdown tables, of success or score, means, returns and times to success, and what the numbers are.
+
+    Args:
+        suite: What the tasks are.
+        cells: Task by task.
+        kinds: What varies.
+        notes: What else there is to say, a line each.
+        seeds: Of every cell.
+        episodes: Of every seed and look.
+    """
+    measured, _, says = measure(cells)
+    columns = looks_of(kinds)
+    lines = _grid(cells, columns, lambda cell, look: _text(measured(cell, look)))
+    returns = _grid(cells, columns, lambda cell, look: _returned(cell.returns(look)))
+    more = [
+        "Return, mean over seeds, with its 95 % bootstrap interval, of the episodes as they ended:",
+        "",
+        *returns,
+        "",
+    ]
+    if measured is _SUCCESS.of:
+        times = _grid(cells, columns, lambda cell, look: _time(cell.time_to_success(look)))
+        more += ["Mean steps until the first success, of the episodes that have one:", "", *times, ""]
+    about = (
+        f"{suite.title}. Seeds {seeds}, {counted(episodes, 'episode')} of each in every look, "
+        f"from the same initial states in all looks; protocol {suite.protocol}. {says} Seen: the variants that "
+        "demonstrations show, in turn, and of a kind that they do not show others of the same ranges; unseen: of "
+        "ranges that are held out, each episode in a variant of its own."
+    )
+    told = [*(f"- {note}" for note in notes), ""] if notes else []
+    return "\n".join([f"# {suite.name}", "", about, "", *lines, "", means_table(cells, kinds), *more, *told])
+
+
+def _grid(cells: Sequence[CloneCell], columns: Sequence[Look], text: Callable[[CloneCell, Look], str]) -> list[str]:
+    """Lines of a table with a row for each cell and a column for each look."""
+    return [
+        f"| task | sees | {' | '.join(' '.join(filter(None, look)) for look in columns)} |",
+        "| --- " * (2 + len(columns)) + "|",
+        *(f"| {cell.task} | {cell.sees} | {' | '.join(text(cell, look) for look in columns)} |" for cell in cells),
+    ]
+
+
+def means_table(cells: Sequence[CloneCell], kinds: Sequence[Kind]) -> str:
+    """For what each policy sees: plain, and the means over kinds seen and unseen, all of them over the tasks too."""
+    measured = measure(cells).of
+    lines = [
+        f"Means over {counted(len(kinds), 'kind')}, and over tasks:",
+        "",
+        "| sees | tasks | plain | seen | unseen |",
+        "| --- " * 5 + "|",
+    ]
+    for sees in dict.fromkeys(cell.sees for cell in cells):
+        alike = [cell for cell in cells if cell.sees == sees and measured(cell, PLAIN) is not None]
+        groups = [PLAIN], [(kind, "seen") for kind in kinds], [(kind, "unseen") for kind in kinds]
+        means = [_mean(measured(cell, look) for cell in alike for look in looks) for looks in groups]
+        lines.append(f"| {sees} | {len(alike)} | {' | '.join(means)} |")
+    return "\n".join([*lines, ""])
+
+
+def _text(found: Reached | None) -> str:
+    return "–" if found is None else f"{found.value:.0%} ({found.low:.0%} to {found.high:.0%})"
+
+
+def _returned(returns: Sequence[float]) -> str:
+    if len(returns) < 2:
+        return f"{returns[0]:,.1f}" if returns else "–"
+    low, high = bootstrap_interval(returns)
+    return f"{np.mean(returns):,.1f} ({low:,.1f} to {high:,.1f})"
+
+
+def _time(steps: float | None) -> str:
+    return "–" if steps is None else f"{steps:,.0f}"
+
+
+def _mean(found: Iterator[Reached | None]) -> str:
+    values = [each.value for each in found if each is not None]
+    return f"{np.mean(values):.0%}" if values else "–"

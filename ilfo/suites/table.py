@@ -1,0 +1,209 @@
+"""What a suite's runs reached: a cell for each task, reward and agent, and the table of all of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ilfo._words import counted
+from ilfo.run_group import seed_runs
+from ilfo.runs import read_config, read_summary
+from ilfo.statistics import bootstrap_interval, interquartile_mean, wilson_interval
+from ilfo.suites.figure import Reached
+from ilfo.suites.suite import Suite
+
+__all__ = ["LeftOut", "SuiteCell", "left_out_before", "seeds_of", "suite_table"]
+
+
+@dataclass(frozen=True)
+class SuiteCell:
+    """One task with one reward and one agent.
+
+    Attributes:
+        task: Name of the task.
+        reward: Name of the reward.
+        agent: Name of the agent.
+        folder: Where its seeds train.
+        summary: What they reached, or None.
+        evaluations: ``evaluation.json`` of each seed; none unless all have one.
+        seeds: Those that were trained, as ``--seeds`` had them; None without a summary.
+    """
+
+    task: str
+    reward: str
+    agent: str
+    folder: Path
+    summary: dict[str, Any] | None
+    evaluations: tuple[dict[str, Any], ...]
+    seeds: str | None
+
+    @classmethod
+    def read(cls, folder: Path, task: str, reward: str, agent: str) -> SuiteCell:
+        """A cell with what its folder holds."""
+        summary = read_summary(folder)
+        runs = seed_runs(folder).values() if summary else []
+        files = [run / "evaluation.json" for run in runs]
+        known = all(file.is_file() for file in files)
+        evaluations = tuple(json.loads(file.read_text()) for file in files) if known else ()
+        seeds = read_config(folder)["config"]["seeds"] if summary else None
+        return cls(task, reward, agent, folder, summary, evaluations, seeds)
+
+    @property
+    def method(self) -> str:
+        """``reward/agent``."""
+        return f"{self.reward}/{self.agent}"
+
+    @property
+    def name(self) -> str:
+        """``task/reward/agent``."""
+        return f"{self.task}/{self.method}"
+
+    @property
+    def played(self) -> list[dict[str, Any]]:
+        """The episodes of all seeds."""
+        return [episode for evaluation in self.evaluations for episode in evaluation["episodes"]]
+
+    @property
+    def episodes(self) -> list[int]:
+        """How many episodes seeds played: one number, unless some were evaluated apart."""
+        return sorted({len(evaluation["episodes"]) for evaluation in self.evaluations})
+
+    @property
+    def success(self) -> Reached | None:
+        """Share of all episodes that succeeded, with its Wilson interval; None where the task has no success."""
+        known = [episode["success"] for episode in self.played if episode["success"] is not None]
+        return Reached(sum(known) / len(known), *wilson_interval(sum(known), len(known))) if known else None
+
+    @property
+    def time_to_success(self) -> float | None:
+        """Mean steps until the first success, over the episodes that have one."""
+        steps = [episode["success_step"] for episode in self.played if episode["success_step"] is not None]
+        return float(np.mean(steps)) if steps else None
+
+    @property
+    def returns(self) -> list[float]:
+        """Mean return of each seed."""
+        return [evaluation["return_mean"] for evaluation in self.evaluations]
+
+    @property
+    def ratio(self) -> float | None:
+        """Mean over seeds of the return over the expert's."""
+        ratios = [evaluation["ratio"] for evaluation in self.evaluations]
+        return None if None in ratios or not ratios else float(np.mean(ratios))
+
+    @property
+    def scores(self) -> list[float]:
+        """Of each seed, 0 for a random policy and 1 for the demonstration; none where these are unknown."""
+        scores = [evaluation["score"] for evaluation in self.evaluations]
+        return [] if None in scores else scores
+
+    @property
+    def score(self) -> Reached | None:
+        """Interquartile mean of the scores, with its bootstrap interval."""
+        if not self.scores:
+            return None
+        return Reached(interquartile_mean(self.scores), *bootstrap_interval(self.scores, interquartile_mean))
+
+    def is_done(self, episodes: int) -> bool:
+        """Whether all seeds are trained, and evaluated on so many episodes."""
+        return self.episodes == [episodes]
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A task of which nothing can be run.
+
+    Attributes:
+        task: Its name.
+        why: Its environment or its demonstration is missing.
+    """
+
+    task: str
+    why: str
+
+
+def left_out_before(table: Path) -> list[LeftOut]:
+    """What was left out when a table was written, by its own words; nothing where there is no table."""
+    text = table.read_text() if table.is_file() else ""
+    return [LeftOut(task, why) for task, why in re.findall(r"^- (.+?) is left out: (.+)$", text, re.MULTILINE)]
+
+
+def seeds_of(cells: Sequence[SuiteCell]) -> str:
+    """The seeds of the cells that are finished, all of them if cells differ; empty where none is."""
+    return " or ".join(dict.fromkeys(cell.seeds for cell in cells if cell.seeds is not None))
+
+
+def suite_table(suite: Suite, cells: Sequence[SuiteCell], left: Sequence[LeftOut]) -> str:
+    """The cells as a Markdown table, a second one over all tasks, and what the numbers are."""
+    lines = [
+        "| task | reward | agent | steps | success | return | ratio | score | time to success |",
+        "| --- " * 9 + "|",
+        *(
+            f"| {cell.task} | {cell.reward} | {cell.agent} | {_steps(cell)} | {_share(cell.success)} "
+            f"| {_returns(cell.returns)} | {_plain(cell.ratio)} | {_score(cell.score)} "
+            f"| {_plain(cell.time_to_success, '{:,.0f}')} |"
+            for cell in cells
+        ),
+    ]
+    over_all = _over_all_tasks(cells) if len({cell.task for cell in cells}) > 1 else []
+    protocols = sorted({cell.summary["protocol"] for cell in cells if cell.summary})
+    says = (
+        f"{suite.title}. {_played(cells)}, protocol {' and '.join(protocols) or suite.protocol}. "
+        "Success: over all episodes, with its 95 % Wilson interval; "
+        "return and score: over seeds, mean and interquartile mean, with their 95 % bootstrap intervals; ratio: return "
+        "over the demonstration's; score: 0 is a random policy and 1 the demonstration (where a demonstration was cut "
+        "after its success, compare successes: whole episodes collect reward for longer); time to success: mean steps "
+        "until the first success of the episodes that have one."
+    )
+    missed = [f"- {each.task} is left out: {' '.join(each.why.split())}" for each in left]
+    return "\n".join([f"# {suite.name}", "", says, "", *lines, "", *over_all, *missed, *([""] if missed else [])])
+
+
+def _played(cells: Sequence[SuiteCell]) -> str:
+    """Seeds and episodes in words, as the cells have them."""
+    seeds, episodes = seeds_of(cells), sorted({number for cell in cells for number in cell.episodes})
+    if not seeds:
+        return "Nothing is finished yet"
+    *others, most = episodes or [0]
+    return f"Seeds {seeds}, {' or '.join([*map(str, others), counted(most, 'episode')])} of each"
+
+
+def _over_all_tasks(cells: Sequence[SuiteCell]) -> list[str]:
+    lines = ["| reward | agent | tasks | mean success | score |", "| --- " * 5 + "|"]
+    for reward, agent in dict.fromkeys((cell.reward, cell.agent) for cell in cells):
+        alike = [cell for cell in cells if (cell.reward, cell.agent) == (reward, agent) and cell.evaluations]
+        rates = [cell.success.value for cell in alike if cell.success is not None]
+        scores = [score for cell in alike for score in cell.scores]
+        found = Reached(interquartile_mean(scores), *bootstrap_interval(scores, interquartile_mean)) if scores else None
+        rate = f"{np.mean(rates):.0%}" if rates else "–"
+        lines.append(f"| {reward} | {agent} | {len(alike)} | {rate} | {_score(found)} |")
+    return ["Over all tasks; tasks and seeds are pooled in the score:", "", *lines, ""]
+
+
+def _steps(cell: SuiteCell) -> str:
+    return "–" if cell.summary is None else f"{cell.summary['steps']:,}"
+
+
+def _share(found: Reached | None) -> str:
+    return "–" if found is None else f"{found.value:.0%} ({found.low:.0%} to {found.high:.0%})"
+
+
+def _score(found: Reached | None) -> str:
+    return "–" if found is None else f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
+
+
+def _plain(value: float | None, text: str = "{:.2f}") -> str:
+    return "–" if value is None else text.format(value)
+
+
+def _returns(returns: Sequence[float]) -> str:
+    if len(returns) < 2:
+        return f"{returns[0]:,.1f}" if returns else "–"
+    low, high = bootstrap_interval(returns)
+    return f"{np.mean(returns):,.1f} ({low:,.1f} to {high:,.1f})"

@@ -1,0 +1,347 @@
+"""Suites: what their files say, what is trained and found again, what is left out, the table."""
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from small_envs import LEDGE, expert
+
+from ilfo import demos
+from ilfo._errors import InputError
+from ilfo.cli import main
+from ilfo.configs import parse_train
+from ilfo.demos import Demonstrations
+from ilfo.evaluate_suite import SuiteOptions, evaluate_suite
+from ilfo.fleet.jobs import without_columns
+from ilfo.runs import read_config
+from ilfo.suites import Suite, Task, bundled_suites, is_suite, open_suite
+from ilfo.suites.table import LeftOut, SuiteCell, left_out_before, suite_table
+
+FLAGS = ["--random-steps", "100", "--eval-every", "100", "--eval-episodes", "1", "--td3.hidden-dim", "8"]
+OPTIONS = {"seeds": "0-1", "episodes": 2, "jobs": 1}
+ENDS = {"return_mean": 5.0, "ratio": None, "score": None}
+
+TWO_TASKS = f"""
+title = "Walks along a ledge"
+steps = 200
+flags = {json.dumps(FLAGS)}
+
+[[tasks]]
+name = "walk"
+env = "{LEDGE}"
+demo = ["elsewhere", "walk"]
+
+[[tasks]]
+name = "walk-on"
+env = "{LEDGE}"
+demo = "walk.hdf5"
+flags = ["--td3.hidden-dim", "4"]
+steps = 300
+"""
+
+
+@pytest.fixture(scope="module")
+def suite_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("suite") / "ledges.toml"
+    path.write_text(TWO_TASKS)
+    return path
+
+
+@pytest.fixture(scope="module")
+def evaluated(suite_file, demo, tmp_path_factory):
+    options = SuiteOptions(out=tmp_path_factory.mktemp("evaluated"), demo_dir=demo.parent, **OPTIONS)
+    return options, *evaluate_suite(open_suite(str(suite_file)), options)
+
+
+@pytest.mark.parametrize("name", sorted(bundled_suites()))
+def test_a_bundled_suite_can_be_read_and_its_flags_are_flags(name, tmp_path):
+    suite = open_suite(name)
+    assert suite.name == name
+    assert suite.title
+    for task in suite.tasks:
+        given = ["--env", task.env, "--demo", "any.hdf5", "--out", str(tmp_path), *suite.flags, *task.flags]
+        config, _ = parse_train([*given, "--steps", str(task.steps or suite.steps)])
+        assert config.steps > config.eval_every
+
+
+@pytest.mark.parametrize("given", [["--features", "keypoints"], ["--num-envs", "2", "--features=keypoints"]])
+def test_a_suite_names_no_columns_of_states_where_keypoints_are_seen(given):
+    for name in ("metaworld-easy", "robomimic"):
+        suite = open_suite(name)
+        words = ["--env", suite.tasks[0].env, "--demo", "any.hdf5"]
+        config, _ = parse_train([*words, *without_columns([*suite.flags, *suite.tasks[0].flags], given), *given])
+        assert (config.reward_keys, config.features.dims, config.features.relative) == ((), (), ())
+        assert config.eval_every > 5000, "other flags stay"
+        assert without_columns(suite.flags, ["--features", "states"]) == list(suite.flags)
+
+
+@pytest.mark.parametrize(
+    ("flags", "turned"),
+    [((), True), (("--num-envs", "2"), True), (("--features", "states"), False)],
+    ids=["file", "file and flag", "flag over file"],
+)
+@pytest.mark.parametrize("name", ["seen.toml", "seen.json"])
+def test_a_file_says_that_keypoints_are_seen_as_the_flag_does(tmp_path, name, flags, turned):
+    file = tmp_path / name
+    file.write_text('{"sees": "keypoints"}' if file.suffix == ".json" else 'sees = "keypoints"\n')
+    suite = open_suite("metaworld-easy")
+    own, given = [*suite.flags, *suite.tasks[0].flags], ["--config", str(file), *flags]
+    kept = without_columns(own, given)
+    assert (kept == own) is not turned
+    config, _ = parse_train(["--env", LEDGE, "--demo", "any.hdf5", *kept, *given])
+    assert config.sees == ("keypoints" if turned else "states")
+    assert (config.features.relative == ()) is turned
+    file.write_text("{}" if file.suffix == ".json" else "steps = 900\n")
+    assert without_columns(own, given) == own
+
+
+def test_a_suite_that_sees_keypoints_by_itself_names_columns_of_these():
+    own = ["--features", "keypoints", "--features.dims", "0-2"]
+    assert without_columns(own, ["--features", "keypoints"]) == without_columns(own, []) == own
+
+
+def test_suites_are_told_from_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert is_suite("locomotion")
+    assert is_suite("my_suite.toml")
+    assert not is_suite("runs/latest")
+    Path("locomotion").mkdir()
+    assert not is_suite("locomotion"), "a folder comes first"
+
+
+def test_every_cell_is_trained_and_evaluated(evaluated):
+    _, cells, failures = evaluated
+    assert failures == []
+    assert [cell.name for cell in cells] == ["walk/transport/td3", "walk-on/transport/td3"]
+    for cell, steps, width in zip(cells, (200, 300), (8, 4), strict=True):
+        config = read_config(cell.folder)["config"]
+        assert (config["steps"], config["td3"]["hidden_dim"], config["seeds"]) == (steps, width, "0-1")
+        assert config["demo"].endswith("walk.hdf5")
+        assert len(cell.played) == 4
+        assert len(cell.returns) == len(cell.scores) == 2
+        assert 0 <= cell.success.low <= cell.success.value <= cell.success.high <= 1
+
+
+def test_the_table_and_the_picture_are_written(evaluated):
+    options, cells, _ = evaluated
+    written = (options.out / "table.md").read_text()
+    low, high = cells[0].success.low, cells[0].success.high
+    assert f"| walk | transport | td3 | 200 | {cells[0].success.value:.0%} ({low:.0%} to {high:.0%}) |" in written
+    assert f"| transport | td3 | 2 | {(cells[0].success.value + cells[1].success.value) / 2:.0%} |" in written
+    assert "Walks along a ledge. Seeds 0-1, 2 episodes of each, protocol standard." in written
+    assert (options.out / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_same_command_goes_on_and_trains_nothing_twice(evaluated, suite_file, demo, capsys):
+    options, cells, _ = evaluated
+    before = [path.stat().st_mtime_ns for cell in cells for path in sorted(cell.folder.rglob("*.json"))]
+    lost = cells[1].folder / "seed_1" / "evaluation.json"
+    kept = lost.read_text()
+    lost.unlink()
+    command = ["evaluate", str(suite_file), "--out", str(options.out), "--demo-dir", str(demo.parent)]
+    assert main([*command, "--seeds", "0-1", "--episodes", "2", "--jobs", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "walk-on/transport/td3 (1 of 1)" in printed
+    assert "written to" in printed
+    assert lost.read_text() == kept
+    after = [path.stat().st_mtime_ns for cell in cells for path in sorted(cell.folder.rglob("*.json"))]
+    assert sum(one != other for one, other in zip(before, after, strict=True)) == 2, "the evaluations of one cell"
+
+
+def test_one_that_fails_is_told_and_the_table_written_all_the_same(tmp_path, capsys):
+    demos.write(tmp_path / "walk.hdf5", Demonstrations(expert().trajectories))
+    file = tmp_path / "suite.toml"
+    tasks = [("falls", "small_envs:Exploding-v0"), ("walk", LEDGE)]
+    tables = [f'[[tasks]]\nname = "{name}"\nenv = "{env}"\ndemo = "walk"' for name, env in tasks]
+    file.write_text(f"steps = 200\nflags = {json.dumps(FLAGS)}\n" + "\n".join(tables))
+    command = ["evaluate", str(file), "--out", str(tmp_path / "out"), "--demo-dir", str(tmp_path), "--seeds", "0"]
+    assert main([*command, "--jobs", "1", "--episodes", "1"]) == 1
+    printed = capsys.readouterr().out
+    assert "1 run failed" in printed
+    assert "falls/transport/td3: small_envs:Exploding-v0 returned a NaN" in printed
+    written = (tmp_path / "out" / "table.md").read_text()
+    assert "| falls | transport | td3 | – | – | – | – | – | – |" in written
+    assert "| walk | transport | td3 | 200 | 0% (0% to 79%) |" in written
+
+
+@pytest.mark.parametrize("by", ["flag", "file"])
+def test_a_suite_that_names_columns_can_be_asked_for_keypoints(demo, tmp_path, by):
+    """Its own are left out, so that what is missing is what keypoints are sought in."""
+    (tmp_path / "seen.toml").write_text('sees = "keypoints"')
+    given = ["--features", "keypoints"] if by == "flag" else ["--config", str(tmp_path / "seen.toml")]
+    suite = Suite("walk", "walk", (Task("walk", LEDGE, ("walk",)),), steps=200, flags=(*FLAGS, "--features.dims", "1"))
+    options = SuiteOptions(out=tmp_path, demo_dir=demo.parent, **OPTIONS)
+    _, (failure,) = evaluate_suite(suite, options, given)
+    assert "no dataset 'frames'" in failure.what
+
+
+def test_what_cannot_be_run_is_left_out_and_the_table_says_why(demo, tmp_path):
+    tasks = (
+        Task("unknown", "small_envs:Nowhere-v0", ("walk",)),
+        Task("unseen", LEDGE, ("other",)),
+        Task("unscripted", LEDGE, ("other",), scripted=True),
+        Task("walk", LEDGE, ("walk",)),
+    )
+    suite = Suite("some", "Some", tasks, steps=200, flags=tuple(FLAGS))
+    options = SuiteOptions(out=tmp_path / "out", demo_dir=demo.parent, **OPTIONS | {"seeds": "0"})
+    with pytest.warns(UserWarning, match="is left out") as warned:
+        cells, failures = evaluate_suite(suite, options)
+    assert [bool(cell.evaluations) for cell in cells] == [False, False, False, True]
+    assert failures == []
+    told = [str(each.message) for each in warned]
+    assert "Nowhere" in told[0]
+    assert re.search(r"its demonstration other is not bundled: .* has neither it nor it\.hdf5", told[1])
+    assert "has no scripted expert" in told[2]
+    assert "- unseen is left out: its demonstration other" in (options.out / "table.md").read_text()
+    with (
+        pytest.warns(UserWarning, match="give a folder with --demo-dir"),
+        pytest.raises(InputError, match="some: no task can be run: unseen: its demonstration other"),
+    ):
+        evaluate_suite(suite, SuiteOptions(out=tmp_path / "none", tasks=("unseen",), **OPTIONS))
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_bundled_demonstration_and_one_of_the_users(tmp_path):
+    task = Task("any", LEDGE, ("mine", "halfcheetah"))
+    assert task.find_demo(None) == task.find_demo(tmp_path) == "halfcheetah"
+    (tmp_path / "mine.hdf5").touch()
+    assert task.find_demo(tmp_path) == str(tmp_path / "mine.hdf5")
+    assert Task("any", LEDGE, ("mine",)).find_demo(None) is None
+
+
+def test_other_steps_are_not_passed_off_for_these(evaluated, suite_file, demo):
+    options, _, _ = evaluated
+    changed = SuiteOptions(out=options.out, demo_dir=demo.parent, steps=250, **OPTIONS)
+    with pytest.raises(InputError, match="finished run of another kind: steps was 200 and is now 250"):
+        evaluate_suite(open_suite(str(suite_file)), changed)
+
+
+def test_show_trains_nothing(evaluated, suite_file):
+    options, _, _ = evaluated
+    asked = SuiteOptions(out=options.out, rewards=("transport", "environment"), show=True, **OPTIONS)
+    cells, _ = evaluate_suite(open_suite(str(suite_file)), asked)
+    assert [bool(cell.evaluations) for cell in cells] == [True, False, True, False]
+    assert "| walk | environment | td3 | – | – | – | – | – | – |" in (options.out / "table.md").read_text()
+
+
+def test_what_is_shown_is_called_what_it_is(evaluated, suite_file, demo, tmp_path, capsys):
+    kept = tmp_path / "kept"
+    shutil.copytree(evaluated[0].out, kept)
+    note = "- other is left out: it is not here\n"
+    with (kept / "table.md").open("a") as file:
+        file.write(note)
+    command = ["evaluate", str(suite_file), "--out", str(kept), "--show"]
+    assert main(command) == 0
+    written = (kept / "table.md").read_text()
+    assert "Seeds 0-1, 2 episodes of each," in written
+    assert written.endswith(note)
+    assert main([*command, "--seeds", "0,1", "--steps", "300", "--episodes", "2", "--tasks", "walk-on"]) == 0
+    for flags, message in (
+        (["--seeds", "0-9"], "seeds was (0, 1) and is now (0, 1, 2, 3, 4, 5, 6, 7, 8, 9). Give the same values"),
+        (["--episodes", "50"], "episodes was 2 and is now 50"),
+        (["--steps", "300"], "steps was 200 and is now 300"),
+    ):
+        assert main([*command, *flags]) == 2
+        assert f"walk--transport--td3 holds a finished run of another kind: {message}" in capsys.readouterr().err
+    assert (kept / "table.md").read_text().endswith(note)
+
+
+def test_where_cells_differ_the_table_says_so_and_where_none_is_finished(evaluated, tmp_path):
+    cells = evaluated[1]
+    alone = replace(cells[0], seeds="5", evaluations=({"episodes": cells[0].played[:1]} | ENDS,))
+    written = suite_table(Suite("some", "Some", ()), [alone, cells[1]], [])
+    assert "Some. Seeds 5 or 0-1, 1 or 2 episodes of each," in written
+    nothing = SuiteCell.read(tmp_path, "walk", "transport", "td3")
+    assert "Some. Nothing is finished yet," in suite_table(Suite("some", "Some", ()), [nothing], [])
+    lines = LeftOut("b", "two\nlines")
+    (tmp_path / "table.md").write_text(suite_table(Suite("some", "Some", ()), [nothing], [lines]))
+    assert left_out_before(tmp_path / "table.md") == [LeftOut("b", "two lines")]
+    assert left_out_before(tmp_path / "none.md") == []
+
+
+def test_what_is_not_known_is_a_dash():
+    episode = {"success": None, "success_step": None}
+    evaluation = {"episodes": [episode]} | ENDS
+    summary = {"protocol": "standard", "steps": 9}
+    cell = SuiteCell("walk", "transport", "td3", Path(), summary, (evaluation,), "0")
+    written = suite_table(Suite("some", "Some", ()), [cell], [LeftOut("b", "why")])
+    assert "| walk | transport | td3 | 9 | – | 5.0 | – | – | – |" in written
+    assert "Over all tasks" not in written
+    assert "- b is left out: why" in written
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("steps = 1", "has no tasks"),
+        ("tasks = 3", "has no tasks"),
+        ("tasks = [3]", "task 1 is 3; expected a table"),
+        ("tasks = [", "is not valid TOML"),
+        ('[[tasks]]\nname = "a"\nenv = "b"', "task 1 has no 'demo'; expected name, env, demo"),
+        ('[[tasks]]\nname = "a"\nenv = "b"\ndemo = 3', "task 1: demo is 3; expected a list of words"),
+        ('[[tasks]]\nname = "a"\nenv = 1\ndemo = "c"', "task 1: env is 1; expected str"),
+        ('[[tasks]]\nname = "a"\nenv = "b"\ndemo = "c"\nscripted = 1', "scripted is 1; expected true or false"),
+        ('[[tasks]]\nname = "a"\nenv = "b"\ndemos = "c"', "unknown key 'demos'; did you mean 'demo'"),
+        ('protocol = "fixed"\n[[tasks]]\nname = "a"\nenv = "b"\ndemo = "c"', "protocol is 'fixed'; expected standard"),
+        (2 * '[[tasks]]\nname = "a"\nenv = "b"\ndemo = "c"\n', "two tasks of one name among a, a"),
+    ],
+)
+def test_a_file_that_is_no_suite_is_refused(tmp_path, text, message):
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=re.escape(message)) as refusal:
+        open_suite(str(path))
+    assert str(path) in str(refusal.value)
+
+
+def test_a_suite_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(InputError, match="did you mean 'metaworld-easy'"):
+        open_suite("metaworld-eazy")
+    with pytest.raises(InputError, match="cannot be read: No such file"):
+        open_suite(str(tmp_path / "none.toml"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"rewards": ("transport", "transport")}, "--rewards is transport transport: give each once"),
+        ({"agents": ()}, "--agents is empty"),
+        ({"tasks": ("run",)}, "--tasks names 'run', which ledges has not; expected some of walk, walk-on"),
+        ({"seeds": ""}, "--seeds is empty"),
+        ({"episodes": 0}, "--episodes is 0"),
+        ({"demo_dir": Path("nowhere")}, "--demo-dir nowhere is no folder"),
+        ({"rewards": ("transpot",)}, "no reward is called 'transpot'"),
+    ],
+)
+def test_bad_options_are_refused_before_anything_is_trained(suite_file, demo, tmp_path, changed, message):
+    options = SuiteOptions(**OPTIONS | {"out": tmp_path / "out", "demo_dir": demo.parent} | changed)
+    with pytest.raises(InputError, match=message):
+        evaluate_suite(open_suite(str(suite_file)), options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_help_of_a_suite_says_what_is_in_it(capsys):
+    with pytest.raises(SystemExit):
+        main(["evaluate", "metaworld-easy", "--help"])
+    printed = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "button-press-topdown" in printed
+    assert "--ray" in printed
+
+
+def test_suites_are_in_the_wheel():
+    declared = (Path(__file__).parents[2] / "setup.cfg").read_text()
+    assert "ilfo.suites = *.toml" in declared
+
+
+def test_the_check_of_the_wheel_looks_for_every_kind_of_data():
+    root = Path(__file__).parents[2]
+    _, _, declared = (root / "setup.cfg").read_text().partition("[options.package_data]")
+    patterns = set(re.findall(r"\*\.\w+", declared))
+    assert (
+        {"*.hdf5", "*.safetensors", "*.toml"}
+        <= patterns
+        <= set(re.findall(r'"(\*\.\w+)"', (root / ".ci/run").read_text()))
+    )
