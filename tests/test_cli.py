@@ -38,11 +38,17 @@ def workplace(tmp_path, monkeypatch):
     return tmp_path
 
 
+SCRIPT = Path(sysconfig.get_path("scripts")) / "ilfo"
+
+
+def started(*words: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "100"}
+    return subprocess.run(words, capture_output=True, text=True, cwd=cwd, env=environment, check=False)
+
+
 def installed(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Runs the script that the installation made."""
-    script = Path(sysconfig.get_path("scripts")) / "ilfo"
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "100"}
-    return subprocess.run([script, *words], capture_output=True, text=True, cwd=cwd, env=environment, check=False)
+    return started(SCRIPT, *words, cwd=cwd)
 
 
 def refused(capsys, *words: str) -> str:
@@ -209,6 +215,12 @@ def test_a_mistake_is_named_with_its_remedy_and_starts_nothing(flags, said, work
     demos.write("expert.hdf5", expert())
     assert said in refused(capsys, "train", "--env", LEDGE, *flags)
     assert [path.name for path in workplace.iterdir()] == ["expert.hdf5"]
+
+
+def test_an_interpreter_runs_the_command_line_too(tmp_path):
+    found = started(sys.executable, "-m", "ilfo", "demos", "list", cwd=tmp_path)
+    assert (found.returncode, found.stderr) == (0, "")
+    assert found.stdout == installed("demos", "list", cwd=tmp_path).stdout != ""
 
 
 @pytest.mark.parametrize(
