@@ -7,9 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from ilfo.fleet.fleet import Failure, failures_in_words, run_jobs, spare_cores
-from ilfo.fleet.jobs import Work
-from ilfo.fleet.ray_fleet import RayFleet
+from ilfo.fleet import Failure, RayFleet, Work, failures_in_words, run_jobs, spare_cores
 from ilfo.suites import Suite, open_suite
 
 if TYPE_CHECKING:

@@ -21,9 +21,8 @@ from ilfo.cloning.eyes import EYES
 from ilfo.cloning.fit import Epoch, fit_network, seeded
 from ilfo.cloning.looks import evaluation_of
 from ilfo.cloning.policy import VERB, ClonedPolicy
-from ilfo.envs import describe
+from ilfo.envs import describe, random_policy, rollout
 from ilfo.envs.drawing import drawable_env, first_frame
-from ilfo.envs.rollouts import random_policy, rollout
 from ilfo.evaluate import fresh_seed
 from ilfo.runs import Run, read_summary
 from ilfo.sight import frame_size_of

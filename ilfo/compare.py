@@ -13,8 +13,7 @@ import numpy as np
 from ilfo import _comparison_figure
 from ilfo._atomic import atomic_path
 from ilfo._errors import InputError
-from ilfo.fleet.fleet import failures_in_words, run_jobs
-from ilfo.fleet.jobs import Job, check_apart, flags_of_cell, job_folder
+from ilfo.fleet import Job, check_apart, failures_in_words, flags_of_cell, job_folder, run_jobs
 from ilfo.run_group import seed_runs
 from ilfo.runs import read_metrics, read_summary
 from ilfo.statistics import normalized_score

@@ -192,7 +192,7 @@ def _layers(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str], dict[st
 
     Then what the file says, and what preset, file and these flags come to together.
     """
-    early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    early = argparse.ArgumentParser("ilfo train", add_help=False, allow_abbrev=False)
     early.add_argument("--preset")
     early.add_argument("--config")
     early.add_argument("--dry-run", action="store_true")
@@ -265,7 +265,7 @@ def _config_type_of(values: Mapping[str, Any]) -> type[TrainConfig]:
 
 def _plugin_names() -> argparse.ArgumentParser:
     """The flags that decide which others there are."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser = argparse.ArgumentParser("ilfo train", add_help=False, allow_abbrev=False)
     parser.add_argument("--features", dest="sees", choices=typing.get_args(Sees))
     parser.add_argument("--reward")
     parser.add_argument("--agent")

@@ -18,9 +18,8 @@ from ilfo.cloning.eyes import Sees
 from ilfo.configs import several_seeds
 from ilfo.envs import make_env
 from ilfo.envs.drawing import drawable_env
+from ilfo.fleet import Failure, check_apart, job_folder
 from ilfo.fleet.clone_jobs import CloneJob, flags_for
-from ilfo.fleet.fleet import Failure
-from ilfo.fleet.jobs import check_apart, job_folder
 from ilfo.suites import Suite, Task
 from ilfo.suites.looks_figure import looks_figure
 from ilfo.suites.looks_table import CloneCell, looks_of, looks_table, means_table, measure, read_looks

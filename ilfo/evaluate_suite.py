@@ -13,8 +13,7 @@ from ilfo._errors import InputError
 from ilfo._suite_command import run_on, suite_command, suite_folder
 from ilfo.configs import several_seeds
 from ilfo.envs import make_env
-from ilfo.fleet.fleet import Failure
-from ilfo.fleet.jobs import Job, check_apart, check_unchanged, flags_of_cell, job_folder, without_columns
+from ilfo.fleet import Failure, Job, check_apart, check_unchanged, flags_of_cell, job_folder, without_columns
 from ilfo.record import RecordOptions, record
 from ilfo.runs import read_config
 from ilfo.suites import Suite, Task

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from ilfo._errors import InputError
-from ilfo.envs import Protocol
-from ilfo.envs.rollouts import Policy
+from ilfo.envs import Policy, Protocol
 from ilfo.imitation import load
 from ilfo.plugins import find
 from ilfo.runs import read_summary

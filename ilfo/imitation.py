@@ -15,9 +15,8 @@ from ilfo._errors import InputError
 from ilfo.agents.many import states_of
 from ilfo.configs import TrainConfig, config_from_dict, several_seeds
 from ilfo.demos import Trajectory
-from ilfo.envs import describe
+from ilfo.envs import Stage, describe, random_policy
 from ilfo.envs.drawing import filmed
-from ilfo.envs.rollouts import Stage, random_policy
 from ilfo.labelling import Labels
 from ilfo.memory import moved
 from ilfo.parts import make_inputs, make_learner, make_reward, make_sight, make_view, open_demonstrations

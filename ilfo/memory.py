@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ilfo._averages import Averages
 from ilfo.demos import Trajectory
-from ilfo.envs.environments import Steps
+from ilfo.envs import Steps
 from ilfo.labelling import Labels
 from ilfo.policy_inputs import PolicyInputs
 from ilfo.replay import Replay

@@ -13,7 +13,7 @@ import gymnasium
 import numpy as np
 
 from ilfo._errors import InputError, closest
-from ilfo.envs.rollouts import Policy
+from ilfo.envs import Policy
 from ilfo.variants import split_id
 
 try:

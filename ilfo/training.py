@@ -15,7 +15,7 @@ from ilfo._averages import Averages
 from ilfo.agents.many import Separate, load_states
 from ilfo.configs import TrainConfig
 from ilfo.demos import Demonstrations, Trajectory
-from ilfo.envs.environments import Environments
+from ilfo.envs import Environments
 from ilfo.imitation import Imitation
 from ilfo.memory import Memory
 from ilfo.parts import warn_of_checkpoints
@@ -32,7 +32,8 @@ class Training(Imitation):
         fit: Fit reward and inputs now. Else :meth:`fit` or :meth:`load_state_dicts` comes before the first step.
 
     Attributes:
-        environments: Where the agents act.
+        environments: Where the agents act. With a view they, the replay, the memory and the averages are there once
+            keypoints are found, as the agent is.
         replay: What they learn from.
         memory: How what was lived through gets there.
         averages: What is measured between two rows of metrics.

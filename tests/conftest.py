@@ -9,9 +9,8 @@ from small_envs import expert
 from ilfo import demos
 from ilfo.configs import parse_train
 from ilfo.demos import Demonstrations
-from ilfo.envs import describe
-from ilfo.envs.rollouts import random_policy, rollout
-from ilfo.envs.video import RenderError, write_video
+from ilfo.envs import RenderError, describe, random_policy, rollout
+from ilfo.envs.video import write_video
 from ilfo.train import train
 
 ENV = "InvertedPendulum-v5"

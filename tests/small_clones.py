@@ -8,9 +8,8 @@ import numpy as np
 from ilfo import demos
 from ilfo.cloning import CloneConfig, PixelOptions, clone_config
 from ilfo.demos import Demonstrations, Trajectory
-from ilfo.envs import describe
+from ilfo.envs import Policy, describe
 from ilfo.envs.recorder import Recorder
-from ilfo.envs.rollouts import Policy
 from ilfo.rewards.keypoints import KeypointOptions
 
 SQUARE, MIRRORED = "small_envs:Square-v0", "small_envs:Mirrored-v0"

@@ -218,9 +218,10 @@ def test_a_mistake_is_named_with_its_remedy_and_starts_nothing(flags, said, work
 
 
 def test_an_interpreter_runs_the_command_line_too(tmp_path):
-    found = started(sys.executable, "-m", "ilfo", "demos", "list", cwd=tmp_path)
-    assert (found.returncode, found.stderr) == (0, "")
-    assert found.stdout == installed("demos", "list", cwd=tmp_path).stdout != ""
+    for words in (("demos", "list"), ("train", "--features", "pixels")):
+        found, wanted = started(sys.executable, "-m", "ilfo", *words, cwd=tmp_path), installed(*words, cwd=tmp_path)
+        assert (found.returncode, found.stdout, found.stderr) == (wanted.returncode, wanted.stdout, wanted.stderr)
+        assert found.stdout or "ilfo train: error" in found.stderr
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,7 @@ from ilfo._errors import InputError
 from ilfo.cli import main
 from ilfo.clone import clone
 from ilfo.cloning import evaluate_clone, evaluate_looks, load_clone
-from ilfo.envs.drawing import RenderError
-from ilfo.envs.rollouts import random_policy
+from ilfo.envs import RenderError, random_policy
 from ilfo.evaluate import evaluate
 from ilfo.runs import read_config, read_metrics, read_summary
 from ilfo.vision import build_tiny

@@ -19,8 +19,8 @@ from ilfo.cli import main
 from ilfo.cloning import evaluate_looks, parse_clone
 from ilfo.evaluate import evaluate
 from ilfo.evaluate_clones import CloneSuiteOptions, evaluate_clones
+from ilfo.fleet._display import Display
 from ilfo.fleet.clone_jobs import CloneJob, flags_for
-from ilfo.fleet.display import Display
 from ilfo.runs import read_config, read_summary
 from ilfo.suites import Suite, Task, open_suite
 from ilfo.suites.figure import Reached

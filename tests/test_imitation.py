@@ -1,6 +1,7 @@
 """What a run has learned plays and scores, right after training and when it is loaded."""
 
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,11 @@ def test_a_trained_run_is_loaded_without_its_demonstration(demo, tmp_path):
     own = Path(shutil.copy(demo, tmp_path / "own.hdf5"))
     train(configure(own, tmp_path / "run"))
     own.unlink()
-    imitation = load(tmp_path / "run")
-    assert imitation.demonstrations is None
-    returns = [episode.env_return for episode in imitation.evaluate_all(3)[0]]
+    with closing(load(tmp_path / "run")) as imitation:
+        assert imitation.demonstrations is None
+        returns = [episode.env_return for episode in imitation.evaluate_all(3)[0]]
+        scores = imitation.rewards_of(list(expert())).scores
     assert returns == read_metrics(tmp_path / "run")[-1]["eval_returns"]
-    scores = imitation.rewards_of(list(expert())).scores
     np.testing.assert_allclose(scores.numpy(), 2.0, atol=1e-5)
 
 
@@ -55,12 +56,13 @@ def test_a_run_that_is_loaded_is_not_advised_any_more(demo, tmp_path):
 
 
 def test_who_acts_by_the_time_has_to_be_told_it(demo, tmp_path):
-    timed, timeless = (Training(configure(demo, tmp_path, *flags)) for flags in (["--time-aware"], []))
     observations, ages = np.zeros((3, 2), np.float32), np.array([0, 20, 39])
-    assert len(np.unique(timed.act(observations, ages))) == 3
-    with pytest.raises(InputError, match="shown the time"):
-        timed.act(observations)
-    assert np.array_equal(timeless.act(observations), timeless.act(observations, ages))
+    with closing(Training(configure(demo, tmp_path, "--time-aware"))) as timed:
+        assert len(np.unique(timed.act(observations, ages))) == 3
+        with pytest.raises(InputError, match="shown the time"):
+            timed.act(observations)
+    with closing(Training(configure(demo, tmp_path))) as timeless:
+        assert np.array_equal(timeless.act(observations), timeless.act(observations, ages))
 
 
 def test_episodes_of_several_policies_are_played_for_all_or_none(demo, tmp_path):

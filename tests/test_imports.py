@@ -25,7 +25,7 @@ STOREYS = (
     {"envs"},
     {"_evaluations"},
     {"configs", "metaworld", "robotics", "robosuite", "adapters"},
-    {"memory", "run_group", "parts", "_labeller"},
+    {"memory", "run_group", "parts", "_labeller", "_keypoint_pictures"},
     {"imitation", "suites", "cloning"},
     {"_evaluation_display", "training"},
     {"evaluate", "experts", "plan", "measures"},
@@ -41,7 +41,7 @@ STOREYS = (
 """Rooms from the ground up: each knows itself and the storeys below, never a neighbour on its own."""
 
 UPWARD = {
-    ("demos._plot_command", "report"),
+    ("demos._plot_command", "_keypoint_pictures"),
     ("demos._plot_command", "rewards"),
     ("demos.commands", "envs"),
     ("evaluate", "evaluate_clones"),

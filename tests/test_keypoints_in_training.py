@@ -20,10 +20,9 @@ from ilfo._progress import Progress
 from ilfo.cli import main
 from ilfo.configs import config_from_dict, parse_train
 from ilfo.demos import Demonstrations, shuffled
-from ilfo.envs import describe
+from ilfo.envs import describe, random_policy
 from ilfo.envs.drawing import filmed
 from ilfo.envs.recorder import Recorder
-from ilfo.envs.rollouts import random_policy
 from ilfo.evaluate import evaluate
 from ilfo.imitation import load
 from ilfo.plan import print_plan

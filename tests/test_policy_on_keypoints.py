@@ -15,9 +15,8 @@ from ilfo import demos
 from ilfo._errors import InputError
 from ilfo.configs import config_from_dict, parse_train
 from ilfo.demos import Demonstrations
-from ilfo.envs import describe
+from ilfo.envs import Environments, describe
 from ilfo.envs.drawing import filmed
-from ilfo.envs.environments import Environments
 from ilfo.envs.recorder import Recorder
 from ilfo.evaluate import evaluate
 from ilfo.imitation import load

@@ -11,8 +11,7 @@ import pytest
 from ilfo import demos
 from ilfo.cli import main
 from ilfo.configs import parse_train
-from ilfo.envs import make_env
-from ilfo.envs.rollouts import random_policy, rollout
+from ilfo.envs import make_env, random_policy, rollout
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

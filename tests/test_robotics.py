@@ -16,8 +16,7 @@ from ilfo import demos
 from ilfo._errors import InputError
 from ilfo.cli import main
 from ilfo.demos import Demonstrations, Provenance
-from ilfo.envs import describe, make_env
-from ilfo.envs.rollouts import random_policy, rollout
+from ilfo.envs import describe, make_env, random_policy, rollout
 
 
 def beginning(env, seed, steps=20):

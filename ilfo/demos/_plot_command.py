@@ -75,7 +75,7 @@ def _draw_states(options: PlotOptions) -> None:
 
 
 def _draw_keypoints(options: Any) -> None:
-    from ilfo.report.keypoint_pictures import draw_demonstrations
+    from ilfo._keypoint_pictures import draw_demonstrations
 
     if options.out is not None:
         raise InputError(

@@ -46,4 +46,4 @@ class LazyFrames(ABC):
         """
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return self[:].astype(self.dtype if dtype is None else dtype, copy=False)
+        return self[:].astype(self.dtype if dtype is None else dtype, copy=bool(copy))

@@ -1,5 +1,6 @@
 """Environments: made by their ids, in lockstep, drawn and filmed; episodes that a policy plays in them."""
 
+from ilfo.envs.drawing import RenderError
 from ilfo.envs.environments import Environments, Steps
 from ilfo.envs.making import (
     Description,
@@ -20,6 +21,7 @@ __all__ = [
     "FixedHorizon",
     "Policy",
     "Protocol",
+    "RenderError",
     "SameStart",
     "Stage",
     "Steps",

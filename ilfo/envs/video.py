@@ -19,7 +19,7 @@ from ilfo.demos import Trajectory
 from ilfo.envs.drawing import RenderError, drawable_env, first_frame
 from ilfo.envs.making import Protocol
 
-__all__ = ["SUFFIXES", "RenderError", "check_video_path", "write_pictures", "write_video"]
+__all__ = ["SUFFIXES", "check_video_path", "write_pictures", "write_video"]
 
 SUFFIXES = {".webm": "VP80", ".mp4": "vp09"}
 """File suffix to codec: what OpenCV's wheel can encode and every current browser plays. VP8 encodes faster."""

@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Protocol, TypeVar
 from ilfo._errors import InputError
 from ilfo._interruption import interruptible
 from ilfo._words import counted
-from ilfo.fleet.display import Display
+from ilfo.fleet._display import Display
 from ilfo.fleet.jobs import Work
 
 if TYPE_CHECKING:

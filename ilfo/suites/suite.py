@@ -1,6 +1,6 @@
 """Suites: named lists of tasks that methods are measured on, each task with its environment and its demonstration.
 
-A suite is a TOML file; those that come with the package are ``suites/NAME.toml``::
+A suite is a TOML file; those that come with the package lie beside this file, ``NAME.toml``::
 
     title = "One line on what is measured"
     steps = 100_000                      # of every seed

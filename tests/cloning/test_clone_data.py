@@ -11,8 +11,7 @@ from ilfo._errors import InputError
 from ilfo.cloning import PixelEye, Samples, held_out, open_demonstrations
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.demos.trajectory import sha256_of
-from ilfo.envs import describe
-from ilfo.envs.rollouts import random_policy
+from ilfo.envs import describe, random_policy
 from ilfo.variants import Variant
 
 

@@ -7,7 +7,7 @@ from small_clones import MIRRORED, OPTIONS, SQUARE, error, expert
 
 from ilfo.cloning import EYES, ClonedPolicy, Samples, fit_network, play, play_each, seeded
 from ilfo.cloning.policy import COPIES
-from ilfo.envs.rollouts import random_policy, rollout
+from ilfo.envs import random_policy, rollout
 
 
 @pytest.fixture(scope="module")

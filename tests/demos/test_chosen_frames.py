@@ -43,6 +43,13 @@ def test_any_index_gives_what_it_gives_of_the_array(frames, numbers, index):
         chosen[len(whole)]
 
 
+def test_a_copy_that_is_asked_for_is_one():
+    frames = PICTURES.copy()
+    chosen = ChosenFrames(frames, np.arange(3))
+    assert np.shares_memory(np.asarray(chosen), frames)
+    assert not np.shares_memory(np.array(chosen), frames)
+
+
 @pytest.mark.parametrize("changed", [lambda one: held(Demonstrations((one,)), 400)[0], shuffled])
 def test_a_film_is_neither_read_nor_copied_to_be_held_or_shuffled(tmp_path, changed):
     """Of 12 MB of frames."""

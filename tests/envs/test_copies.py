@@ -5,8 +5,8 @@ import pytest
 from small_envs import LEDGE
 
 from ilfo._errors import InputError
+from ilfo.envs import Environments
 from ilfo.envs.copies import Copies
-from ilfo.envs.environments import Environments
 
 
 def copies(env_id: str, count: int = 1) -> Copies:

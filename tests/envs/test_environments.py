@@ -6,8 +6,7 @@ from small_envs import LEDGE
 from small_episodes import leftwards, same
 
 from ilfo._errors import InputError
-from ilfo.envs.environments import Environments
-from ilfo.envs.rollouts import random_policy, rollout
+from ilfo.envs import Environments, random_policy, rollout
 
 HOPPER = "Hopper-v5"
 

@@ -8,9 +8,7 @@ import pytest
 from small_envs import LEDGE, DictLedge
 
 from ilfo._errors import InputError
-from ilfo.envs import FixedHorizon, describe, goal_of, make_env, success_of
-from ilfo.envs.environments import Environments
-from ilfo.envs.rollouts import rollout
+from ilfo.envs import Environments, FixedHorizon, describe, goal_of, make_env, rollout, success_of
 
 
 def leftwards(observations: np.ndarray, ages: np.ndarray) -> np.ndarray:

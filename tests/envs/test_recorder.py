@@ -8,9 +8,8 @@ import pytest
 from small_envs import LEDGE, Signposted
 
 from ilfo._errors import InputError
-from ilfo.envs.drawing import RenderError
+from ilfo.envs import RenderError, rollout
 from ilfo.envs.recorder import Recorder
-from ilfo.envs.rollouts import rollout
 from ilfo.experts import own_policy
 
 SIGNPOSTED = "small_envs:Signposted-v0"

@@ -8,8 +8,7 @@ from small_envs import LEDGE
 from small_episodes import leftwards, same
 
 from ilfo._errors import InputError
-from ilfo.envs.environments import Environments
-from ilfo.envs.rollouts import Stage, rollout
+from ilfo.envs import Environments, Stage, rollout
 
 HOPPER = "Hopper-v5"
 

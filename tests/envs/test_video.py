@@ -7,9 +7,8 @@ from small_envs import LEDGE, walk
 
 from ilfo._errors import InputError
 from ilfo.demos import Trajectory
-from ilfo.envs import video
-from ilfo.envs.rollouts import random_policy, rollout
-from ilfo.envs.video import SUFFIXES, RenderError, check_video_path, write_video
+from ilfo.envs import RenderError, random_policy, rollout, video
+from ilfo.envs.video import SUFFIXES, check_video_path, write_video
 
 ENV = "InvertedPendulum-v5"
 

@@ -15,7 +15,7 @@ from small_envs import LEDGE, Ledge
 
 import ilfo
 from ilfo._errors import InputError
-from ilfo.envs.environments import Environments
+from ilfo.envs import Environments
 
 CLUMSY = "small_envs:Clumsy-v0"
 TESTS = Path(__file__).parents[1]
@@ -112,7 +112,7 @@ def test_a_worker_needs_no_guarded_script_and_ends_with_it(tmp_path):
         tmp_path,
         """
         import numpy as np
-        from ilfo.envs.environments import Environments
+        from ilfo.envs import Environments
 
         environments = Environments("beside:Beside-v0", workers=1)
         environments.step(np.zeros((1, 1)))
@@ -131,7 +131,7 @@ def test_ctrl_c_does_not_reach_a_worker(tmp_path):
         f"""
         import os, signal
         import numpy as np
-        from ilfo.envs.environments import Environments
+        from ilfo.envs import Environments
 
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has it ignored in the background
         environments = Environments({LEDGE!r}, workers=1)
@@ -152,7 +152,7 @@ def test_a_worker_ends_with_a_parent_that_is_killed(tmp_path):
         tmp_path,
         f"""
         import os, signal
-        from ilfo.envs.environments import Environments
+        from ilfo.envs import Environments
 
         environments = Environments({LEDGE!r}, workers=1)
         os.kill(os.getpid(), signal.SIGKILL)

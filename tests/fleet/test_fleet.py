@@ -23,7 +23,7 @@ from small_runs import (
 from ilfo import demos
 from ilfo._errors import InputError
 from ilfo.demos import Demonstrations
-from ilfo.fleet.display import Display, newest_rows
+from ilfo.fleet._display import Display, newest_rows
 from ilfo.fleet.fleet import Failure, failures_in_words, run_jobs, spare_cores
 from ilfo.fleet.jobs import Job, check_apart, job_folder
 from ilfo.runs import Run, read_config, read_metrics

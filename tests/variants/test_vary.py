@@ -6,10 +6,9 @@ import pytest
 import scene  # noqa: F401  It registers the rooms.
 
 from ilfo._errors import InputError
-from ilfo.envs import describe, make_env
+from ilfo.envs import describe, make_env, random_policy
 from ilfo.envs.drawing import drawable_env
 from ilfo.envs.recorder import Recorder
-from ilfo.envs.rollouts import random_policy
 from ilfo.variants import KINDS, Variant, make_variant, vary
 
 CHEETAH, ROOM = "HalfCheetah-v5", "Room-v0"
