@@ -2,6 +2,7 @@
 
     python benchmarks/goals.py
     python benchmarks/goals.py --rewards flow --tasks reach door-open
+    python benchmarks/goals.py --rewards transport --tasks door-open assembly -- --transport.temperature 0.25
 
 Meta-World draws a goal and the places of objects for every episode, and a demonstration has one of them. A reward that
 is to teach all of them has to tell the expert from a random policy there, too. Each is fitted on a bundled
@@ -11,8 +12,8 @@ to a random policy in the same ones.
 
 A second table has what is worth more, to do the task or to stop on the way: whole episodes, until the time limit, of
 the expert, of one who does as it does and then holds the hand where it is, of a random policy, and of nothing but the
-demonstration's first state; with the preset that imitates by default and with the suites'. Needs the extra
-``metaworld``.
+demonstration's first state; with the preset that imitates by default and with the suites', and with what flags of
+``ilfo train`` stand after ``--``. Needs the extra ``metaworld``.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ class Options:
     """Tasks of the suites metaworld-easy and metaworld-medium."""
     episodes: int = 8
     """Other episodes of each."""
+    flags: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Flags of 'ilfo train' for the second table, after '--'."""
 
 
 def features_of(task: Task, flags: tuple[str, ...]) -> FeatureOptions:
@@ -99,7 +102,7 @@ def print_loiterers(task: Task, suite_flags: tuple[str, ...], options: Options) 
     played.append([Trajectory(np.repeat(demonstration[0].observations[:1], limit + 1, axis=0))])
     for reward in options.rewards:
         for preset in ("imitation", "manipulation"):
-            flags = ["--reward", reward, *suite_flags, *task.flags, "--preset", preset]
+            flags = ["--reward", reward, *suite_flags, *task.flags, "--preset", preset, *options.flags]
             config = parse_train(["--env", task.env, "--demo", task.demo[0], *flags])[0]
             compared = demos.held(demonstration, limit) if config.hold_end else demonstration
             fitted = config_reward(config).fit(compared)
