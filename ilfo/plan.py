@@ -1,14 +1,13 @@
-"""``ilfo train --dry-run``: what a run would do, and what its reward says of episodes whose worth is known."""
+"""``ilfo train --dry-run``: what a run would do."""
 
 from __future__ import annotations
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from ilfo._words import counted
 from ilfo.agents.many import Separate
-from ilfo.demos import Trajectory, shuffled
+from ilfo.reward_check import print_reward_check
 from ilfo.rewards.registry import scalings_of
 from ilfo.training import Training
 from ilfo.vision import EncodingPlan
@@ -17,11 +16,11 @@ __all__ = ["print_plan"]
 
 
 def print_plan(training: Training, measure: bool = False, console: Console | None = None) -> None:
-    """Prints shapes, bytes and protocol; with ``measure`` also the rewards of expert, shuffled expert and random.
+    """Prints shapes, bytes and protocol; with ``measure`` also what the reward says of episodes whose worth is known.
 
     Args:
         training: A run that has not started.
-        measure: Play five random episodes and score them beside the expert's.
+        measure: Score the expert, what is like it and is not, and random episodes: :mod:`ilfo.reward_check`.
         console: Where to print.
     """
     console = console or Console()
@@ -57,7 +56,7 @@ def print_plan(training: Training, measure: bool = False, console: Console | Non
     table.add_row("run", config.out)
     console.print(table)
     if measure:
-        _print_rewards(training, console)
+        print_reward_check(training, console)
 
 
 def _copies(training: Training) -> str:
@@ -151,34 +150,3 @@ def _expert_line(training: Training) -> str:
     if not training.config.hold_end and all(one.success and len(one) < horizon for one in demonstrations):
         line += f"\ndone before step {horizon}: --hold-end compares episodes with an expert that then stands still"
     return line
-
-
-def _print_rewards(training: Training, console: Console) -> None:
-    rows: list[tuple[str, list[Trajectory]]] = []
-    if training.demonstrations is not None and training.reward.imitates:
-        experts = list(training.as_compared(training.demonstrations))
-        rows.append(("expert", experts))
-        rows.append(("expert, time shuffled", [shuffled(trajectory) for trajectory in experts]))
-    rows.append(("random policy, 5 episodes", training.random_episodes(5)[0]))
-    table = Table(
-        "episodes",
-        "reward a step",
-        "imitation return",
-        "length",
-        "environment's return",
-        title="What the reward says",
-    )
-    for name, episodes in rows:
-        scores = training.rewards_of(episodes).scores
-        lengths = [len(trajectory) for trajectory in episodes]
-        # What the expert got is what was recorded of it; nobody recorded how it stands still.
-        returns = [one.env_return for one in (training.demonstrations or () if name == "expert" else episodes)]
-        known = [value for value in returns if value is not None]
-        table.add_row(
-            name,
-            f"{float(scores.sum()) / sum(lengths):.3f}",
-            f"{float(scores.sum(dim=1).mean()):.1f}",
-            f"{np.mean(lengths):.0f}",
-            f"{np.mean(known):.1f}" if known else "not recorded",
-        )
-    console.print(table)

@@ -4,7 +4,6 @@ import dataclasses
 import io
 from contextlib import closing
 
-import numpy as np
 import pytest
 from rich.console import Console
 from small_runs import configure
@@ -78,19 +77,6 @@ def test_a_reward_that_looks_at_the_time_says_so_and_whether_the_policy_does(pla
 def test_an_expert_that_is_held_at_its_end_is_said_to_be(planned):
     assert "held at its end until the time limit" in said(planned("--hold-end")[0], "demonstration")[0]
     assert "held" not in said(planned()[0], "demonstration")[0]
-
-
-def test_what_a_held_expert_got_is_what_was_recorded(demo, tmp_path):
-    short = demos.open(demo)
-    one = dataclasses.replace(
-        short[0], observations=short[0].observations[:16], env_rewards=np.full(15, 0.5, np.float32)
-    )
-    path = demos.write(tmp_path / "short.hdf5", dataclasses.replace(short, trajectories=(one,)))
-    printed = io.StringIO()
-    with closing(Training(configure(path, tmp_path, "--hold-end"))) as training:
-        print_plan(training, measure=True, console=Console(width=200, file=printed))
-    expert = next(line for line in printed.getvalue().splitlines() if "expert " in line and "2.000" in line)
-    assert [each.strip() for each in expert.split("│")[2:6]] == ["2.000", "80.0", "40", "7.5"]
 
 
 def test_an_expert_that_is_done_early_brings_the_flag_to_mind(demo, tmp_path):

@@ -290,7 +290,7 @@ def test_dry_run_prints_the_plan_and_makes_nothing(demo, tmp_path, capsys):
     out = tmp_path / "run"
     assert main(["train", *flags_of(demo, out, "--dry-run", steps=9000)]) == 0
     printed = capsys.readouterr().out
-    for expected in ("absorbing states", "bytes preallocated", "shuffled", "random policy", "(2,)"):
+    for expected in ("absorbing states", "bytes preallocated", "stops halfway", "random policy", "(2,)"):
         assert expected in printed
     assert not out.exists()
 

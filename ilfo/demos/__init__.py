@@ -2,14 +2,15 @@
 
 ``open`` reads a file or folder (the toolkit's own layout, Minari's, robomimic's, D4RL's or LeRobot's), ``write`` saves
 one and ``convert`` does both, ``check_fits`` and ``fit_to`` compare one with an environment, ``held`` lets an expert
-that is done stand still, ``bundled`` lists those that come with the toolkit.
+that is done stand still, ``stopped`` one that is not, ``bundled`` lists those that come with the toolkit.
 """
 
 from ilfo.demos.checks import check_fits, fit_to
 from ilfo.demos.files import open
 from ilfo.demos.library import Bundled, bundled, bundled_path
 from ilfo.demos.plot import plot_demonstrations
-from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory, held, shuffled
+from ilfo.demos.rearranged import held, shuffled, stopped
+from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory
 from ilfo.demos.writers import convert, write
 
 __all__ = [
@@ -26,5 +27,6 @@ __all__ = [
     "open",
     "plot_demonstrations",
     "shuffled",
+    "stopped",
     "write",
 ]

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 
 from ilfo._pieces import pieces_of
-from ilfo.demos.chosen_frames import ChosenFrames
 
-__all__ = ["Demonstrations", "Provenance", "Trajectory", "held", "sha256_of", "shuffled"]
+__all__ = ["Demonstrations", "Provenance", "Trajectory", "sha256_of"]
 
 
 @dataclass(frozen=True)
@@ -178,44 +177,3 @@ def sha256_of(trajectories: Iterable[Trajectory]) -> str:
                     digest.update(np.ascontiguousarray(array[rows], dtype).reshape(-1).data)
         digest.update(f"{trajectory.terminated}{trajectory.truncated}{trajectory.success}".encode())
     return digest.hexdigest()
-
-
-def held(demonstrations: Demonstrations, steps: int) -> Demonstrations:
-    """Demonstrations whose expert goes on standing still, in its last state, until an episode has this many steps.
-
-    Recordings of a task often stop when it is done, and episodes go on. Compared with such an episode as a whole, an
-    expert that has stopped says nothing of what is to be done then: stay. Episodes that the environment ended, or that
-    are as long already, stay what they are; those that grow lose actions and rewards, which nobody recorded.
-
-    Args:
-        demonstrations: Of any length; frames, where there are some, are repeated as they are looked at, see
-            :class:`~ilfo.demos.chosen_frames.ChosenFrames`.
-        steps: Steps ``T`` that an episode is to have at least.
-
-    Example:
-        >>> expert = Demonstrations((Trajectory(np.float32([[0], [1], [2]])),))
-        >>> held(expert, 4)[0].observations.ravel()
-        array([0., 1., 2., 2., 2.], dtype=float32)
-    """
-
-    def longer(one: Trajectory) -> Trajectory:
-        missing = steps - len(one)
-        if one.terminated or missing <= 0:
-            return one
-        observations = np.concatenate([one.observations, np.repeat(one.observations[-1:], missing, axis=0)])
-        frames: Any = one.frames
-        if frames is not None:
-            frames = ChosenFrames(frames, np.minimum(np.arange(len(frames) + missing), len(frames) - 1))
-        lost: dict[str, Any] = {"actions": None, "env_rewards": None, "last_reward": None}
-        return replace(one, observations=observations, frames=frames, truncated=True, **lost)
-
-    return replace(demonstrations, trajectories=tuple(map(longer, demonstrations)))
-
-
-def shuffled(trajectory: Trajectory, seed: int = 0) -> Trajectory:
-    """The same states in a random order: a reward that looks at transitions must rank it below the original."""
-    order = np.random.default_rng(seed).permutation(len(trajectory.observations))
-    frames: Any = None if trajectory.frames is None else ChosenFrames(trajectory.frames, order)
-    observations = trajectory.observations[order]
-    lost: dict[str, Any] = {"env_rewards": None, "last_reward": None}
-    return replace(trajectory, observations=observations, frames=frames, terminated=False, **lost)
