@@ -24,7 +24,7 @@ DEMONSTRATIONS = 10
 RANDOM_EPISODES = 5
 
 MUCH = 0.7
-"""Share of the expert's worth, counted from a random policy's, from which on stopping halfway is remarked upon."""
+"""Share of the expert from which on stopping halfway is remarked upon."""
 
 HALFWAY = "stops halfway"
 
@@ -52,7 +52,8 @@ class Finding:
         imitation_return: Mean sum of the rewards of an episode.
         length: Mean steps of an episode.
         env_return: Mean return by the environment's own reward; None where it was not recorded.
-        share: Where the reward lies between a random policy's, 0, and the expert's, 1; None where these are one.
+        share: Where the imitation return, which is what an agent maximises, lies between a random policy's, 0, and the
+            expert's, 1; None where a random policy has as much.
     """
 
     name: str
@@ -77,16 +78,16 @@ def check_reward(training: Training) -> list[Finding]:
         kinds |= {name: [imitate(one) for one in kinds["expert"]] for name, imitate in IMITATIONS.items()}
     kinds["random policy"] = training.random_episodes(RANDOM_EPISODES)[0]
     scores = {name: training.rewards_of(episodes).scores for name, episodes in kinds.items()}
-    worth = {name: float(scores[name].sum()) / sum(map(len, episodes)) for name, episodes in kinds.items()}
-    low, high = worth["random policy"], worth.get("expert", float("nan"))
+    sums = {name: float(each.sum(dim=1).mean()) for name, each in scores.items()}
+    low, high = sums["random policy"], sums.get("expert", float("nan"))
     return [
         Finding(
             name=name,
-            reward=worth[name],
-            imitation_return=float(scores[name].sum(dim=1).mean()),
+            reward=float(scores[name].sum()) / sum(map(len, episodes)),
+            imitation_return=sums[name],
             length=float(np.mean([len(episode) for episode in episodes])),
             env_return=_mean_return(returned.get(name, episodes)),
-            share=(worth[name] - low) / (high - low) if high > low else None,
+            share=(sums[name] - low) / (high - low) if high > low else None,
         )
         for name, episodes in kinds.items()
     ]
@@ -98,8 +99,8 @@ def print_reward_check(training: Training, console: Console) -> None:
     table = Table(
         "episodes",
         "reward a step",
-        "share",
         "imitation return",
+        "share",
         "steps",
         "return",
         title="What the reward says of the expert, of what is like it and is not, and of a random policy",
@@ -109,8 +110,8 @@ def print_reward_check(training: Training, console: Console) -> None:
         table.add_row(
             one.name,
             f"{one.reward:.3f}",
-            "–" if one.share is None else f"{one.share:.0%}",
             f"{one.imitation_return:.1f}",
+            "–" if one.share is None else f"{one.share:.0%}",
             f"{one.length:.0f}",
             "–" if one.env_return is None else f"{one.env_return:.1f}",
         )
@@ -124,7 +125,7 @@ def remarks(findings: list[Finding]) -> list[str]:
     by_name = {one.name: one for one in findings}
     if "expert" not in by_name:
         return []
-    best = max(findings, key=lambda one: one.reward)
+    best = max(findings, key=lambda one: one.imitation_return)
     if best.name != "expert":
         return [f"The reward prefers another to the expert ({best.name}): an agent will learn that. {REMEDIES}"]
     halfway = by_name[HALFWAY]
