@@ -36,6 +36,14 @@ Protocol = Literal["standard", "fixed-horizon"]
 """``standard``: episodes end as the environment's authors wrote it. ``fixed-horizon``: they never end early."""
 
 
+_REGISTER = {
+    "ilfo.robotics": ("AdroitHand", "AntMaze", "Fetch", "FrankaKitchen", "HandManipulate", "HandReach", "PointMaze"),
+    "ilfo.metaworld": ("MetaWorld/",),
+    "ilfo.robosuite": ("robosuite/",),
+}
+"""Modules that register environments once they are imported, and how their ids begin."""
+
+
 class FixedHorizon(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Steps on to the time limit; after the step at which the environment would have ended, rewards count 0.
 
@@ -153,8 +161,9 @@ def _make_as_registered(env_id: str, render: bool = False) -> gymnasium.Env[Any,
     try:
         env = gymnasium.make(plain_id, max_episode_steps=marks.steps, disable_env_checker=True, **wanted)
     except (gymnasium.error.Error, ModuleNotFoundError) as error:
-        hint = f"; {hint}" if (hint := name_for_file(plain_id)) else ""
-        raise InputError(f"environment {env_id!r} cannot be made: {error}{hint}") from error
+        hint = f"; {hint}" if (hint := name_for_file(plain_id) or _module_for(env_id)) else ""
+        why = str(error).removesuffix(".") if hint else str(error)
+        raise InputError(f"environment {env_id!r} cannot be made: {why}{hint}") from error
     except AssertionError as error:
         if not _is_of_joint_kinds(error):
             raise
@@ -170,6 +179,15 @@ def _make_as_registered(env_id: str, render: bool = False) -> gymnasium.Env[Any,
     if render:
         _follow(env)
     return env if marks.seed is None else SameStart(env, marks.seed)
+
+
+def _module_for(env_id: str) -> str | None:
+    """Which module to put in front of an id that one of ours registers; None where none does, or one is there."""
+    for module, starts in _REGISTER.items():
+        if env_id.startswith(starts):
+            extra = module.rpartition(".")[2]
+            return f"put {module}: in front, {module}:{env_id} (pip install 'ilfo[{extra}]')"
+    return None
 
 
 def _is_of_joint_kinds(error: AssertionError) -> bool:

@@ -1,5 +1,6 @@
 """One environment: protocols, spaces, descriptions, and what is refused."""
 
+import re
 from typing import ClassVar
 
 import gymnasium
@@ -208,3 +209,21 @@ def test_the_camera_follows_a_robot_that_runs_away():
     env = make_env("HalfCheetah-v5", render=True).unwrapped
     assert env.model.camera(env.mujoco_renderer.camera_id).name == "track"
     assert make_env("InvertedPendulum-v5", render=True).unwrapped.mujoco_renderer.camera_id == -1, "it has none"
+
+
+@pytest.mark.parametrize(
+    ("env_id", "remedy"),
+    [
+        ("FetchUnheardOf-v4@30-steps", "ilfo.robotics:FetchUnheardOf-v4@30-steps (pip install 'ilfo[robotics]')"),
+        ("MetaWorld/unheard-of-v3", "ilfo.metaworld:MetaWorld/unheard-of-v3 (pip install 'ilfo[metaworld]')"),
+    ],
+)
+def test_the_module_that_registers_an_id_is_named_where_it_lacks(env_id, remedy):
+    with pytest.raises(InputError, match=f"cannot be made: .* in front, {re.escape(remedy)}"):
+        make_env(env_id)
+
+
+def test_no_module_is_named_for_an_id_that_none_of_ours_registers():
+    with pytest.raises(InputError) as refusal:
+        make_env("Hoper-v5")
+    assert "in front" not in str(refusal.value)
