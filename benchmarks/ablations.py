@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from ilfo._errors import InputError, closest
 from ilfo._progress import Progress
-from ilfo.configs import parse_train
-from ilfo.run_group import seed_runs
+from ilfo._tools.errors import InputError, closest
 from ilfo.runs import read_metrics, read_summary
 from ilfo.train import train
+from ilfo.training.configs import parse_train
+from ilfo.training.run_group import seed_runs
 
 OOPS_FEATURES = "--features.std-floor 0.33 --features.divisor 3 --features.constant-std 1 --features.leave-out 2"
 VARIANTS = {

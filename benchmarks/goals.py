@@ -25,15 +25,15 @@ import torch
 import tyro
 
 from ilfo import demos
-from ilfo._errors import InputError, closest
-from ilfo._marks import split_marks
-from ilfo.configs import parse_train
+from ilfo._tools.errors import InputError, closest
+from ilfo._tools.marks import split_marks
 from ilfo.demos import Trajectory
 from ilfo.envs import Policy, random_policy, rollout
 from ilfo.metaworld import scripted_policy
-from ilfo.parts import make_reward as config_reward
 from ilfo.rewards import Episodes, FeatureOptions, RewardGenerator, make_reward
 from ilfo.suites import Task, open_suite
+from ilfo.training.configs import parse_train
+from ilfo.training.parts import make_reward as config_reward
 
 AFTER_SUCCESS = 10
 """Steps that the bundled demonstrations go on after their success."""

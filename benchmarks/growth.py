@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from ilfo._atomic import atomic_path
+from ilfo._tools.atomic import atomic_path
 
 PLANS = ("exact", "entropic")
 STARTING = 30.0

@@ -33,12 +33,12 @@ from rich.progress import track
 from scipy.stats import spearmanr
 
 from ilfo import demos
-from ilfo._atomic import atomic_path
-from ilfo.configs import parse_train
+from ilfo._tools.atomic import atomic_path
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.envs import Policy, describe, random_policy, rollout
 from ilfo.rewards import BUILT_IN, Episodes, RewardGenerator, make_reward
 from ilfo.training import Training
+from ilfo.training.configs import parse_train
 
 EVERY = 2_500
 """Steps of training between the stages."""

@@ -32,12 +32,12 @@ from rich.console import Console
 from rich.table import Table
 
 from ilfo import demos
-from ilfo.configs import TrainConfig, parse_train
 from ilfo.demos import Demonstrations
 from ilfo.envs import Protocol, describe, make_env, random_policy, rollout
 from ilfo.plugins import option_group
 from ilfo.train import train
 from ilfo.training import Training
+from ilfo.training.configs import TrainConfig, parse_train
 
 try:
     import cleanrl_td3

@@ -30,7 +30,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from ilfo._atomic import atomic_path
+from ilfo._tools.atomic import atomic_path
 
 MIB = 1024**2
 CAPACITY, OBSERVATION_DIM, ACTION_DIM, EPISODE = 1_000_000, 11, 3, 1000
@@ -38,7 +38,7 @@ SETTLED_AFTER = 10.0
 FILL = f"""
 import resource, torch
 from pathlib import Path
-from ilfo.replay import Replay
+from ilfo.training.replay import Replay
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 def fill(replay, episodes):

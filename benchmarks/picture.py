@@ -16,10 +16,10 @@ import tyro
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ilfo._atomic import atomic_path
+from ilfo._tools.atomic import atomic_path
 from ilfo.envs import make_env
-from ilfo.imitation import load
 from ilfo.runs import read_config, read_metrics, read_summary
+from ilfo.training.imitation import load
 
 FRAMES, EVERY, FIRST = 6, 1, 300
 

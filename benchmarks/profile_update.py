@@ -30,8 +30,8 @@ from rich.console import Console
 from rich.table import Table
 from torch.profiler import ProfilerActivity, profile
 
-from ilfo.configs import parse_train
 from ilfo.training import Training
+from ilfo.training.configs import parse_train
 
 UPDATE = "update: forward passes, losses, noise"
 OPTIMISER = "update: optimiser"

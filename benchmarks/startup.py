@@ -28,7 +28,7 @@ NUMPY = "python -c 'import numpy'"
 FIRST_STEP = """
 import sys
 from ilfo._progress import Progress
-from ilfo.configs import parse_train
+from ilfo.training.configs import parse_train
 from ilfo.train import train
 class Stop(Progress):
     def show(self, *_):

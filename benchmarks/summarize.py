@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 import tyro
 
-from ilfo._errors import InputError
-from ilfo.run_group import seed_runs
+from ilfo._tools.errors import InputError
 from ilfo.runs import read_config, read_metrics, read_summary
 from ilfo.statistics import bootstrap_interval, interquartile_mean, normalized_score
+from ilfo.training.run_group import seed_runs
 
 NOTHING = "–"
 SHOWN = ("env", "reward", "agent", "protocol", "demo_sha256")

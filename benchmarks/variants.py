@@ -17,8 +17,8 @@ import tyro
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ilfo._atomic import atomic_path
-from ilfo._errors import InputError
+from ilfo._tools.atomic import atomic_path
+from ilfo._tools.errors import InputError
 from ilfo.envs.drawing import drawable_env, frame
 from ilfo.variants import KINDS, Variant
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ilfo._evaluations import Evaluation, SeedsEvaluation, interval_text
-from ilfo._words import counted
+from ilfo._tools.words import counted
 from ilfo.cloning import Looks
 from ilfo.statistics import bootstrap_interval, interquartile_mean
 

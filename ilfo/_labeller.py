@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.demos import Trajectory
 from ilfo.demos.logged import Logged, Slot
 from ilfo.demos.relabelled import NewRewards
-from ilfo.labelling import imitation_rewards
 from ilfo.rewards import Episodes, RewardGenerator
 from ilfo.rewards._answers import NotFiniteError
 from ilfo.rewards.base import LARGEST
+from ilfo.rewards.labelling import imitation_rewards
 
 __all__ = ["Labelled", "Labeller"]
 

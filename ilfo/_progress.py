@@ -14,10 +14,10 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from ilfo.configs import TrainConfig, several_seeds
-from ilfo.plan import print_plan
 from ilfo.report import write_report
 from ilfo.training import Training
+from ilfo.training.configs import TrainConfig, several_seeds
+from ilfo.training.plan import print_plan
 
 __all__ = ["Progress", "conclude", "report"]
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from ilfo import __version__
-from ilfo._errors import InputError, closest
+from ilfo._tools.errors import InputError, closest
 
 __all__ = ["main"]
 

@@ -13,8 +13,8 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from ilfo._errors import InputError
-from ilfo._words import counted
+from ilfo._tools.errors import InputError
+from ilfo._tools.words import counted
 from ilfo.cloning.configs import CloneConfig, parse_clone, state_columns
 from ilfo.cloning.data import Samples, held_out, open_demonstrations
 from ilfo.cloning.eyes import EYES
@@ -24,8 +24,8 @@ from ilfo.cloning.policy import VERB, ClonedPolicy
 from ilfo.envs import describe, random_policy, rollout
 from ilfo.envs.drawing import drawable_env, first_frame
 from ilfo.evaluate import fresh_seed
+from ilfo.rewards.sight import frame_size_of
 from ilfo.runs import Run, read_summary
-from ilfo.sight import frame_size_of
 
 __all__ = ["clone", "main"]
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ilfo import _comparison_figure
-from ilfo._atomic import atomic_path
-from ilfo._errors import InputError
+from ilfo._tools.atomic import atomic_path
+from ilfo._tools.errors import InputError
 from ilfo.fleet import Job, check_apart, failures_in_words, flags_of_cell, job_folder, run_jobs
-from ilfo.run_group import seed_runs
+from ilfo.report import comparison_figure as _comparison_figure
 from ilfo.runs import read_metrics, read_summary
 from ilfo.statistics import normalized_score
+from ilfo.training.run_group import seed_runs
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -5,23 +5,22 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ilfo._atomic import atomic_path
-from ilfo._errors import InputError, closest
 from ilfo._evaluation_display import print_evaluation, print_looks, print_seeds
 from ilfo._evaluations import Evaluation, SeedsEvaluation
+from ilfo._tools.atomic import atomic_path
+from ilfo._tools.errors import InputError, closest
 from ilfo.cloning import Looks, evaluate_clone, evaluate_looks, is_clone
 from ilfo.envs.video import check_video_path, write_video
-from ilfo.imitation import Imitation, load
-from ilfo.run_group import seed_runs
 from ilfo.runs import read_config, read_summary
-from ilfo.suites import bundled_suites, is_suite, open_suite
+from ilfo.training.imitation import Imitation, load
+from ilfo.training.run_group import seed_runs
 from ilfo.variants import Kind, Split
 
 if TYPE_CHECKING:
@@ -167,25 +166,25 @@ def main(argv: Sequence[str]) -> int:
     """The command line of ``ilfo evaluate``: of a run, or of a suite where the first word names one."""
     import tyro
 
+    from ilfo.suites import bundled_suites, is_suite, open_suite
+
     given = list(argv)
     if given and is_suite(given[0]):
-        from ilfo import evaluate_clones, evaluate_suite
+        from ilfo.suites import evaluate_clones, evaluate_suite
 
         return (evaluate_clones if open_suite(given[0]).verb == "clone" else evaluate_suite).main(given)
     if given:
-        _check_there(given[0])
+        _check_there(given[0], bundled_suites())
     description = (_command.__doc__ or "").partition("\n\n")[0] + _SUITES + ", ".join(bundled_suites())
     tyro.cli(_command, args=given, prog="ilfo evaluate", description=description)
     return 0
 
 
-def _check_there(name: str) -> None:
+def _check_there(name: str, suites: Iterable[str]) -> None:
     """Refuses a bare word that names nothing, before its flags are read: they may well be those of a suite."""
     path = Path(name)
     if not name.startswith("-") and path.name == name and not path.exists():
-        raise InputError(
-            f"{name} is neither the folder of a run nor a suite; of suites, {closest(name, bundled_suites())}"
-        )
+        raise InputError(f"{name} is neither the folder of a run nor a suite; of suites, {closest(name, suites)}")
 
 
 def _command(

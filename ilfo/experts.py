@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.envs import Policy, Protocol
-from ilfo.imitation import load
 from ilfo.plugins import find
+from ilfo.rewards.sight import View
 from ilfo.runs import read_summary
-from ilfo.sight import View
+from ilfo.training.imitation import load
 
 __all__ = ["Expert", "own_policy", "scripted_policy", "trained_expert"]
 

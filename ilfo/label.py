@@ -16,17 +16,17 @@ import tyro
 
 import ilfo
 from ilfo import demos, rewards
-from ilfo._errors import InputError
 from ilfo._labeller import Labelled, Labeller
-from ilfo._words import counted
+from ilfo._tools.errors import InputError
+from ilfo._tools.words import counted
 from ilfo.demos import Demonstrations
 from ilfo.demos.files import resolved
 from ilfo.demos.logged import Logged, open_logged
 from ilfo.demos.relabelled import check_target, relabelled
-from ilfo.labelling import without_terminations
 from ilfo.plugins import check_chosen, option_group
 from ilfo.rewards import BUILT_IN as REWARDS
 from ilfo.rewards import FeatureOptions, RewardGenerator, ScalingOptions
+from ilfo.rewards.labelling import without_terminations
 from ilfo.rewards.registry import option_groups, terms_of
 
 __all__ = ["LabelConfig", "label", "main", "parse_label"]

@@ -12,7 +12,7 @@ from typing import Any, SupportsFloat
 import gymnasium
 import numpy as np
 
-from ilfo._errors import InputError, closest
+from ilfo._tools.errors import InputError, closest
 from ilfo.envs import Policy
 from ilfo.variants import split_id
 

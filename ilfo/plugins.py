@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from ilfo._errors import InputError, closest
+from ilfo._tools.errors import InputError, closest
 
 __all__ = ["check_chosen", "check_tables", "find", "name_for_file", "option_group", "resolve"]
 

@@ -17,9 +17,9 @@ import tyro
 
 import ilfo
 from ilfo import demos
-from ilfo._errors import InputError
-from ilfo._target import file_to_write
-from ilfo._words import counted
+from ilfo._tools.errors import InputError
+from ilfo._tools.target import file_to_write
+from ilfo._tools.words import counted
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.envs import describe
 from ilfo.envs.recorder import Recorder

@@ -16,7 +16,7 @@ import h5py
 import mujoco
 import numpy as np
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.demos._robomimic_facts import RobomimicFacts, robosuite_id
 from ilfo.demos.robomimic import is_robomimic
 

@@ -20,7 +20,7 @@ import gymnasium
 import mujoco
 import numpy as np
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 
 try:
     # It prints a notice on Adroit's rewards, the one above, whenever it is imported.

@@ -18,8 +18,8 @@ from typing import IO, Any
 import torch
 
 import ilfo
-from ilfo._atomic import atomic_path
-from ilfo._errors import InputError
+from ilfo._tools.atomic import atomic_path
+from ilfo._tools.errors import InputError
 from ilfo.rewards.keypoints import FREE_OPTIONS
 
 __all__ = ["Run", "alike", "read_checkpoint", "read_config", "read_metrics", "read_summary"]

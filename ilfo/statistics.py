@@ -12,7 +12,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 
 __all__ = ["bootstrap_interval", "interquartile_mean", "normalized_score", "wilson_interval"]
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from ilfo._interruption import interruptible
 from ilfo._progress import Progress, conclude, report
-from ilfo.configs import TrainConfig, parse_train
-from ilfo.measures import evaluation_row, mean_row, summarize, summarize_together
-from ilfo.plan import print_plan
-from ilfo.run_group import RunGroup
+from ilfo._tools.interruption import interruptible
 from ilfo.training import Training
+from ilfo.training.configs import TrainConfig, parse_train
+from ilfo.training.measures import evaluation_row, mean_row, summarize, summarize_together
+from ilfo.training.plan import print_plan
+from ilfo.training.run_group import RunGroup
 
 __all__ = ["NOT_OF_THE_RUN", "main", "train"]
 

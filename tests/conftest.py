@@ -7,11 +7,11 @@ import small_clones
 from small_envs import expert
 
 from ilfo import demos
-from ilfo.configs import parse_train
 from ilfo.demos import Demonstrations
 from ilfo.envs import RenderError, describe, random_policy, rollout
 from ilfo.envs.video import write_video
 from ilfo.train import train
+from ilfo.training.configs import parse_train
 
 ENV = "InvertedPendulum-v5"
 SHORT = [

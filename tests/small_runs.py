@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from small_envs import LEDGE
 
-from ilfo.configs import parse_train
 from ilfo.runs import read_metrics
+from ilfo.training.configs import parse_train
 
 SMALL_TD7 = [
     *("--agent", "td7", "--td7.hidden-dim", "16", "--td7.embedding-dim", "16", "--td7.batch-size", "16"),

@@ -19,9 +19,9 @@ from ilfo import demos
 from ilfo._progress import conclude
 from ilfo.agents import BUILT_IN as AGENTS
 from ilfo.cli import main
-from ilfo.configs import TrainConfig
 from ilfo.rewards import BUILT_IN as REWARDS
 from ilfo.runs import read_config, read_summary
+from ilfo.training.configs import TrainConfig
 
 VERBS = ("train", "evaluate", "report", "record", "demos")
 SMALL = [

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from small_clones import MIRRORED, OPTIONS, PENDULUM, SETTINGS, SQUARE, changed, configure, expert, record, write
 from small_envs import Square
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.cli import main
 from ilfo.clone import clone
 from ilfo.cloning import evaluate_clone, evaluate_looks, load_clone

@@ -7,13 +7,13 @@ import pytest
 from small_envs import LEDGE, expert
 
 from ilfo import demos
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.cli import main
 from ilfo.compare import Cell, CompareOptions, compare, table
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.fleet.jobs import flags_of_cell
-from ilfo.run_group import seed_runs
 from ilfo.runs import read_config, read_summary
+from ilfo.training.run_group import seed_runs
 
 FLAGS = ("--random-steps", "100", "--eval-every", "100", "--eval-episodes", "1", "--td3.hidden-dim", "8")
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from ilfo._errors import InputError
 from ilfo._evaluation_display import print_seeds
+from ilfo._tools.errors import InputError
 from ilfo.cli import main
 from ilfo.demos import Trajectory
 from ilfo.evaluate import Evaluation, SeedsEvaluation, evaluate, evaluate_seeds, fresh_seed, write_evaluation
-from ilfo.imitation import load
 from ilfo.runs import read_metrics, read_summary
 from ilfo.statistics import interquartile_mean, wilson_interval
+from ilfo.training.imitation import load
 
 
 def with_outcome(value, success=None):

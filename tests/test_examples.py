@@ -11,11 +11,11 @@ from ilfo import demos
 from ilfo.agents import Batch
 from ilfo.agents.td3 import TD3, TD3Options
 from ilfo.cli import main
-from ilfo.configs import parse_train
-from ilfo.imitation import load
 from ilfo.rewards import Episodes
 from ilfo.runs import read_summary
 from ilfo.training import Training
+from ilfo.training.configs import parse_train
+from ilfo.training.imitation import load
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

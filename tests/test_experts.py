@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.experts import own_policy, scripted_policy
 
 

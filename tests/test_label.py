@@ -12,8 +12,8 @@ import torch
 
 import ilfo
 from ilfo import demos
-from ilfo._errors import InputError
 from ilfo._labeller import Labeller
+from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations, Provenance, Trajectory
 from ilfo.demos.logged import open_logged
 from ilfo.label import LabelConfig, label, main, parse_label

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ilfo import demos
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.envs import describe, make_env
 from ilfo.envs.drawing import drawable_env, first_frame
 from ilfo.record import RecordOptions, record

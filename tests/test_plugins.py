@@ -5,7 +5,7 @@ import re
 import pytest
 from own_plugins import Height
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.plugins import check_chosen, check_tables, find, resolve
 from ilfo.rewards import BUILT_IN, RewardGenerator
 

@@ -10,8 +10,8 @@ import pytest
 
 from ilfo import demos
 from ilfo.cli import main
-from ilfo.configs import parse_train
 from ilfo.envs import make_env, random_policy, rollout
+from ilfo.training.configs import parse_train
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from ilfo import demos
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.cli import main
 from ilfo.evaluate import evaluate
-from ilfo.imitation import load
 from ilfo.record import RecordOptions, record
+from ilfo.training.imitation import load
 
 ENV = "InvertedPendulum-v5"
 SIGNPOSTED = "small_envs:Signposted-v0"

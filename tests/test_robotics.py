@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ilfo import demos
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.cli import main
 from ilfo.demos import Demonstrations, Provenance
 from ilfo.envs import describe, make_env, random_policy, rollout

@@ -6,10 +6,10 @@ import pytest
 from small_envs import LEDGE
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from ilfo._errors import InputError
-from ilfo.configs import TrainConfig, parse_train
+from ilfo._tools.errors import InputError
 from ilfo.runs import Run, read_config, read_metrics
 from ilfo.train import train
+from ilfo.training.configs import TrainConfig, parse_train
 
 SHORT = ["--steps", "300", "--random-steps", "100", "--eval-every", "300", "--eval-episodes", "1", "--log-every", "50"]
 

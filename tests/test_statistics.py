@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.statistics import bootstrap_interval, interquartile_mean, wilson_interval
 
 

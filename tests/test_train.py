@@ -24,13 +24,13 @@ from small_runs import (
 )
 
 from ilfo import demos
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.cli import main
-from ilfo.configs import parse_train
 from ilfo.demos import Demonstrations, Provenance
 from ilfo.runs import Run, read_config, read_metrics, read_summary
 from ilfo.train import train
 from ilfo.training import Training
+from ilfo.training.configs import parse_train
 
 
 @pytest.fixture(scope="module")

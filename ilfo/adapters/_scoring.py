@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.adapters._transitions import FinishedEpisode
-from ilfo.labelling import Labels, imitation_rewards
 from ilfo.rewards import Episodes, RewardGenerator
+from ilfo.rewards.labelling import Labels, imitation_rewards
 
 __all__ = ["Scoring", "check_observation_space", "check_transitions_suffice", "rows_of"]
 
@@ -24,8 +24,8 @@ class Scoring:
         reward: A fitted generator.
         discount: The learner's.
         absorbing: Whether terminated episodes go on in absorbing states, see
-            :func:`~ilfo.labelling.imitation_rewards`. Without them, fit the reward on
-            :func:`~ilfo.labelling.without_terminations` of the demonstrations.
+            :func:`~ilfo.rewards.labelling.imitation_rewards`. Without them, fit the reward on
+            :func:`~ilfo.rewards.labelling.without_terminations` of the demonstrations.
 
     Raises:
         InputError: The reward passes on the environment's; or the discount is not between 0 and 1, or is 1 where

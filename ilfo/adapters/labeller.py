@@ -11,7 +11,7 @@ import torch
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
-from ilfo._errors import InputError, closest
+from ilfo._tools.errors import InputError, closest
 from ilfo.adapters._scoring import Scoring, rows_of
 from ilfo.adapters._transitions import FinishedEpisode, Transition, Transitions
 from ilfo.rewards import RewardGenerator
@@ -29,7 +29,7 @@ class EpisodeLabeller:
     The loop shows it every step, and stores what comes back: where the reward needs no more than transitions, these
     at once; where it needs whole episodes, nothing until one ends, and then all of it. Where the environment ended an
     episode itself, the worth of the absorbing state is part of the last reward, see
-    :func:`~ilfo.labelling.imitation_rewards`, and ``terminated`` is to be taken for the end, as ever.
+    :func:`~ilfo.rewards.labelling.imitation_rewards`, and ``terminated`` is to be taken for the end, as ever.
 
     How the environment goes on after an end decides which of its steps are transitions; Gymnasium's vector
     environments say it in ``envs.metadata["autoreset_mode"]``:

@@ -11,7 +11,7 @@ import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.adapters._scoring import check_observation_space
 from ilfo.adapters._transitions import FinishedEpisode, Transitions
 from ilfo.adapters.labeller import EpisodeLabeller

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ilfo._checks import check_at_least, check_not_negative, check_positive, check_share
-from ilfo._errors import InputError
+from ilfo._tools.checks import check_at_least, check_not_negative, check_positive, check_share
+from ilfo._tools.errors import InputError
 from ilfo.agents import Agent, Batch
 
 if TYPE_CHECKING:

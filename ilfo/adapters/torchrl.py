@@ -10,8 +10,8 @@ import torch
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
-from ilfo._averages import Averages
-from ilfo._errors import InputError
+from ilfo._tools.averages import Averages
+from ilfo._tools.errors import InputError
 from ilfo.adapters._scoring import Scoring, check_transitions_suffice
 from ilfo.adapters._transitions import named_returns
 from ilfo.adapters.labeller import EpisodeLabeller

@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 
 __all__ = ["Assessment"]
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 
 __all__ = ["populate", "seeds_of", "stack_modules", "stack_states", "unstack_state"]
 

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ilfo._checks import check_at_least, check_not_negative, check_positive, check_share
-from ilfo._errors import InputError
+from ilfo._tools.checks import check_at_least, check_not_negative, check_positive, check_share
+from ilfo._tools.errors import InputError
 from ilfo.agents._cuda_graph import CudaGraph
 from ilfo.agents._descent import Descent
 from ilfo.agents._mlp import MLP

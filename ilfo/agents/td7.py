@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ilfo._checks import check_at_least, check_not_negative, check_positive, check_share
-from ilfo._errors import InputError
+from ilfo._tools.checks import check_at_least, check_not_negative, check_positive, check_share
+from ilfo._tools.errors import InputError
 from ilfo.agents._assessment import Assessment
 from ilfo.agents._cuda_graph import CudaGraph
 from ilfo.agents._descent import Descent

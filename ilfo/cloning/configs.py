@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ilfo._checks import check_at_least, check_not_negative, check_positive
-from ilfo._errors import InputError, closest
-from ilfo._ranges import read_ranges
+from ilfo._tools.checks import check_at_least, check_not_negative, check_positive
+from ilfo._tools.errors import InputError, closest
+from ilfo._tools.ranges import read_ranges
 from ilfo.cloning.eyes import EYES, Sees
 from ilfo.envs import Protocol
 from ilfo.plugins import check_chosen

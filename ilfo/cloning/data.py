@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ilfo import demos
-from ilfo._errors import InputError
-from ilfo._pieces import pieces_of
+from ilfo._tools.errors import InputError
+from ilfo._tools.pieces import pieces_of
 from ilfo.cloning.configs import CloneConfig
 from ilfo.cloning.eyes import EYES
 from ilfo.demos import Demonstrations, Provenance, Trajectory

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from ilfo._checks import check_at_least
+from ilfo._tools.checks import check_at_least
 from ilfo.cloning.networks import FrameEncoder
 from ilfo.demos import Demonstrations
 from ilfo.rewards.keypoints import KeypointFeatures, KeypointOptions
-from ilfo.sight import NOWHERE
+from ilfo.rewards.sight import NOWHERE
 
 __all__ = ["EYES", "Eye", "KeypointEye", "PixelEye", "PixelOptions", "Sees", "StateEye"]
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.cloning.data import Samples
 from ilfo.cloning.networks import PolicyNetwork
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ilfo._errors import InputError
 from ilfo._evaluations import Evaluation
-from ilfo._marks import split_marks
+from ilfo._tools.errors import InputError
+from ilfo._tools.marks import split_marks
 from ilfo.cloning.policy import ClonedPolicy, load_clone, play, play_each
 from ilfo.envs import Protocol
 from ilfo.runs import read_config, read_summary

@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.demos._provenance import check_keys_add_up
 from ilfo.demos.lazy_frames import LazyFrames
 from ilfo.demos.trajectory import Demonstrations, Trajectory

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ilfo._errors import InputError
-from ilfo._target import file_to_write
+from ilfo._tools.errors import InputError
+from ilfo._tools.target import file_to_write
 from ilfo.demos._arrays import canonical
 from ilfo.demos.trajectory import Demonstrations
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 
 if TYPE_CHECKING:
     import pyarrow

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import tyro
 
 import ilfo.demos
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.demos.commands import new_console, opened
 
 __all__ = ["PlotOptions", "main"]
@@ -75,7 +75,7 @@ def _draw_states(options: PlotOptions) -> None:
 
 
 def _draw_keypoints(options: Any) -> None:
-    from ilfo._keypoint_pictures import draw_demonstrations
+    from ilfo.report.keypoint_pictures import draw_demonstrations
 
     if options.out is not None:
         raise InputError(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, fields, replace
 from typing import Any
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.demos.trajectory import Demonstrations, Provenance
 
 __all__ = ["PROVENANCE", "check_keys_add_up", "parsed_json", "provenance_from_json", "provenance_to_json"]

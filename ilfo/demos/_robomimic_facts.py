@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ilfo._marks import split_marks
+from ilfo._tools.marks import split_marks
 from ilfo.demos._provenance import PROVENANCE, parsed_json, provenance_from_json
 from ilfo.demos.trajectory import Provenance
 

@@ -15,7 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.demos._arrays import as_rows, numeric_dataset
 
 __all__ = ["Space", "flattened", "inferred_space"]

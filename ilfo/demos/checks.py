@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ilfo._errors import InputError, closest
-from ilfo._marks import split_marks
+from ilfo._tools.errors import InputError, closest
+from ilfo._tools.marks import split_marks
 from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory
 
 __all__ = ["check_fits", "differences", "fit_to"]

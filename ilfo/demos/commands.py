@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import ilfo.demos
-from ilfo._errors import InputError
-from ilfo._words import counted
+from ilfo._tools.errors import InputError
+from ilfo._tools.words import counted
 from ilfo.demos.files import has_frames
 from ilfo.demos.trajectory import Demonstrations
 from ilfo.demos.writers import Layout

@@ -21,9 +21,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ilfo._atomic import atomic_path
-from ilfo._errors import InputError
-from ilfo._words import counted
+from ilfo._tools.atomic import atomic_path
+from ilfo._tools.errors import InputError
+from ilfo._tools.words import counted
 from ilfo.demos._arrays import as_float32, check_widths, checked, mean_return, numeric_dataset, pick, rewards_of_steps
 from ilfo.demos._demands import with_actions_and_rewards
 from ilfo.demos._provenance import PROVENANCE, check_keys_add_up, provenance_from_json, provenance_to_json

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import h5py
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.demos.d4rl import read_d4rl
 from ilfo.demos.hdf5 import episode_groups, read_episodes
 from ilfo.demos.library import bundled_path, is_bundled

@@ -30,10 +30,10 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ilfo._atomic import atomic_path
-from ilfo._errors import InputError
-from ilfo._pieces import pieces_of
-from ilfo._target import file_to_write
+from ilfo._tools.atomic import atomic_path
+from ilfo._tools.errors import InputError
+from ilfo._tools.pieces import pieces_of
+from ilfo._tools.target import file_to_write
 from ilfo.demos._arrays import canonical, check_frames, check_widths, checked, ends_at_last_step, numeric_dataset, pick
 from ilfo.demos._provenance import check_keys_add_up
 from ilfo.demos.stored_frames import StoredFrames

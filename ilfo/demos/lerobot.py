@@ -30,7 +30,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.demos._arrays import as_float32, check_widths, checked, pick, rewards_of_steps
 from ilfo.demos._parquet import load_pyarrow, read_columns, vectors, whole_numbers
 from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory

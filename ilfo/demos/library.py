@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ilfo._errors import InputError, closest
+from ilfo._tools.errors import InputError, closest
 
 __all__ = ["Bundled", "bundled", "bundled_path", "is_bundled"]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.demos._arrays import numeric_dataset
 from ilfo.demos._provenance import PROVENANCE, check_keys_add_up
 from ilfo.demos._robomimic_facts import RobomimicFacts

@@ -29,8 +29,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ilfo._atomic import atomic_folder
-from ilfo._errors import InputError
+from ilfo._tools.atomic import atomic_folder
+from ilfo._tools.errors import InputError
 from ilfo.demos._arrays import check_keys, check_widths, checked, numeric_dataset, pick
 from ilfo.demos._demands import observation_blocks, with_actions_and_rewards
 from ilfo.demos._provenance import PROVENANCE, check_keys_add_up, parsed_json, provenance_from_json, provenance_to_json

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ilfo._atomic import atomic_path
-from ilfo._target import file_to_write
+from ilfo._tools.atomic import atomic_path
+from ilfo._tools.target import file_to_write
 from ilfo.demos.trajectory import Demonstrations
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ilfo._atomic import atomic_folder, atomic_path
-from ilfo._errors import InputError
-from ilfo._target import file_to_write
+from ilfo._tools.atomic import atomic_folder, atomic_path
+from ilfo._tools.errors import InputError
+from ilfo._tools.target import file_to_write
 from ilfo.demos.hdf5 import restate_sha256
 from ilfo.demos.logged import CHUNK_CACHE, ENV_REWARDS, LABEL, Logged, Slot
 from ilfo.demos.minari import METADATA, minari_file, minari_metadata, minari_name

@@ -30,8 +30,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ilfo._atomic import atomic_path
-from ilfo._errors import InputError, closest
+from ilfo._tools.atomic import atomic_path
+from ilfo._tools.errors import InputError, closest
 from ilfo.demos._arrays import (
     as_rows,
     check_keys,

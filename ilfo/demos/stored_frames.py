@@ -8,7 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.demos.lazy_frames import LazyFrames
 
 __all__ = ["StoredFrames"]

@@ -10,7 +10,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from ilfo._pieces import pieces_of
+from ilfo._tools.pieces import pieces_of
 
 __all__ = ["Demonstrations", "Provenance", "Trajectory", "sha256_of"]
 

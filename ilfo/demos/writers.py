@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
-from ilfo._errors import InputError, closest
+from ilfo._tools.errors import InputError, closest
 from ilfo.demos.d4rl import write_d4rl
 from ilfo.demos.files import has_frames, open
 from ilfo.demos.hdf5 import write_demonstrations

@@ -21,7 +21,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.demos import Trajectory
 from ilfo.envs.copies import Copies, Moves
 from ilfo.envs.making import Protocol

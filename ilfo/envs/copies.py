@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.demos import Trajectory
 from ilfo.envs.drawing import drawable_env, first_frame, frame
 from ilfo.envs.making import Protocol, goal_of, make_env, success_of

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.demos import Trajectory
 from ilfo.envs._worker import Worker
 from ilfo.envs.copies import Here
 from ilfo.envs.making import Protocol
 
 if TYPE_CHECKING:
-    from ilfo.sight import View
+    from ilfo.rewards.sight import View
 
 __all__ = ["Environments", "Steps"]
 

@@ -14,8 +14,8 @@ import gymnasium
 import mujoco
 import numpy as np
 
-from ilfo._errors import InputError
-from ilfo._marks import split_marks
+from ilfo._tools.errors import InputError
+from ilfo._tools.marks import split_marks
 from ilfo.demos import Provenance
 from ilfo.plugins import name_for_file
 from ilfo.variants import split_id, vary

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.demos import Trajectory
 from ilfo.envs.environments import Environments
 from ilfo.envs.making import Protocol
 
 if TYPE_CHECKING:
-    from ilfo.sight import View
+    from ilfo.rewards.sight import View
 
 __all__ = ["Policy", "Stage", "random_policy", "rollout"]
 

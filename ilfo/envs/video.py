@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ilfo._atomic import atomic_path
-from ilfo._errors import InputError
-from ilfo._target import file_to_write
+from ilfo._tools.atomic import atomic_path
+from ilfo._tools.errors import InputError
+from ilfo._tools.target import file_to_write
 from ilfo.demos import Trajectory
 from ilfo.envs.drawing import RenderError, drawable_env, first_frame
 from ilfo.envs.making import Protocol

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol, TypeVar
 
-from ilfo._errors import InputError
-from ilfo._interruption import interruptible
-from ilfo._words import counted
+from ilfo._tools.errors import InputError
+from ilfo._tools.interruption import interruptible
+from ilfo._tools.words import counted
 from ilfo.fleet._display import Display
 from ilfo.fleet.jobs import Work
 

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ilfo._errors import InputError
 from ilfo._progress import Progress
-from ilfo.configs import TrainConfig, parse_train, sees_of, several_seeds
+from ilfo._tools.errors import InputError
 from ilfo.evaluate import evaluate, evaluate_seeds, write_evaluation
 from ilfo.plugins import option_group
 from ilfo.rewards.registry import terms_of
 from ilfo.runs import alike, read_config, read_summary
 from ilfo.train import NOT_OF_THE_RUN, train
+from ilfo.training.configs import TrainConfig, parse_train, sees_of, several_seeds
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -102,7 +102,7 @@ class Job(Work):
         """A job from its flags, which are read now: a wrong one is not found an hour later.
 
         Raises:
-            InputError: See :func:`ilfo.configs.parse_train`.
+            InputError: See :func:`ilfo.training.configs.parse_train`.
         """
         return cls(name, tuple(words), episodes, parse_train(words)[0])
 
@@ -199,7 +199,7 @@ def without_columns(own: Sequence[str], given: Sequence[str]) -> list[str]:
     flags are about these, and stay.
 
     Raises:
-        InputError: See :func:`ilfo.configs.sees_of`.
+        InputError: See :func:`ilfo.training.configs.sees_of`.
 
     Examples:
         >>> without_columns(["--features.dims", "3", "--eval-every", "9"], ["--features", "keypoints"])

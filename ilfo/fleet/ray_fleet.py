@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.fleet.fleet import Process, start_child
 from ilfo.fleet.jobs import Work
 

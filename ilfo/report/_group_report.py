@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ilfo._words import counted
+from ilfo._tools.words import counted
 from ilfo.report import _figures as figures
 from ilfo.report import _page as html
 from ilfo.runs import read_config, read_metrics, read_summary

@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from ilfo._atomic import atomic_path
+from ilfo._tools.atomic import atomic_path
 
 __all__ = ["Link", "duration", "grid", "page", "picture", "section", "table", "tiles", "versions", "video", "write"]
 

@@ -14,17 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from ilfo._keypoint_pictures import write_keypoints
 from ilfo.demos import Trajectory
 from ilfo.envs import RenderError, describe
 from ilfo.envs.video import write_video
 from ilfo.evaluate import Evaluation, check_episodes, play
-from ilfo.imitation import Imitation, load
 from ilfo.report import _figures as figures
 from ilfo.report import _page as html
 from ilfo.report._group_report import GroupReport
-from ilfo.run_group import seed_runs
+from ilfo.report.keypoint_pictures import write_keypoints
 from ilfo.runs import read_config, read_metrics, read_summary
+from ilfo.training.imitation import Imitation, load
+from ilfo.training.run_group import seed_runs
 
 __all__ = ["main", "write_report"]
 

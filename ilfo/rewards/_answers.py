@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.rewards.base import Episodes, RewardGenerator
 
 __all__ = ["NotFiniteError", "absorbing_of", "scores_of"]

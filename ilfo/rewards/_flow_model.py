@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ilfo._checks import check_at_least, check_choices, check_not_negative, check_positive
-from ilfo._errors import InputError
+from ilfo._tools.checks import check_at_least, check_choices, check_not_negative, check_positive
+from ilfo._tools.errors import InputError
 
 if TYPE_CHECKING:
     from nflows.flows import Flow as NormalizingFlow

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.rewards.features import StateFeatures
 

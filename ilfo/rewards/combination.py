@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.rewards._answers import absorbing_of, scores_of
 from ilfo.rewards.base import Episodes, Explanation, RewardGenerator

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.demos import Trajectory
 from ilfo.rewards.base import Episodes, Explanation
 from ilfo.rewards.features import StateFeatures

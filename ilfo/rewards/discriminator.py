@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ilfo._checks import check_at_least, check_choices, check_not_negative, check_positive
+from ilfo._tools.checks import check_at_least, check_choices, check_not_negative, check_positive
 from ilfo.demos import Demonstrations
 from ilfo.rewards._step_atoms import Activation, StepAtoms, perceptron
 from ilfo.rewards._step_memory import StepMemory

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ilfo._checks import check_at_least, check_positive
-from ilfo._errors import InputError
+from ilfo._tools.checks import check_at_least, check_positive
+from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations
 from ilfo.rewards._step_atoms import StepAtoms, perceptron
 from ilfo.rewards.base import Episodes, Needs, RewardGenerator, check_episodes

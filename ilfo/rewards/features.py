@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ilfo._errors import InputError, closest
-from ilfo._ranges import read_ranges
+from ilfo._tools.errors import InputError, closest
+from ilfo._tools.ranges import read_ranges
 from ilfo.demos import Demonstrations
 
 if TYPE_CHECKING:

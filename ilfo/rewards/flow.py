@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from ilfo._checks import check_choices, check_positive, check_share
-from ilfo._errors import InputError
+from ilfo._tools.checks import check_choices, check_positive, check_share
+from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations
 from ilfo.rewards._flow_model import FlowModelOptions, Progress, held_out_slices, make_flow, train_flow
 from ilfo.rewards._state_density import StateDensity

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.vision.backbones import Backbone, Resize, import_timm, load_backbone
 from ilfo.vision.cache import cached, fingerprint

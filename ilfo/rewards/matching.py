@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from ilfo._checks import check_choices, check_positive
-from ilfo._errors import InputError
+from ilfo._tools.checks import check_choices, check_positive
+from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations
 from ilfo.rewards.base import Episodes, RewardGenerator, check_episodes
 from ilfo.rewards.costs import Cost, cost_matrix

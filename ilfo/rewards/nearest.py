@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ilfo._checks import check_at_least
+from ilfo._tools.checks import check_at_least
 from ilfo.demos import Trajectory
 from ilfo.rewards.base import Episodes, Explanation, Needs
 from ilfo.rewards.features import StateFeatures

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ilfo._errors import InputError, closest
+from ilfo._tools.errors import InputError, closest
 from ilfo.plugins import option_group, resolve
 from ilfo.rewards.base import RewardGenerator
 from ilfo.rewards.combination import SumReward

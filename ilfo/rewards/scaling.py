@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ilfo._checks import check_choices, check_positive, check_share
-from ilfo._errors import InputError
+from ilfo._tools.checks import check_choices, check_positive, check_share
+from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations, Trajectory, shuffled
 from ilfo.rewards._answers import absorbing_of, scores_of
 from ilfo.rewards.base import Episodes, Explanation, RewardGenerator

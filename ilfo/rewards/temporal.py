@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ilfo._checks import check_at_least
+from ilfo._tools.checks import check_at_least
 from ilfo.rewards.features import StateFeatures
 from ilfo.rewards.matching import Atoms
 from ilfo.rewards.pairs import Pairs, Sequences

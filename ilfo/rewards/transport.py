@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from ilfo._checks import check_choices, check_positive
-from ilfo._errors import InputError
+from ilfo._tools.checks import check_choices, check_positive
+from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.rewards.base import Episodes, Explanation
 from ilfo.rewards.features import StateFeatures

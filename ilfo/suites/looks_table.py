@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ilfo._errors import InputError
-from ilfo._words import counted
+from ilfo._tools.errors import InputError
+from ilfo._tools.words import counted
 from ilfo.statistics import bootstrap_interval, interquartile_mean, wilson_interval
 from ilfo.suites.figure import Reached
 from ilfo.suites.looks_figure import PLAIN, Look

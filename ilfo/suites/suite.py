@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ilfo._errors import InputError, closest
+from ilfo._tools.errors import InputError, closest
 from ilfo.demos.library import bundled
 from ilfo.envs import Protocol
 

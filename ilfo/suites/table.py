@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from ilfo._words import counted
-from ilfo.run_group import seed_runs
+from ilfo._tools.words import counted
 from ilfo.runs import read_config, read_summary
 from ilfo.statistics import bootstrap_interval, interquartile_mean, wilson_interval
 from ilfo.suites.figure import Reached
 from ilfo.suites.suite import Suite
+from ilfo.training.run_group import seed_runs
 
 __all__ = ["LeftOut", "SuiteCell", "left_out_before", "seeds_of", "suite_table"]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import gymnasium
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.variants.variant import KINDS, Kind, Split, Variant, split_id
 
 __all__ = ["KINDS", "Kind", "Split", "Variant", "make_variant", "split_id", "vary"]

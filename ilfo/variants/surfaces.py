@@ -5,7 +5,7 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.variants.look import Look, hue_to_rgb
 from ilfo.variants.variant import Draw
 

@@ -9,8 +9,8 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from ilfo._errors import InputError, closest
-from ilfo._marks import split_marks
+from ilfo._tools.errors import InputError, closest
+from ilfo._tools.marks import split_marks
 
 __all__ = ["KINDS", "Draw", "Kind", "Split", "Variant", "split_id"]
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ilfo._errors import InputError, closest
+from ilfo._tools.errors import InputError, closest
 
 __all__ = [
     "INSTALL",

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ilfo._atomic import atomic_path
-from ilfo._pieces import pieces_of
+from ilfo._tools.atomic import atomic_path
+from ilfo._tools.pieces import pieces_of
 
 __all__ = ["cache_folder", "cached", "fingerprint"]
 

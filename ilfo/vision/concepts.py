@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.vision.backbones import INSTALL
 
 __all__ = ["VOTES", "ConceptOptions", "Concepts", "find_concepts"]

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.vision.backbones import Backbone
 
 __all__ = ["DescriptorOptions", "Facet", "Patches", "describe_patches"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.vision.backbones import INSTALL, check_frames
 
 __all__ = ["concept_colours", "draw_keypoints"]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ilfo._errors import InputError
-from ilfo._words import counted
+from ilfo._tools.errors import InputError
+from ilfo._tools.words import counted
 from ilfo.vision.backbones import Backbone, check_frames
 from ilfo.vision.descriptors import DescriptorOptions, Patches, describe_patches
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 
 __all__ = ["LocationOptions", "locate", "similarity_maps"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.vision.backbones import TINY_WEIGHTS, load_backbone
 from ilfo.vision.concepts import ConceptOptions
 from ilfo.vision.pretrain_error import keypoint_errors, mean_position_errors

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.vision.backbones import Backbone
 from ilfo.vision.concepts import ConceptOptions, find_concepts
 from ilfo.vision.descriptors import DescriptorOptions

@@ -12,8 +12,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ilfo._atomic import atomic_path
-from ilfo._errors import InputError
+from ilfo._tools.atomic import atomic_path
+from ilfo._tools.errors import InputError
 from ilfo.vision.pretrain_render import Studio
 from ilfo.vision.pretrain_scenes import Scene
 

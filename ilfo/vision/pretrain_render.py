@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.vision.pretrain_scenes import Look, Scene
 
 __all__ = ["Film", "Studio", "project"]

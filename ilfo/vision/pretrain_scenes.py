@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ilfo._errors import InputError, closest
+from ilfo._tools.errors import InputError, closest
 
 __all__ = ["SCENES", "Look", "Scene", "scenes_named"]
 

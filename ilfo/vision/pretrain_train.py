@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ilfo._atomic import atomic_path
-from ilfo._errors import InputError
+from ilfo._tools.atomic import atomic_path
+from ilfo._tools.errors import InputError
 from ilfo.vision.backbones import TINY, TINY_WEIGHTS, Backbone, build_tiny
 from ilfo.vision.pretrain_dino import Dino, DinoOptions, Schedule
 from ilfo.vision.pretrain_error import probe

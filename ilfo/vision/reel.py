@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.vision.backbones import check_frames
 
 __all__ = ["Reel"]

@@ -7,10 +7,10 @@ import torch
 from ledge_rewards import Learning, Nearness
 from small_envs import LEDGE, expert
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.adapters.gymnasium import ImitationRewardWrapper
-from ilfo.labelling import imitation_rewards
 from ilfo.rewards import Episodes, OptimalTransport, SumReward
+from ilfo.rewards.labelling import imitation_rewards
 
 DISCOUNT = 0.95
 

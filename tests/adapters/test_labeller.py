@@ -12,11 +12,10 @@ from gymnasium.vector import AutoresetMode
 from ledge_rewards import VELOCITIES, Learning, Nearness, episodes_of
 from small_envs import LEDGE, expert
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.adapters import REWARD_ADAPTERS
 from ilfo.adapters.labeller import EpisodeLabeller, Transitions
 from ilfo.demos import Trajectory
-from ilfo.labelling import imitation_rewards
 from ilfo.rewards import (
     EnvironmentReward,
     Episodes,
@@ -26,7 +25,8 @@ from ilfo.rewards import (
     SumReward,
     TransportOptions,
 )
-from ilfo.scorer import Scorer
+from ilfo.rewards.labelling import imitation_rewards
+from ilfo.training.scorer import Scorer
 
 DISCOUNT = 0.95
 COLUMNS = ("observations", "next_observations", "actions", "rewards", "terminated", "ended")

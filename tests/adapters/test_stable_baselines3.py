@@ -7,9 +7,9 @@ import torch
 from ledge_rewards import Learning, Nearness
 from small_envs import LEDGE, expert
 
-from ilfo._errors import InputError
-from ilfo.labelling import imitation_rewards
+from ilfo._tools.errors import InputError
 from ilfo.rewards import Episodes, OptimalTransport, SumReward
+from ilfo.rewards.labelling import imitation_rewards
 
 sb3 = pytest.importorskip("stable_baselines3")
 

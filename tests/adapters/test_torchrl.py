@@ -9,10 +9,10 @@ import torch
 from ledge_rewards import Learning, Nearness
 from small_envs import LEDGE, expert
 
-from ilfo._errors import InputError
-from ilfo.labelling import imitation_rewards
+from ilfo._tools.errors import InputError
 from ilfo.rewards import Episodes, OptimalTransport, RewardGenerator, ScalingOptions, SumReward, make_reward
 from ilfo.rewards.distillation import DistillationOptions
+from ilfo.rewards.labelling import imitation_rewards
 
 pytest.importorskip("torchrl")
 

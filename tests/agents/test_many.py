@@ -6,7 +6,7 @@ import pytest
 import torch
 from random_batches import ACTIONS, OBSERVATIONS, random_batch, stacked
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.agents import make_agent
 from ilfo.agents.many import Separate, load_states, states_of
 from ilfo.agents.td3 import TD3, TD3Options

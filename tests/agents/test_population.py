@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.agents._population import populate, seeds_of, stack_modules, stack_states, unstack_state
 from ilfo.agents._random_streams import RandomStreams
 

@@ -11,7 +11,7 @@ from random_batches import ACTIONS, OBSERVATIONS, moved, random_batch, stacked
 from torch import Tensor
 from torch.distributions import Independent, Normal, TanhTransform, TransformedDistribution
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.agents import Batch
 from ilfo.agents._random_streams import RandomStreams
 from ilfo.agents.many import load_states, states_of

@@ -7,7 +7,7 @@ import pytest
 import torch
 from random_batches import ACTIONS, OBSERVATIONS, random_batch, stacked
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.agents import make_agent
 from ilfo.agents.lap import huber_loss, lap_priorities, pal_loss
 from ilfo.agents.many import Separate

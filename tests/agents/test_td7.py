@@ -9,7 +9,7 @@ from plain_td7 import PlainTD7
 from random_batches import ACTIONS, OBSERVATIONS, moved, random_batch, stacked
 from torch import Tensor
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.agents import BUILT_IN, Batch, make_agent
 from ilfo.agents.many import Separate, load_states, states_of
 from ilfo.agents.td7 import TD7, TD7Options

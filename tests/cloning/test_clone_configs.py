@@ -1,7 +1,7 @@
 import pytest
 from small_clones import configure
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.cloning import PixelOptions, parse_clone
 from ilfo.cloning.configs import state_columns
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from small_clones import PENDULUM, SQUARE, changed, configure, expert, record, write
 
-from ilfo import _pieces, demos
-from ilfo._errors import InputError
+from ilfo import demos
+from ilfo._tools import pieces as _pieces
+from ilfo._tools.errors import InputError
 from ilfo.cloning import PixelEye, Samples, held_out, open_demonstrations
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.demos.trajectory import sha256_of

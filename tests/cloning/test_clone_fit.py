@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.cloning import Samples, fit_network, seeded
 from ilfo.cloning.networks import PolicyNetwork
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import ilfo.demos
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations, Provenance, Trajectory
 from ilfo.demos.commands import main
 

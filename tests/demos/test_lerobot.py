@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.demos.lerobot import is_lerobot, read_lerobot
 
 pa = pytest.importorskip("pyarrow")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import ilfo.demos
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 
 each_of_them = pytest.mark.parametrize("each", ilfo.demos.bundled(), ids=lambda each: each.name)
 

@@ -6,7 +6,7 @@ import pytest
 from full_episodes import experts
 
 import ilfo.demos
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.demos.logged import open_logged
 
 FILE = {"ilfo": "x.hdf5", "d4rl": "x.hdf5", "robomimic": "x.hdf5", "minari": "x-v0"}

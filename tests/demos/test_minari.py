@@ -12,7 +12,7 @@ from full_episodes import PROVENANCE, differences, episode, experts
 from gymnasium import spaces
 
 import ilfo.demos
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations, Provenance
 
 minari = pytest.importorskip("minari")

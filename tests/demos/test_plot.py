@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations, Provenance, Trajectory, plot_demonstrations
 
 

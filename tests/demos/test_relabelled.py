@@ -12,7 +12,7 @@ from full_episodes import episode, experts
 from robomimic_readers import SequenceDataset, get_dataset_info
 
 import ilfo.demos
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations
 from ilfo.demos.logged import open_logged
 from ilfo.demos.relabelled import check_target, relabelled

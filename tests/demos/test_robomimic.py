@@ -10,7 +10,7 @@ from full_episodes import PROVENANCE, differences, episode, experts
 from robomimic_readers import SequenceDataset, get_dataset_info
 
 import ilfo.demos
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations, Provenance
 from ilfo.demos.checks import differences as told_apart
 

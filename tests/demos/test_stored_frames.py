@@ -7,8 +7,9 @@ import h5py
 import numpy as np
 import pytest
 
-from ilfo import _pieces, demos
-from ilfo._errors import InputError
+from ilfo import demos
+from ilfo._tools import pieces as _pieces
+from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations, Trajectory
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (7, 4, 6, 3), dtype=np.uint8)

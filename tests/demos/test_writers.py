@@ -10,7 +10,7 @@ import pytest
 from full_episodes import PROVENANCE, differences, episode, experts
 
 import ilfo.demos
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations, Provenance, Trajectory
 
 LAYOUTS = {"ilfo": "expert.hdf5", "d4rl": "expert.hdf5", "robomimic": "expert.hdf5", "minari": "expert-v0"}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from small_envs import LEDGE
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.envs import Environments
 from ilfo.envs.copies import Copies
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from small_envs import LEDGE, DictLedge
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.envs import Environments, FixedHorizon, describe, goal_of, make_env, rollout, success_of
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from small_envs import LEDGE, Signposted
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.envs import RenderError, rollout
 from ilfo.envs.recorder import Recorder
 from ilfo.experts import own_policy

@@ -7,7 +7,7 @@ import pytest
 from small_envs import LEDGE
 from small_episodes import leftwards, same
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.envs import Environments, Stage, rollout
 
 HOPPER = "Hopper-v5"

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from small_envs import LEDGE, walk
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.demos import Trajectory
 from ilfo.envs import RenderError, random_policy, rollout, video
 from ilfo.envs.video import SUFFIXES, check_video_path, write_video

@@ -14,7 +14,7 @@ import pytest
 from small_envs import LEDGE, Ledge
 
 import ilfo
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.envs import Environments
 
 CLUMSY = "small_envs:Clumsy-v0"

@@ -21,7 +21,7 @@ from small_runs import (
 )
 
 from ilfo import demos
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations
 from ilfo.fleet._display import Display, newest_rows
 from ilfo.fleet.fleet import Failure, failures_in_words, run_jobs, spare_cores

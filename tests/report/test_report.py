@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.cli import main
 from ilfo.report import _figures as figures
 from ilfo.report import _page as html

@@ -5,10 +5,10 @@ import torch
 from broken_plugins import AbsorbingEveryStep, AbsorbingNumber, Array, Double, OneTooMany, Sound
 from pendulum_system import cut, demonstrations, flail, rollout
 
-from ilfo._errors import InputError
-from ilfo.labelling import imitation_rewards
+from ilfo._tools.errors import InputError
 from ilfo.rewards import Episodes, ScaledReward, ScalingOptions, SumReward
 from ilfo.rewards._answers import NotFiniteError, absorbing_of, scores_of
+from ilfo.rewards.labelling import imitation_rewards
 
 
 class Undefined(Sound):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from pendulum_system import cut, demonstrations, flail, rollout
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.rewards import (
     Episodes,
     OptimalTransport,

@@ -12,7 +12,7 @@ import torch
 from pendulum_ladder import scores, shuffled, still
 from pendulum_system import cut, demonstrations, flail, rollout
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.demos import Trajectory
 from ilfo.rewards import Episodes, FeatureOptions, StateFeatures
 from ilfo.rewards.distillation import DistillationOptions, RandomExpertDistillation

@@ -7,7 +7,7 @@ import pytest
 import torch
 from pendulum_system import demonstrations, rollout
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations, Provenance, Trajectory
 from ilfo.rewards import Episodes, FeatureOptions, StateFeatures
 

@@ -12,14 +12,14 @@ from pendulum_ladder import scores
 from pendulum_system import cut, demonstrations, flail, rollout
 
 from ilfo import demos
-from ilfo._errors import InputError
-from ilfo.configs import parse_train
+from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.envs import rollouts
 from ilfo.rewards import Episodes, FeatureOptions, StateFeatures
 from ilfo.rewards._flow_model import FlowModelOptions, held_out_slices, make_flow, train_flow
 from ilfo.rewards._state_density import StateDensity
 from ilfo.rewards.flow import Flow, FlowOptions
+from ilfo.training.configs import parse_train
 
 FAMILIES = ["maf", "spline"]
 

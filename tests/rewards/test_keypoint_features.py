@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations, Provenance, Trajectory
 from ilfo.rewards import StateFeatures
 from ilfo.rewards.keypoints import KeypointFeatures, KeypointOptions

@@ -10,11 +10,11 @@ import torch
 from pendulum_ladder import absorbing, scores, shuffled, still
 from pendulum_system import cut, demonstrations, flail, rollout
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.demos import Trajectory
-from ilfo.labelling import imitation_rewards
 from ilfo.rewards import Episodes, FeatureOptions, StateFeatures
 from ilfo.rewards.coverage import CoverageOptions, OrderedCoverage
+from ilfo.rewards.labelling import imitation_rewards
 from ilfo.rewards.matching import MatchingOptions
 from ilfo.rewards.nearest import NearestStep, SegmentMatch, SegmentOptions
 from ilfo.rewards.pwil import PWIL, PWILOptions

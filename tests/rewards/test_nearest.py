@@ -8,7 +8,7 @@ import torch
 from pendulum_ladder import absorbing, distances, scores, shuffled, still
 from pendulum_system import cut, demonstrations, flail, rollout
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.demos import Trajectory
 from ilfo.rewards import Episodes, nearest
 from ilfo.rewards.matching import MatchingOptions

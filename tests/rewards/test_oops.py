@@ -9,9 +9,9 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
-from ilfo.configs import parse_train
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.rewards import Episodes, FeatureOptions, OptimalTransport, StateFeatures, TransportOptions
+from ilfo.training.configs import parse_train
 
 PRESET: Any = parse_train(["--preset", "oops", "--env", "any", "--demo", "any"])[0]
 """Nothing in it depends on the environment."""

@@ -7,7 +7,7 @@ import torch
 from pendulum_ladder import distances, scores
 from pendulum_system import cut, demonstrations, flail, rollout
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.demos import Trajectory
 from ilfo.rewards import Episodes, OptimalTransport, TransportOptions
 from ilfo.rewards.temporal import TemporalOptions, TemporalTransport

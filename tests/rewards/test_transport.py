@@ -10,7 +10,7 @@ import pytest
 import torch
 from pendulum_system import cut, demonstrations, flail, rollout
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.demos import Trajectory
 from ilfo.rewards import (
     Episodes,

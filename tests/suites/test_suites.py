@@ -10,15 +10,15 @@ import pytest
 from small_envs import LEDGE, expert
 
 from ilfo import demos
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.cli import main
-from ilfo.configs import parse_train
 from ilfo.demos import Demonstrations
-from ilfo.evaluate_suite import SuiteOptions, evaluate_suite
 from ilfo.fleet.jobs import without_columns
 from ilfo.runs import read_config
 from ilfo.suites import Suite, Task, bundled_suites, is_suite, open_suite
+from ilfo.suites.evaluate_suite import SuiteOptions, evaluate_suite
 from ilfo.suites.table import LeftOut, SuiteCell, left_out_before, suite_table
+from ilfo.training.configs import parse_train
 
 FLAGS = ["--random-steps", "100", "--eval-every", "100", "--eval-episodes", "1", "--td3.hidden-dim", "8"]
 OPTIONS = {"seeds": "0-1", "episodes": 2, "jobs": 1}

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.colors import rgb_to_hsv
 from scene import BEHIND, room
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.variants import KINDS, Variant
 from ilfo.variants.bodies import moved
 from ilfo.variants.picture import Picture

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from ilfo._errors import InputError
-from ilfo._marks import Marks, split_marks
+from ilfo._tools.errors import InputError
+from ilfo._tools.marks import Marks, split_marks
 from ilfo.variants import KINDS, Variant, split_id
 
 

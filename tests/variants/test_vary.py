@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import scene  # noqa: F401  It registers the rooms.
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.envs import describe, make_env, random_policy
 from ilfo.envs.drawing import drawable_env
 from ilfo.envs.recorder import Recorder

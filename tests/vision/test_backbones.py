@@ -7,7 +7,7 @@ from small_vits import KINDS, SIZES, noise, small_backbone, small_vit
 from timm.models.eva import Eva
 from torch import nn
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.vision import Backbone, build_tiny, load_backbone
 from ilfo.vision.backbones import TINY, TINY_MEAN, TINY_STD, TINY_WEIGHTS
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ilfo import _pieces
+from ilfo._tools import pieces as _pieces
 from ilfo.vision.cache import cache_folder, cached, fingerprint
 
 KEY = "0" * 64

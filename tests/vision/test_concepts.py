@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.vision import ConceptOptions, Concepts, find_concepts
 
 SALIENCIES = np.array([0.2, 0.01, 0.9], np.float32)

@@ -4,7 +4,7 @@ import torch
 from small_vits import KINDS, noise, small_backbone
 from torch.nn import functional as F
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.vision import DescriptorOptions, describe_patches
 
 FRAMES = noise()

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.vision import draw_keypoints
 from ilfo.vision.drawing import concept_colours
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from small_vits import noise, small_backbone
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.vision import DescriptorOptions, describe_patches, encode, plan_encoding
 from ilfo.vision.encoding import GIB, batch_size_of, bytes_per_frame
 

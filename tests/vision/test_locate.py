@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.vision import LocationOptions, locate, similarity_maps
 
 CENTRES = torch.linspace(-0.9, 0.9, 10), torch.linspace(-0.95, 0.95, 20)

@@ -6,7 +6,7 @@ import torch
 from small_films import blob_film, write_films
 from torch import nn
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.vision import Backbone, build_tiny
 from ilfo.vision.concepts import ConceptOptions
 from ilfo.vision.descriptors import DescriptorOptions

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from small_films import BALL_SCENE
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.vision.pretrain_frames import EPISODE, read_frames, render_frames
 from ilfo.vision.pretrain_render import Studio
 from ilfo.vision.pretrain_scenes import SCENES, Scene, scenes_named

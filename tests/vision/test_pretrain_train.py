@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 from small_films import blob_film, write_films
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.vision import load_backbone
 from ilfo.vision.pretrain import main
 from ilfo.vision.pretrain_dino import DinoOptions

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from small_vits import noise
 
-from ilfo._errors import InputError
+from ilfo._tools.errors import InputError
 from ilfo.vision.reel import Reel
 
 FILMS = [noise(count, 8, 8, seed=count) for count in (3, 1, 5)]

@@ -1,0 +1,51 @@
+"""Refusals of options that make no sense, each naming the option and its value. None, where it may be given, passes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from ilfo._tools.errors import InputError, closest
+
+__all__ = ["check_at_least", "check_choices", "check_not_negative", "check_positive", "check_share"]
+
+
+def check_choices(options: Any, choices: Mapping[str, Any]) -> None:
+    """Refuses options whose value is none of those that their ``Literal`` lists."""
+    for name, choice in choices.items():
+        value, known = getattr(options, name), get_args(choice)
+        if value not in known:
+            raise InputError(f"{name} is {value!r}, which is none of {known}: {closest(str(value), known)}.")
+
+
+def check_at_least(options: Any, least: int, *names: str) -> None:
+    """Refuses counts that are too small."""
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise InputError(f"{name} is {value}: it must be at least {least}.")
+
+
+def check_positive(options: Any, *names: str) -> None:
+    """Refuses numbers that are not finite and above 0."""
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and not (math.isfinite(value) and value > 0):
+            raise InputError(f"{name} is {value}: it must be a finite number above 0.")
+
+
+def check_not_negative(options: Any, *names: str) -> None:
+    """Refuses numbers that are not finite and at least 0."""
+    for name in names:
+        value = getattr(options, name)
+        if value is not None and not (math.isfinite(value) and value >= 0):
+            raise InputError(f"{name} is {value}: it must be finite and at least 0.")
+
+
+def check_share(options: Any, *names: str) -> None:
+    """Refuses numbers outside of 0 to 1."""
+    for name in names:
+        value = getattr(options, name)
+        if not 0 <= value <= 1:
+            raise InputError(f"{name} is {value}: it must lie between 0 and 1.")

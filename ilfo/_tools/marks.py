@@ -1,0 +1,62 @@
+"""``Hopper-v5@200-steps@seed-3@no-shadows``: how an environment's id says more of its episodes and pictures."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+from ilfo._tools.errors import InputError
+
+__all__ = ["Marks", "split_marks"]
+
+_MEANINGS = {"steps": r"(\d+)-steps", "seed": r"seed-(\d+)", "shadows": r"no-shadows"}
+
+
+class Marks(NamedTuple):
+    """What an id says of episodes and pictures; as text, what follows the plain id.
+
+    Attributes:
+        steps: Their time limit; None: the environment's own.
+        seed: What every reset is seeded with, so that all begin alike; None: each begins in its own way.
+        shadows: Whether pictures have shadows and reflections.
+    """
+
+    steps: int | None = None
+    seed: int | None = None
+    shadows: bool = True
+
+    def __str__(self) -> str:
+        limit = "" if self.steps is None else f"@{self.steps}-steps"
+        return limit + ("" if self.seed is None else f"@seed-{self.seed}") + ("" if self.shadows else "@no-shadows")
+
+
+def split_marks(env_id: str) -> tuple[str, Marks]:
+    """The id without these marks, and the marks.
+
+    Raises:
+        InputError: A limit of 0 steps, or the same kind of mark twice.
+
+    Examples:
+        >>> split_marks("ilfo.metaworld:MetaWorld/reach-v3@100-steps@lights-seen-0")
+        ('ilfo.metaworld:MetaWorld/reach-v3@lights-seen-0', Marks(steps=100, seed=None, shadows=True))
+        >>> split_marks("Hopper-v5@seed-3")
+        ('Hopper-v5', Marks(steps=None, seed=3, shadows=True))
+        >>> str(Marks(steps=100, seed=3))
+        '@100-steps@seed-3'
+    """
+    plain, *marks = env_id.split("@")
+    found: dict[str, Any] = {}
+    others = []
+    for mark in marks:
+        matches = ((name, re.fullmatch(form, mark)) for name, form in _MEANINGS.items())
+        name, match = next(((name, match) for name, match in matches if match), ("", None))
+        if match is None:
+            others.append(mark)
+        elif name in found or (name == "steps" and not int(match[1])):
+            raise InputError(
+                f"environment {env_id!r}: expected one time limit of at least 1 step, like {plain}@200-steps, one "
+                f"seed, like {plain}@seed-3, and @no-shadows once"
+            )
+        else:
+            found[name] = int(match[1]) if match.groups() else False
+    return "@".join([plain, *others]), Marks(**found)

@@ -1,0 +1,35 @@
+"""Lists of whole numbers as they are spelled on a command line: ``0-2,7``."""
+
+from __future__ import annotations
+
+import re
+
+from ilfo._tools.errors import InputError
+
+__all__ = ["read_ranges"]
+
+
+def read_ranges(flag: str, spelled_out: str) -> tuple[int, ...]:
+    """The numbers of a flag, in the order in which they are spelled; none for nothing.
+
+    Args:
+        flag: Its name, for errors.
+        spelled_out: Numbers and ranges of numbers, with commas between.
+
+    Raises:
+        InputError: Something else, a range that goes downwards, or a number twice.
+
+    Examples:
+        >>> read_ranges("--seeds", "7, 0-2")
+        (7, 0, 1, 2)
+    """
+    found: list[int] = []
+    for part in spelled_out.split(",") if spelled_out else ():
+        spelled = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+        if spelled is None:
+            raise InputError(f"{flag} is {spelled_out!r}; expected numbers and ranges, like 0-9 or 0,3,7")
+        first, last = int(spelled[1]), int(spelled[2] or spelled[1])
+        found += range(first, last + 1)
+        if last < first or len(set(found)) != len(found):
+            raise InputError(f"{flag} is {spelled_out!r}; each number may stand there once, and ranges go upwards")
+    return tuple(found)

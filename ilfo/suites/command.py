@@ -1,0 +1,91 @@
+"""What the command lines of all suites do alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from ilfo.fleet import Failure, RayFleet, Work, failures_in_words, run_jobs, spare_cores
+from ilfo.suites.suite import Suite, open_suite
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["run_on", "suite_command", "suite_folder"]
+
+
+class _Kept(Protocol):
+    @property
+    def out(self) -> Path | None:
+        """Where it is kept; None: where the suite's name says."""
+
+
+class _Spread(Protocol):
+    @property
+    def jobs(self) -> int | None:
+        """Runs at a time; None: as many as fit."""
+
+    @property
+    def ray(self) -> str | None:
+        """Address of a Ray cluster; None: this machine."""
+
+
+_Options = TypeVar("_Options", bound=_Kept)
+_Work = TypeVar("_Work", bound=Work)
+
+
+def suite_command(
+    argv: Sequence[str],
+    kind: type[_Options],
+    about: str,
+    run: Callable[[Suite, _Options, Sequence[str], Console], list[Failure]],
+) -> int:
+    """The command line ``ilfo evaluate SUITE [options] [-- flags]``.
+
+    Args:
+        argv: The suite and what follows it.
+        kind: The class of its options.
+        about: What it does, for ``--help``; ``{tasks}`` stands for the names of the tasks.
+        run: Does it with the flags after ``--``, shows what came of it, and returns the runs that failed.
+
+    Returns:
+        The exit status: 0, 1 where a run failed, 130 after Ctrl-C.
+    """
+    import tyro
+    from rich.console import Console
+
+    name, *given = argv
+    suite = open_suite(name)
+    end = given.index("--") if "--" in given else len(given)
+    description = f"{suite.title}.\n\n{about.format(tasks=', '.join(task.name for task in suite.tasks))}"
+    options = tyro.cli(kind, args=given[:end], prog=f"ilfo evaluate {name}", description=description)
+    console = Console()
+    try:
+        failures = run(suite, options, given[end + 1 :], console)
+    except KeyboardInterrupt:
+        out = suite_folder(suite, options)
+        console.print(f"Stopped. What is finished is in {out}; the same command goes on from there.", soft_wrap=True)
+        return 130
+    if failures:
+        console.print(f"\n{failures_in_words(failures)}", highlight=False, markup=False, soft_wrap=True)
+    return 1 if failures else 0
+
+
+def run_on(
+    jobs: Sequence[_Work], options: _Spread, console: Console | None, ended: Callable[[_Work], object]
+) -> list[Failure]:
+    """Does jobs, at least one, on this machine or on a Ray cluster, and returns those that failed; see ``run_jobs``."""
+    threads = max(job.threads for job in jobs)
+    if options.ray is None:
+        number = spare_cores(threads) if options.jobs is None else options.jobs
+        return run_jobs(jobs, number, console, ended=ended)
+    with closing(RayFleet(options.ray, threads)) as fleet:
+        number = fleet.side_by_side if options.jobs is None else options.jobs
+        return run_jobs(jobs, number, console, fleet=fleet, ended=ended)
+
+
+def suite_folder(suite: Suite, options: _Kept) -> Path:
+    """Where runs, table and picture are kept."""
+    return options.out or Path("runs") / suite.name

@@ -1,0 +1,289 @@
+"""``ilfo evaluate SUITE`` of a suite of clones: asks what a policy minds of how a task looks, by what it sees."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ilfo._tools.atomic import atomic_path
+from ilfo._tools.errors import InputError
+from ilfo._tools.words import counted
+from ilfo.cloning import EYES
+from ilfo.cloning.eyes import Sees
+from ilfo.envs import make_env
+from ilfo.envs.drawing import drawable_env
+from ilfo.fleet import Failure, check_apart, job_folder
+from ilfo.fleet.clone_jobs import CloneJob, flags_for
+from ilfo.suites.command import run_on, suite_command, suite_folder
+from ilfo.suites.look_films import Film, check_films, plan_films, shoot
+from ilfo.suites.looks_figure import looks_figure
+from ilfo.suites.looks_table import CloneCell, looks_of, looks_table, means_table, measure, read_looks
+from ilfo.suites.suite import Suite, Task
+from ilfo.training.configs import several_seeds
+from ilfo.variants import KINDS, Kind, Variant
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["CloneSuiteOptions", "evaluate_clones", "main"]
+
+_OWN = ("--env", "--demo", "--sees", "--seed", "--out", "--protocol")
+"""Flags of ``ilfo clone`` that the suite decides."""
+
+_ABOUT = (
+    "Clone an expert of every task ({tasks}) from states, keypoints and pixels, and play the policies where nothing "
+    "but the picture differs: one table, one picture. What follows '--' are flags of 'ilfo clone' for every policy; "
+    "those of one eye, like --keypoints.k, reach that alone, and --state-dims those that do not see states."
+)
+
+
+@dataclass(frozen=True)
+class CloneSuiteOptions:
+    """Clone an expert by each eye, and play the policies where every task only looks different."""
+
+    sees: tuple[Sees, ...] = ("states", "keypoints", "pixels")
+    """What policies see; each is cloned from the same demonstrations."""
+    tasks: tuple[str, ...] = ()
+    """Tasks of the suite, by name; by default all."""
+    kinds: tuple[Kind, ...] = KINDS
+    """What varies, one at a time."""
+    demos: int = 20
+    """Episodes of the expert to learn from, in all looks together."""
+    looks: int = 2
+    """Variants of each kind that episodes are recorded in, besides the plain look: those that policies are then said to
+    have seen. 0: the plain look alone."""
+    seeds: str = "0-2"
+    """Seeds of every policy."""
+    episodes: int = 20
+    """Episodes that each seed plays in every look: the plain one, and each kind seen and unseen."""
+    stop_after_success: int | None = 10
+    """Steps that they go on after their first success, which is what counts; None: to their end."""
+    out: Path | None = None
+    """Folder of the demonstrations, of the runs, of table.md and of picture.png; by default runs/SUITE. The same
+    command goes on where it stopped."""
+    demo_dir: Path | None = None
+    """Folder with demonstrations under the names that the suite gives them: a file, or a folder of files, with actions
+    and frames. They are learned from as they are, and nothing is recorded."""
+    jobs: int | None = None
+    """Runs at a time, each a process of its own; 1: one after the other in this process. By default as many as there
+    are cores for (on a Ray cluster: its cores), with --threads cores for each."""
+    ray: str | None = None
+    """Clone and play on a Ray cluster: its address, host:port, or 'local'. --out and --demo-dir have to be on a disk
+    that all of its machines share. Demonstrations are recorded on this machine."""
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What a task is learned from: files, what they are in words, and how to record them if they are not given."""
+
+    files: tuple[str, ...]
+    what: str
+    films: tuple[Film, ...] = ()
+
+
+def evaluate_clones(
+    suite: Suite, options: CloneSuiteOptions, flags: Sequence[str] = (), console: Console | None = None
+) -> tuple[list[CloneCell], list[Failure]]:
+    """Records, clones and plays what is missing, and writes table and picture after each policy.
+
+    Args:
+        suite: The tasks, with ``verb = "clone"``.
+        options: What is cloned, and where it is kept.
+        flags: Of ``ilfo clone``, after the suite's and the task's; those of one eye go to that alone.
+        console: Where progress is shown; None: nowhere.
+
+    Returns:
+        All cells, task by task, and the runs that failed.
+
+    Raises:
+        InputError: A name that is unknown or given twice, a flag that ``ilfo clone`` refuses, a folder with a run of
+            other flags, demonstrations that were recorded with others, or not one task that can be run.
+        RenderError: Nothing can be drawn here.
+        KeyboardInterrupt: After Ctrl-C. Policies that were under way begin again with the same command.
+
+    Warns:
+        UserWarning: A task is left out, for its environment or its demonstrations are missing, or it has no variants.
+    """
+    _check(suite, options, flags)
+    out = suite_folder(suite, options)
+    tasks = [task for task in suite.tasks if not options.tasks or task.name in options.tasks]
+    sources, left = _sources(tasks, options, out)
+    jobs = {
+        task.name: list(_jobs(suite, task, sources[task.name], options, flags, out))
+        for task in tasks
+        if task.name in sources
+    }
+    check_apart(job for each in jobs.values() for job in each)
+    for each in jobs.values():
+        for job in each:
+            job.check()
+    missing = {name: [job for job in each if _played(job) is None] for name, each in jobs.items()}
+    _open_eyes(job for each in missing.values() for job in each)
+    for task in tasks:
+        if missing.get(task.name):
+            try:
+                _prepare(task, sources[task.name], options, console)
+            except InputError as error:
+                left[task.name] = str(error)
+    for name, why in left.items():
+        warnings.warn(f"{suite.name}: {name} is left out: {why}", stacklevel=2)
+    if len(left) == len(tasks):
+        raise InputError(f"{suite.name}: no task can be run: {'; '.join(f'{name}: {left[name]}' for name in left)}")
+
+    notes = [f"{name} is learned from {source.what}" for name, source in sources.items() if name not in left]
+    notes += [f"{name} is left out: {why}" for name, why in left.items()]
+
+    def write() -> list[CloneCell]:
+        cells = _cells(tasks, options, out)
+        _write(suite, options, cells, notes, out)
+        return cells
+
+    todo = [job for name, each in missing.items() if name not in left for job in each]
+    failures = run_on(todo, options, console, lambda job: write()) if todo else []
+    return write(), failures
+
+
+def _check(suite: Suite, options: CloneSuiteOptions, flags: Sequence[str]) -> None:
+    for kind, names in (("sees", options.sees), ("kinds", options.kinds)):
+        if len(set(names)) < len(names) or not names:
+            raise InputError(f"--{kind} is {' '.join(names) or 'empty'}: give each once, and at least one")
+    known = [task.name for task in suite.tasks]
+    for name in options.tasks:
+        if name not in known:
+            raise InputError(f"--tasks names {name!r}, which {suite.name} has not; expected some of {', '.join(known)}")
+    if not several_seeds(options.seeds):
+        raise InputError("--seeds is empty; expected numbers and ranges, like 0-2")
+    for flag, value, least in (
+        ("demos", options.demos, 1),
+        ("looks", options.looks, 0),
+        ("episodes", options.episodes, 1),
+        ("stop-after-success", options.stop_after_success, 0),
+    ):
+        if value is not None and value < least:
+            raise InputError(f"--{flag} is {value}; expected at least {least}")
+    if options.demo_dir is not None and not options.demo_dir.is_dir():
+        raise InputError(f"--demo-dir {options.demo_dir} is no folder")
+    for word in flags:
+        if word.partition("=")[0] in _OWN:
+            raise InputError(f"{word} after '--' is what the suite decides: leave it out")
+
+
+def _sources(tasks: Sequence[Task], options: CloneSuiteOptions, out: Path) -> tuple[dict[str, _Source], dict[str, str]]:
+    """What tasks are learned from, by name, and why there is nothing for the others."""
+    found: dict[str, _Source] = {}
+    left = {}
+    for task in tasks:
+        given = task.find_demo(options.demo_dir)
+        if given is not None:
+            files = tuple(map(str, sorted(Path(given).glob("*.hdf5")))) or (given,)
+            found[task.name] = _Source(files, f"what was given, {given}")
+        elif task.expert:
+            films = plan_films(task, options.kinds, options.looks, options.demos, out / "demos" / task.name)
+            check_films(films)
+            looks = f" and in {counted(options.looks, 'seen variant')} of each kind" if options.looks else ""
+            what = f"{counted(options.demos, 'episode')} of the expert, as the task is{looks}"
+            found[task.name] = _Source(tuple(str(film.file) for film in films), what, tuple(films))
+        else:
+            where = (
+                "give a folder with --demo-dir"
+                if options.demo_dir is None
+                else f"{options.demo_dir} has neither it nor it.hdf5"
+            )
+            left[task.name] = f"its demonstration {' or '.join(task.demo)} is not there: {where}"
+    return found, left
+
+
+def _jobs(
+    suite: Suite, task: Task, source: _Source, options: CloneSuiteOptions, flags: Sequence[str], out: Path
+) -> list[CloneJob]:
+    jobs = []
+    for sees in options.sees:
+        chosen = flags_for(sees, [*suite.flags, *task.flags, *flags])
+        for seed, folder in _folders(task.name, sees, options, out).items():
+            words = ["--env", task.env, "--demo", *source.files, "--sees", sees, "--seed", str(seed)]
+            words += ["--protocol", suite.protocol, "--out", str(folder), *chosen]
+            name = f"{task.name}/{sees}/{seed}"
+            jobs.append(CloneJob.read(name, words, options.kinds, options.episodes, options.stop_after_success))
+    return jobs
+
+
+def _folders(task: str, sees: str, options: CloneSuiteOptions, out: Path) -> dict[int, Path]:
+    """Seed to folder of its run."""
+    return {seed: job_folder(out, task, sees, f"seed {seed}") for seed in several_seeds(options.seeds)}
+
+
+def _played(job: CloneJob) -> object | None:
+    return read_looks(job.folder, job.kinds, job.episodes, job.stop_after_success)
+
+
+def _open_eyes(jobs: Iterable[CloneJob]) -> None:
+    """Has every eye import its libraries: some crash where something was drawn before, and some are missing."""
+    for config in {job.config.sees: job.config for job in jobs}.values():
+        EYES[config.sees](getattr(config, config.sees, None))
+
+
+def _prepare(task: Task, source: _Source, options: CloneSuiteOptions, console: Console | None) -> None:
+    """Sees that the task has all looks, and that its demonstrations are there, before anything is learned."""
+    from rich.console import Console
+
+    drawn = bool(source.films) or any(EYES[sees].takes_frames for sees in options.sees)
+    for kind in options.kinds:
+        look = f"{task.env}@{Variant(kind, 0)}"
+        (drawable_env(look, "standard") if drawn else make_env(look)).close()
+    with (console or Console(quiet=True)).status("") as status:
+        shoot(source.films, task, status.update)
+
+
+def _cells(tasks: Sequence[Task], options: CloneSuiteOptions, out: Path) -> list[CloneCell]:
+    return [
+        CloneCell.read(
+            task.name,
+            sees,
+            list(_folders(task.name, sees, options, out).values()),
+            options.kinds,
+            options.episodes,
+            options.stop_after_success,
+        )
+        for task in tasks
+        for sees in options.sees
+    ]
+
+
+def _write(
+    suite: Suite, options: CloneSuiteOptions, cells: Sequence[CloneCell], notes: Sequence[str], out: Path
+) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    with atomic_path(out / "table.md") as partial:
+        partial.write_text(looks_table(suite, cells, options.kinds, notes, options.seeds, options.episodes))
+    measured = measure(cells)
+    found = {
+        (cell.task, cell.sees, look): measured.of(cell, look) for cell in cells for look in looks_of(options.kinds)
+    }
+    picture = looks_figure(
+        list(dict.fromkeys(cell.task for cell in cells)),
+        options.sees,
+        options.kinds,
+        {names: reached for names, reached in found.items() if reached is not None},
+        f"{suite.name}: cloned policies, seeds {options.seeds}",
+        measured.name,
+    )
+    with atomic_path(out / "picture.png") as partial:
+        partial.write_bytes(picture)
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command line of ``ilfo evaluate SUITE`` for a suite of clones."""
+    return suite_command(argv, CloneSuiteOptions, _ABOUT, _run_and_show)
+
+
+def _run_and_show(suite: Suite, options: CloneSuiteOptions, flags: Sequence[str], console: Console) -> list[Failure]:
+    from rich.markdown import Markdown
+
+    cells, failures = evaluate_clones(suite, options, flags, console)
+    console.print(Markdown(means_table(cells, options.kinds)))
+    out = suite_folder(suite, options)
+    console.print(f"written to {out}: table.md (every kind and task), picture.png", highlight=False, soft_wrap=True)
+    return failures

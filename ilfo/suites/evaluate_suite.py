@@ -1,0 +1,246 @@
+"""``ilfo evaluate SUITE``: trains and evaluates every task of a suite with every reward and agent."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ilfo._tools.atomic import atomic_path
+from ilfo._tools.errors import InputError
+from ilfo.envs import make_env
+from ilfo.fleet import Failure, Job, check_apart, check_unchanged, flags_of_cell, job_folder, without_columns
+from ilfo.record import RecordOptions, record
+from ilfo.runs import read_config
+from ilfo.suites.command import run_on, suite_command, suite_folder
+from ilfo.suites.figure import suite_figure
+from ilfo.suites.suite import Suite, Task
+from ilfo.suites.table import LeftOut, SuiteCell, left_out_before, seeds_of, suite_table
+from ilfo.training.configs import several_seeds
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["SuiteOptions", "evaluate_suite", "main"]
+
+_SEEDS, _EPISODES = "0-2", 20
+"""What is trained and played where nothing else is asked for."""
+
+_AFTER_SUCCESS = 10
+"""Steps that a recorded demonstration goes on after its success, as those that are bundled do."""
+
+_ABOUT = (
+    "Train and evaluate every task ({tasks}) with every reward and agent: one table, one picture. What follows '--' "
+    "are flags of 'ilfo train' for every cell; those of one reward or agent reach its cells alone."
+)
+
+
+@dataclass(frozen=True)
+class SuiteOptions:
+    """Train and evaluate every task of a suite with every reward and agent."""
+
+    rewards: tuple[str, ...] = ("transport",)
+    """Rewards. Sums are quoted: 'transport + 0.5*flow'."""
+    agents: tuple[str, ...] = ("td3",)
+    """Agents; every reward is trained with each."""
+    tasks: tuple[str, ...] = ()
+    """Tasks of the suite, by name; by default all."""
+    seeds: str | None = None
+    """Seeds of every cell, trained side by side; by default 0-2, with --show those that were trained."""
+    steps: int | None = None
+    """Environment steps of every seed; by default the suite's."""
+    episodes: int | None = None
+    """Episodes that the policy of each seed plays in the end, which training did not see; by default 20, with --show
+    those that were played."""
+    out: Path | None = None
+    """Folder of the runs, of table.md and of picture.png; by default runs/SUITE. The same command goes on where it
+    stopped."""
+    demo_dir: Path | None = None
+    """Folder with demonstrations that are not bundled, under the names that the suite gives them."""
+    jobs: int | None = None
+    """Runs at a time, each a process of its own; 1: one after the other in this process. By default as many as there
+    are cores for (on a Ray cluster: its cores), with --threads cores for each."""
+    ray: str | None = None
+    """Run them on a Ray cluster: its address, host:port, or 'local'. --out and --demo-dir have to be on a disk that all
+    of its machines share."""
+    show: bool = False
+    """Train nothing: write table and picture of what is finished. What an earlier table says of tasks that were left
+    out stays there."""
+
+
+def evaluate_suite(
+    suite: Suite, options: SuiteOptions, flags: Sequence[str] = (), console: Console | None = None
+) -> tuple[list[SuiteCell], list[Failure]]:
+    """Trains and evaluates the cells that are missing, and writes table and picture after each.
+
+    Args:
+        suite: The tasks.
+        options: What they are trained with, and where it is kept.
+        flags: Of ``ilfo train``, for every cell, after the suite's and the task's; those of one reward or agent go to
+            its cells alone. With ``--features keypoints`` the suite's and the task's name no columns of states.
+        console: Where progress is shown; None: nowhere.
+
+    Returns:
+        All cells, task by task, and those that failed.
+
+    Raises:
+        InputError: A name that is unknown or given twice, a flag that ``ilfo train`` refuses, a finished cell of other
+            seeds, steps or (to show) episodes than were asked for, or not one task that can be run.
+        KeyboardInterrupt: After Ctrl-C, once all that was under way is saved.
+
+    Warns:
+        UserWarning: A task is left out, for its environment or its demonstration is missing.
+    """
+    _check(suite, options)
+    tasks = [task for task in suite.tasks if not options.tasks or task.name in options.tasks]
+    out = suite_folder(suite, options)
+    if options.show:
+        cells = list(_cells(tasks, options, out))
+        for cell in cells:
+            _check_shown(cell, options)
+        _write(suite, cells, left_out_before(out / "table.md"), out)
+        return cells, []
+    runnable, left = _demonstrations(suite, tasks, out, options.demo_dir)
+    jobs = list(_jobs(suite, runnable, options, flags, out))
+    check_apart(job for _, job in jobs)
+    for _, job in jobs:
+        job.check_finished()
+
+    def write() -> list[SuiteCell]:
+        cells = list(_cells(tasks, options, out))
+        _write(suite, cells, left, out)
+        return cells
+
+    missing = [job for cell, job in jobs if not cell.is_done(job.episodes)]
+    failures = run_on(missing, options, console, lambda job: write()) if missing else []
+    return write(), failures
+
+
+def _check(suite: Suite, options: SuiteOptions) -> None:
+    for kind, names in (("rewards", options.rewards), ("agents", options.agents)):
+        if len(set(names)) < len(names) or not names:
+            raise InputError(f"--{kind} is {' '.join(names) or 'empty'}: give each once, and at least one")
+    known = [task.name for task in suite.tasks]
+    for name in options.tasks:
+        if name not in known:
+            raise InputError(f"--tasks names {name!r}, which {suite.name} has not; expected some of {', '.join(known)}")
+    if options.seeds is not None and not several_seeds(options.seeds):
+        raise InputError("--seeds is empty; expected numbers and ranges, like 0-2")
+    if options.episodes is not None and options.episodes < 1:
+        raise InputError(f"--episodes is {options.episodes}; expected at least 1")
+    if options.demo_dir is not None and not options.demo_dir.is_dir():
+        raise InputError(f"--demo-dir {options.demo_dir} is no folder")
+
+
+def _check_shown(cell: SuiteCell, options: SuiteOptions) -> None:
+    """Refuses to show a cell under flags that it was not trained or evaluated with."""
+    if cell.summary is None or cell.seeds is None:
+        return
+    others = [number for number in cell.episodes if number != options.episodes]
+    was = {
+        "seeds": several_seeds(cell.seeds),
+        "steps": read_config(cell.folder)["config"]["steps"],
+        "episodes": others[0] if others else options.episodes,
+    }
+    asked = {
+        "seeds": options.seeds and several_seeds(options.seeds),
+        "steps": options.steps,
+        "episodes": options.episodes,
+    }
+    now = {name: value for name, value in asked.items() if value is not None}
+    check_unchanged(cell.folder, was, now, "finished run")
+
+
+def _demonstrations(
+    suite: Suite, tasks: Sequence[Task], out: Path, folder: Path | None
+) -> tuple[dict[str, tuple[Task, str]], list[LeftOut]]:
+    """Task and demonstration of the tasks that can be run, by name, and those that are left out."""
+    runnable: dict[str, tuple[Task, str]] = {}
+    left = []
+    for task in tasks:
+        recorded = out / "demos" / f"{task.name}.hdf5"
+        demo = task.find_demo(folder)
+        try:
+            make_env(task.env).close()
+            if demo is None and task.expert:
+                if not recorded.exists():
+                    recorded.parent.mkdir(parents=True, exist_ok=True)
+                    chosen = RecordOptions(
+                        env=task.env, **task.expert, success_only=True, stop_after_success=_AFTER_SUCCESS
+                    )
+                    record(recorded, chosen)
+                demo = str(recorded)
+        except InputError as error:
+            left.append(LeftOut(task.name, str(error)))
+            continue
+        if demo is None:
+            where = "give a folder with --demo-dir" if folder is None else f"{folder} has neither it nor it.hdf5"
+            left.append(LeftOut(task.name, f"its demonstration {' or '.join(task.demo)} is not bundled: {where}"))
+        else:
+            runnable[task.name] = task, demo
+    for each in left:
+        warnings.warn(f"{suite.name}: {each.task} is left out: {each.why}", stacklevel=3)
+    if not runnable:
+        raise InputError(f"{suite.name}: no task can be run: {'; '.join(f'{each.task}: {each.why}' for each in left)}")
+    return runnable, left
+
+
+def _cells(tasks: Sequence[Task], options: SuiteOptions, out: Path) -> Iterator[SuiteCell]:
+    for task in tasks:
+        for reward in options.rewards:
+            for agent in options.agents:
+                yield SuiteCell.read(job_folder(out, task.name, reward, agent), task.name, reward, agent)
+
+
+def _jobs(
+    suite: Suite,
+    runnable: dict[str, tuple[Task, str]],
+    options: SuiteOptions,
+    flags: Sequence[str],
+    out: Path,
+) -> Iterator[tuple[SuiteCell, Job]]:
+    for cell in _cells([task for task, _ in runnable.values()], options, out):
+        task, demo = runnable[cell.task]
+        given = {"env": task.env, "demo": demo, "reward": cell.reward, "agent": cell.agent}
+        given |= {"seeds": options.seeds or _SEEDS}
+        given |= {"steps": str(options.steps or task.steps or suite.steps), "protocol": suite.protocol}
+        given |= {"out": str(cell.folder)}
+        words = [part for name, value in given.items() for part in (f"--{name}", value)]
+        everyones = [*without_columns([*suite.flags, *task.flags], flags), *flags]
+        chosen = flags_of_cell(everyones, cell.reward, cell.agent, options.rewards, options.agents)
+        yield cell, Job.read(cell.name, [*words, *chosen], options.episodes or _EPISODES)
+
+
+def _write(suite: Suite, cells: Sequence[SuiteCell], left: Sequence[LeftOut], out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    with atomic_path(out / "table.md") as partial:
+        partial.write_text(suite_table(suite, cells, left))
+    succeeds = any(cell.success is not None for cell in cells)
+    found = {(cell.task, cell.method): cell.success if succeeds else cell.score for cell in cells}
+    seeds = seeds_of(cells)
+    picture = suite_figure(
+        list(dict.fromkeys(cell.task for cell in cells)),
+        list(dict.fromkeys(cell.method for cell in cells)),
+        {names: reached for names, reached in found.items() if reached is not None},
+        f"{suite.name}, seeds {seeds}" if seeds else suite.name,
+        "success" if succeeds else "score (0 random, 1 expert)",
+    )
+    with atomic_path(out / "picture.png") as partial:
+        partial.write_bytes(picture)
+
+
+def main(argv: Sequence[str]) -> int:
+    """The command line of ``ilfo evaluate SUITE``."""
+    return suite_command(argv, SuiteOptions, _ABOUT, _run_and_show)
+
+
+def _run_and_show(suite: Suite, options: SuiteOptions, flags: Sequence[str], console: Console) -> list[Failure]:
+    from rich.markdown import Markdown
+
+    _, failures = evaluate_suite(suite, options, flags, console)
+    out = suite_folder(suite, options)
+    console.print(Markdown((out / "table.md").read_text()))
+    console.print(f"written to {out}: table.md, picture.png", highlight=False, soft_wrap=True)
+    return failures

@@ -1,0 +1,108 @@
+"""Demonstrations of one expert in several looks: which there are to be, and recording those that are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ilfo import demos
+from ilfo._tools.errors import InputError
+from ilfo._tools.words import counted
+from ilfo.record import RecordOptions, record
+from ilfo.suites.suite import Task
+from ilfo.variants import Kind, Variant
+
+__all__ = ["Film", "check_films", "plan_films", "shoot"]
+
+_AFTER_SUCCESS = 10
+"""Steps that an episode goes on after its success, where the expert only stands still."""
+
+
+@dataclass(frozen=True)
+class Film:
+    """Episodes of a task in one look.
+
+    Attributes:
+        file: What they are written to.
+        env: The environment with that look.
+        episodes: How many.
+        seed: Chooses their initial states, others for every look.
+    """
+
+    file: Path
+    env: str
+    episodes: int
+    seed: int
+
+
+def plan_films(task: Task, kinds: Sequence[Kind], looks: int, episodes: int, folder: Path) -> list[Film]:
+    """Deals episodes out to the plain look and to the first seen variants of each kind.
+
+    Args:
+        task: Whose environment it is.
+        kinds: What varies, one at a time.
+        looks: Variants of each kind.
+        episodes: Of all looks together; where they do not come out even, the plain look and variants of low index
+            have one more.
+        folder: For a file of each look.
+
+    Raises:
+        InputError: Fewer episodes than looks.
+
+    Examples:
+        >>> reach = Task("reach", "Reach-v0", ())
+        >>> films = plan_films(reach, ["colours", "lights"], looks=1, episodes=4, folder=Path("demos"))
+        >>> [(film.file.name, film.env, film.episodes) for film in films][:2]
+        [('plain.hdf5', 'Reach-v0', 2), ('colours-seen-0.hdf5', 'Reach-v0@colours-seen-0', 1)]
+    """
+    variants = [Variant(kind, index) for index in range(looks) for kind in kinds]
+    places = [("plain", task.env), *((str(variant), f"{task.env}@{variant}") for variant in variants)]
+    if episodes < len(places):
+        raise InputError(
+            f"--demos is {episodes}, and there are {len(places)} looks to record: the plain one and {looks} of each of "
+            f"{counted(len(kinds), 'kind')}. Give at least --demos {len(places)}, or fewer --looks"
+        )
+    share, left = divmod(episodes, len(places))
+    return [
+        Film(folder / f"{name}.hdf5", env, share + (number < left), seed=number)
+        for number, (name, env) in enumerate(places)
+    ]
+
+
+def check_films(films: Sequence[Film]) -> None:
+    """Refuses films that are there, and have another number of episodes.
+
+    Raises:
+        InputError: Names the first.
+    """
+    for film in films:
+        if film.file.exists() and (found := len(demos.open(film.file))) != film.episodes:
+            raise InputError(
+                f"{film.file} has {counted(found, 'episode')}, and is to have {film.episodes}: give --demos and "
+                "--looks as they were when it was recorded, or another --out"
+            )
+
+
+def shoot(films: Sequence[Film], task: Task, progress: Callable[[str], object] = lambda doing: None) -> None:
+    """Records the films that are not there: whole episodes with success, with actions and frames.
+
+    Raises:
+        InputError: See :func:`ilfo.record.record`.
+        RenderError: Nothing can be drawn here.
+    """
+    missing = [film for film in films if not film.file.exists()]
+    for number, film in enumerate(missing, start=1):
+        progress(f"recording {film.env}, {number} of {len(missing)}")
+        film.file.parent.mkdir(parents=True, exist_ok=True)
+        options = RecordOptions(
+            env=film.env,
+            **task.expert,
+            episodes=film.episodes,
+            success_only=True,
+            stop_after_success=_AFTER_SUCCESS,
+            actions=True,
+            frames=True,
+            seed=film.seed,
+        )
+        record(film.file, options)

@@ -1,0 +1,390 @@
+"""What a training run is told: one dataclass, filled by defaults, then a preset, a file, the flags."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import tomllib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from ilfo._tools.errors import InputError, closest
+from ilfo._tools.ranges import read_ranges
+from ilfo.agents import BUILT_IN as AGENTS
+from ilfo.agents import Agent
+from ilfo.envs import Protocol
+from ilfo.plugins import check_chosen, check_tables, option_group, resolve
+from ilfo.rewards import BUILT_IN as REWARDS
+from ilfo.rewards import ColumnOptions, FeatureOptions, ScalingOptions
+from ilfo.rewards.registry import option_groups, reward_class, terms_of
+from ilfo.rewards.scaling import DISCOUNT
+from ilfo.training.policy_inputs import Normalization
+
+__all__ = ["TrainConfig", "config_from_dict", "parse_train", "presets", "sees_of", "several_seeds"]
+
+Sees = Literal["states", "keypoints"]
+
+SEEN = ("keypoints",)
+"""What rewards look at, where that has options."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Learn a policy from one file of expert states."""
+
+    env: str
+    """Gymnasium id of the environment; 'module:Id' imports a module that registers it, 'Id@200-steps' cuts episodes off
+    after 200 steps, and 'Id@seed-3' lets all of them begin alike, with the goal and the places of objects that the seed
+    gives. 'Id@no-shadows' is drawn without shadows and reflections, several times as fast without a GPU."""
+    demo: str | None = None
+    """Expert states: an HDF5 file (layout ilfo, Minari, robomimic or D4RL), the folder of a Minari or LeRobot dataset,
+    or the name of a bundled demonstration ('ilfo demos list'). The reward 'environment' needs none."""
+    filter_key: str | None = None
+    """Learn only from the demonstrations of this filter key, where --demo is a robomimic file."""
+    out: str = "runs/latest"
+    """Folder of the run. The same command on the same folder goes on where it stopped."""
+    reward: str = "transport"
+    """Reward generator: coverage, discriminator, environment, flow, nearest, pwil, random-expert-distillation, segment,
+    temporal-transport, transport, or 'module:Class' for your own, or a sum like 'transport + 0.5*flow'. The flags of
+    each are listed below."""
+    agent: str = "td3"
+    """Learner: sac, sb3-sac, sb3-td3, td3, td7, or 'module:Class' for your own. Its flags are listed below: --agent td7
+    --help. 'sb3-' are Stable-Baselines3's networks and updates."""
+    steps: int = 100_000
+    """Environment steps in all, over all copies."""
+    seed: int = 0
+    """Seed of everything random: weights, exploration, episodes, sampling. What a reward fits has a seed of its own,
+    like --flow.seed, so that the seeds of a run share one reward."""
+    seeds: str = ""
+    """Seeds to train side by side as one computation, like '0-9' or '0,3,7', in place of --seed. Each gets a folder
+    'seed_N' in --out and is what it would be alone, once each has an episode by the end of the random steps."""
+    protocol: Protocol = "standard"
+    """How episodes end: as the environment says, or only at the time limit (in the evaluation
+    nothing counts after the environment would have ended)."""
+    absorbing: bool = True
+    """Give a terminated episode the value of staying in an absorbing state for ever, so that neither dying nor
+    living pays by itself. Only under 'standard'."""
+    num_envs: int = 1
+    """Copies of the environment that step together (for each seed); each step brings as many updates as copies."""
+    env_workers: int = 0
+    """Processes that step the environments while the agent learns; 0 steps them in between. Results are the same."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where the agent and its replay live."""
+    threads: int = 1
+    """Processor threads of the learner; another number changes results in the last bits. Two on an idle machine are
+    1.3 times as fast as one, and many times slower where other processes want the same cores."""
+    compile: bool = False
+    """Compile the agent's updates with torch.compile, and replay them as CUDA graphs. Made for GPUs: on the CPU the
+    plain path is faster. Takes up to a minute at the start, and changes results in the last bits."""
+    random_steps: int = 5_000
+    """Steps of uniformly random actions at the start, before any learning. TD3's authors take 25,000."""
+    updates_per_step: int = 1
+    """Updates of the agent for each step of an environment (its update-to-data ratio): more learn from fewer steps, in
+    as many times the time."""
+    replay_size: int = 1_000_000
+    """Transitions kept; never more than the steps of the run."""
+    reward_keys: tuple[str, ...] = ()
+    """Parts of a dict observation that the reward sees, by their names in the environment; all by default. With
+    --features keypoints, concepts: 'concept 0', 'concept 3'."""
+    policy_keys: tuple[str, ...] = ()
+    """Parts of a dict observation that the policy sees; all by default. With --policy-sees keypoints those that it sees
+    beside them; none by default."""
+    normalize_observations: Normalization = "expert"
+    """By what the policy's observations are standardised: those of the expert (its states, or its keypoints), these and
+    the ones of the random steps in equal parts (as OOPS does), the ones of the random steps alone, or nothing. Without
+    a demonstration they are raw."""
+    time_aware: bool = False
+    """Show the policy how much of the horizon is left, and take the time limit for a true end."""
+    eval_every: int = 5_000
+    """Environment steps between evaluations."""
+    eval_episodes: int = 10
+    """Episodes of each evaluation, without exploration noise."""
+    log_every: int = 1_000
+    """Environment steps between rows of metrics.jsonl."""
+    checkpoint_seconds: float = 30.0
+    """Seconds between checkpoints: what a crash can cost."""
+    report: bool = False
+    """Write the report, with a video of the best episode, at the end."""
+    sees: Annotated[Sees, tyro.conf.arg(name="features")] = "states"
+    """What the reward looks at: the states, or keypoints that are found in frames, the demonstration's and those that
+    the environment draws (their flags: --features keypoints --help). In a file it is called 'sees'."""
+    policy_sees: Sees = "states"
+    """What the policy looks at: the states, or the keypoints of the newest frame, which take --features keypoints: then
+    the reward sees the same ones. A robot that knows its own joints is shown these beside them with --policy-keys or
+    --policy-features.dims."""
+    features: FeatureOptions = field(default_factory=FeatureOptions)
+    """Which columns of that, in which units."""
+    hold_end: bool = False
+    """Let a demonstration that is shorter than the environment's time limit stand still in its last state until then,
+    unless the environment ended it: for tasks that are done before an episode is over, like opening a door."""
+    scaling: ScalingOptions = field(default_factory=ScalingOptions)
+    """How large rewards are; in a sum, those of each term before its weight."""
+    policy_features: ColumnOptions = field(default_factory=lambda: ColumnOptions(std_floor=0.1))
+    """What the policy looks at, in which units, like the reward's features. With --policy-sees keypoints 'dims' are
+    columns of the state that it sees beside them; none by default."""
+
+
+def several_seeds(spelled_out: str) -> tuple[int, ...]:
+    """The seeds of ``--seeds``: ``(0, 1, 2, 7)`` for ``0-2,7``, and none for nothing, where ``--seed`` alone counts.
+
+    Raises:
+        InputError: It is not a list of numbers and ranges, or names a seed twice.
+    """
+    return read_ranges("--seeds", spelled_out)
+
+
+def presets() -> dict[str, Path]:
+    """Name to file of the presets that come with the package."""
+    return {path.stem: path for path in sorted((Path(__file__).parents[1] / "presets").glob("*.toml"))}
+
+
+def parse_train(argv: Sequence[str]) -> tuple[TrainConfig, bool]:
+    """Reads the flags of ``ilfo train``.
+
+    Returns:
+        The resolved configuration, with a field for the options of the reward and one for those of the agent
+        (``config.transport``, ``config.td3``), and whether ``--dry-run`` was given.
+
+    Raises:
+        InputError: An unknown preset, file, key, reward or agent, a value of the wrong type, or an option that has no
+            effect: of a reward or agent that was not chosen, or of another method of scaling.
+        SystemExit: A wrong flag (status 2) or ``--help`` (status 0).
+    """
+    known, rest, file, values = _layers(argv)
+    config_class = _config_type_of(values)
+    description = (TrainConfig.__doc__ or "") + (
+        "\n\nAlso: --preset NAME (" + ", ".join(presets()) + "), --config FILE (TOML or JSON), --dry-run (print the "
+        "plan and stop). Defaults < preset < file < flags; with --demo and no preset, the preset is 'imitation'."
+    )
+    groups = {item.name for item in dataclasses.fields(config_class)}
+    for kind, key, built_in in (("reward", "reward", REWARDS), ("agent", "agent", AGENTS), ("features", "sees", SEEN)):
+        chosen = values.get(key, getattr(TrainConfig, key))
+        check_tables(file, groups, kind, chosen, built_in, known.config)
+        check_chosen(rest, groups, kind, chosen, built_in)
+    default = _fill(config_class, values, known.config or known.preset or "the flags", partial=True)
+    config = tyro.cli(config_class, args=rest, default=default, prog="ilfo train", description=description)
+    _check(config)
+    return _with_discount(config), known.dry_run
+
+
+def sees_of(argv: Sequence[str]) -> str:
+    """What the reward looks at by flags of ``ilfo train``, or by the preset or the file that they name.
+
+    Args:
+        argv: The flags, maybe not all that a run needs.
+
+    Raises:
+        InputError: An unknown preset, file or reward.
+        SystemExit: A wrong flag (status 2).
+    """
+    return str(_layers(argv)[-1].get("sees", TrainConfig.sees))
+
+
+def _layers(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str], dict[str, Any], dict[str, Any]]:
+    """What decides which flags there are: ``--preset`` and the like, and the other words.
+
+    Then what the file says, and what preset, file and these flags come to together.
+    """
+    early = argparse.ArgumentParser("ilfo train", add_help=False, allow_abbrev=False)
+    early.add_argument("--preset")
+    early.add_argument("--config")
+    early.add_argument("--dry-run", action="store_true")
+    known, rest = early.parse_known_args(list(argv))
+    names, _ = _plugin_names().parse_known_args(rest)
+    given = {name: value for name, value in vars(names).items() if value is not None}
+    file = _read(Path(known.config)) if known.config is not None else {}
+    terms = terms_of((file | given).get("reward", TrainConfig.reward))
+    imitates = any(reward_class(name).imitates for name in terms)
+    implicit = "imitation" if imitates and "demo" in given | file else None
+    values = _merge(_read_preset(known.preset or implicit, given | file), file) | given
+    return known, rest, file, values
+
+
+def _with_discount(config: TrainConfig) -> TrainConfig:
+    """The configuration with the agent's discount in the scaling, where that takes one and was given none.
+
+    It is the agent's option of that name; an agent without it has that of its class.
+    """
+    discount = config.scaling.discount
+    if discount is None and config.scaling.method == "running":
+        options = getattr(config, option_group(config.agent), None)
+        discount = getattr(options, "discount", resolve(config.agent, AGENTS, "agent", Agent).discount)
+    resolved = dataclasses.replace(config.scaling, discount=DISCOUNT if discount is None else discount)
+    return dataclasses.replace(config, scaling=resolved)
+
+
+def config_type(reward: str, agent: str, sees: str = TrainConfig.sees) -> type[TrainConfig]:
+    """``TrainConfig`` with a field for the options of each term of this reward and one for those of this agent.
+
+    Where the reward sees keypoints there is one for theirs too, ``keypoints``.
+
+    Raises:
+        InputError: There is no such reward or agent, or its flags would have the prefix of others.
+    """
+    groups = list(option_groups(reward).items())
+    learner = resolve(agent, AGENTS, "agent", Agent).Options
+    if learner is not None:
+        groups.append((option_group(agent), learner))
+    if sees == "keypoints":
+        from ilfo.rewards.keypoints import KeypointOptions
+
+        groups.append(("keypoints", KeypointOptions))
+    taken = {each.name for each in dataclasses.fields(TrainConfig)}
+    for name, _ in groups:
+        if name in taken:
+            raise InputError(
+                f"--reward {reward} with --agent {agent}: there are other flags called or beginning with --{name}; "
+                "call the class otherwise"
+            )
+        taken.add(name)
+    extra = [(name, options, field(default_factory=options)) for name, options in groups]
+    made = dataclasses.make_dataclass("TrainConfig", extra, bases=(TrainConfig,), frozen=True)
+    made.__doc__ = TrainConfig.__doc__
+    return made
+
+
+def config_from_dict(values: Mapping[str, Any], source: str) -> TrainConfig:
+    """Restores a configuration from the dictionary that ``dataclasses.asdict`` made of it.
+
+    Raises:
+        InputError: An unknown key or a value of the wrong type; ``source`` says where it stands.
+    """
+    return _fill(_config_type_of(values), values, source)
+
+
+def _config_type_of(values: Mapping[str, Any]) -> type[TrainConfig]:
+    return config_type(*(values.get(name, getattr(TrainConfig, name)) for name in ("reward", "agent", "sees")))
+
+
+def _plugin_names() -> argparse.ArgumentParser:
+    """The flags that decide which others there are."""
+    parser = argparse.ArgumentParser("ilfo train", add_help=False, allow_abbrev=False)
+    parser.add_argument("--features", dest="sees", choices=typing.get_args(Sees))
+    parser.add_argument("--reward")
+    parser.add_argument("--agent")
+    parser.add_argument("--demo")
+    return parser
+
+
+def _read_preset(name: str | None, chosen: dict[str, Any]) -> dict[str, Any]:
+    """A preset without the tables of what was not chosen: built-in rewards and agents, keypoints."""
+    if name is None:
+        return {}
+    available = presets()
+    if name not in available:
+        raise InputError(f"there is no preset {name!r}; {closest(name, available)}")
+    values = _read(available[name])
+    used = {*terms_of((values | chosen).get("reward", TrainConfig.reward))}
+    used.add((values | chosen).get("agent", TrainConfig.agent))
+    unused = {option_group(plugin) for plugin in (REWARDS | AGENTS).keys() - used}
+    if (values | chosen).get("sees") != "keypoints":
+        unused.add("keypoints")
+    return {key: value for key, value in values.items() if key not in unused}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text()
+        return json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except FileNotFoundError as error:
+        raise InputError(f"there is no configuration file {path}") from error
+    except (ValueError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not valid {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from error
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        merged[key] = _merge(merged.get(key, {}), value) if isinstance(value, dict) else value
+    return merged
+
+
+def _fill(cls: type[Any], values: Mapping[str, Any], source: str, partial: bool = False, prefix: str = "") -> Any:
+    """An instance of a dataclass from a dictionary; a missing required field is left open where ``partial``."""
+    hints = typing.get_type_hints(cls)
+    names = [item.name for item in dataclasses.fields(cls)]
+    arguments: dict[str, Any] = {}
+    for raw_key, value in values.items():
+        key = raw_key.replace("-", "_")
+        if key not in names:
+            raise InputError(f"{source}: unknown key {prefix + raw_key!r}; {closest(key, names)}")
+        arguments[key] = _convert(hints[key], value, source, prefix + key)
+    if partial:
+        for item in dataclasses.fields(cls):
+            if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
+                arguments.setdefault(item.name, tyro.MISSING)
+    return cls(**arguments)
+
+
+def _convert(hint: Any, value: Any, source: str, name: str) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if not isinstance(value, Mapping):
+            raise InputError(f"{source}: {name} is {value!r}; expected a table of options")
+        return _fill(hint, value, source, prefix=f"{name}.")
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        for number, part in enumerate(arguments, start=1):
+            try:
+                return _convert(part, value, source, name)
+            except InputError:
+                if number == len(arguments):
+                    raise
+    if origin is Literal:
+        if value not in arguments:
+            raise InputError(f"{source}: {name} is {value!r}; expected one of {', '.join(map(repr, arguments))}")
+        return value
+    if origin in (tuple, list):
+        if not isinstance(value, (list, tuple)):
+            raise InputError(f"{source}: {name} is {value!r}; expected a list")
+        variadic = origin is list or (len(arguments) == 2 and arguments[1] is ...)
+        parts = [arguments[0]] * len(value) if variadic else arguments
+        if len(parts) != len(value):
+            raise InputError(f"{source}: {name} has {len(value)} values; expected {len(parts)}")
+        return origin(_convert(part, each, source, name) for part, each in zip(parts, value, strict=True))
+    if hint is Path:
+        return Path(value)
+    if not isinstance(hint, type):
+        return value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, bool) != (hint is bool) or not isinstance(value, hint):
+        raise InputError(f"{source}: {name} is {value!r}; expected {hint.__name__}")
+    return value
+
+
+def _check(config: TrainConfig) -> None:
+    config.scaling.check_used()
+    for name in (
+        "steps",
+        "num_envs",
+        "updates_per_step",
+        "threads",
+        "replay_size",
+        "eval_every",
+        "eval_episodes",
+        "log_every",
+    ):
+        if getattr(config, name) < 1:
+            raise InputError(f"--{name.replace('_', '-')} is {getattr(config, name)}; expected at least 1")
+    for name in ("seed", "env_workers", "random_steps", "checkpoint_seconds"):
+        if getattr(config, name) < 0:
+            raise InputError(f"--{name.replace('_', '-')} is {getattr(config, name)}; it cannot be negative")
+    if several_seeds(config.seeds) and config.seed != TrainConfig.seed:
+        raise InputError(f"--seed is {config.seed} and --seeds {config.seeds!r}: give one of them")
+    if config.policy_sees == "keypoints" and config.sees != "keypoints":
+        raise InputError(
+            f"--policy-sees keypoints with --features {config.sees}: keypoints are found for the reward, and the "
+            "policy sees the same ones; give --features keypoints too"
+        )
+    if config.random_steps >= config.steps:
+        raise InputError(
+            f"--random-steps is {config.random_steps} and --steps {config.steps}: nothing would be learned; "
+            "give more steps, or fewer random ones"
+        )

@@ -1,0 +1,115 @@
+"""How steps and episodes enter the replay: with their rewards, and with the time where the policy is shown it."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ilfo._tools.averages import Averages
+from ilfo.demos import Trajectory
+from ilfo.envs import Steps
+from ilfo.rewards import Episodes
+from ilfo.rewards.labelling import Labels
+from ilfo.training.policy_inputs import PolicyInputs
+from ilfo.training.replay import Replay
+from ilfo.training.scorer import Scorer
+
+__all__ = ["Memory", "moved"]
+
+
+class Memory:
+    """Has the reward score what was lived through, and keeps it.
+
+    A reward of transitions scores every step at once, one of trajectories every episode at its end.
+
+    Args:
+        replay: Where it is kept.
+        scorer: What scores it.
+        inputs: What puts the time beside observations.
+        averages: What is told of every finished episode.
+        horizon: Time limit of an episode in steps.
+        time_aware: Whether the policy is shown the time: then nothing follows the time limit.
+        device: Where rewards are computed.
+    """
+
+    def __init__(
+        self,
+        replay: Replay,
+        scorer: Scorer,
+        inputs: PolicyInputs,
+        averages: Averages,
+        *,
+        horizon: int,
+        time_aware: bool,
+        device: torch.device,
+    ) -> None:
+        self._replay, self._scorer, self._inputs, self._averages = replay, scorer, inputs, averages
+        self._horizon, self._time_aware, self._device = horizon, time_aware, device
+
+    def keep_steps(self, steps: Steps) -> None:
+        """Keeps a step of every environment, where the reward scores transitions."""
+        if self._scorer.needs != "transition":
+            return
+        pairs = np.stack([steps.observations, steps.next_observations], axis=1)
+        episodes = Episodes(
+            observations=moved(pairs, self._device),
+            lengths=torch.ones(len(pairs), dtype=torch.int64, device=self._device),
+            terminated=moved(steps.terminated, self._device),
+            env_rewards=moved(steps.env_rewards[:, None], self._device),
+            starts=moved(steps.ages, self._device),
+        )
+        ages = steps.ages + 1
+        ended = np.zeros(len(pairs), bool)
+        ended[[row for row, _ in steps.finished]] = True
+        self._replay.append(
+            self._inputs.with_time(episodes.observations[:, 0], steps.ages),
+            torch.from_numpy(steps.actions),
+            self._scorer.of_steps(episodes, moved(self._horizon - ages, self._device)),
+            self._inputs.with_time(episodes.observations[:, 1], ages),
+            torch.from_numpy(self._ends(steps.terminated, ages)),
+            ended,
+        )
+
+    def keep_episode(self, trajectory: Trajectory, shown: np.ndarray, member: int, stream: int) -> Labels:
+        """Keeps a finished episode, where the reward scores trajectories; in any case its numbers are averaged.
+
+        Args:
+            trajectory: ``T`` steps, with actions.
+            shown: ``(T + 1, D)``: what the policy saw of it.
+            member: Position of its seed.
+            stream: Which of that seed's environments it comes from.
+
+        Returns:
+            What the reward says of it.
+        """
+        labels, numbers = self._scorer.of_finished(trajectory, member, shown)
+        measured = numbers | {
+            "imitation_return": float(labels.scores.sum()),
+            "train_return": trajectory.env_return or 0.0,
+            "train_length": float(len(trajectory)),
+        }
+        self._averages.add_own(member, measured)
+        if self._scorer.needs == "trajectory":
+            assert trajectory.actions is not None
+            ages = np.arange(len(trajectory) + 1)
+            self._replay.extend(
+                self._inputs.with_time(moved(shown, self._device), ages),
+                torch.from_numpy(trajectory.actions),
+                labels.rewards[0],
+                bool(self._ends(np.array([trajectory.terminated]), ages[-1:])[0]),
+                ended=True,
+                stream=stream,
+                member=member,
+            )
+        return labels
+
+    def _ends(self, terminated: np.ndarray, ages: np.ndarray) -> np.ndarray:
+        """Where nothing follows: after a termination and, for a policy that is shown the time, at the time limit."""
+        return terminated | (ages >= self._horizon) if self._time_aware else terminated
+
+
+def moved(array: np.ndarray, device: torch.device) -> Tensor:
+    """An array on a device; by pinned memory, because a copy from any other waits for all that the GPU does."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor

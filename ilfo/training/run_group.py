@@ -1,0 +1,131 @@
+"""The runs of several seeds that train side by side, saved and restored together; or the run of one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ilfo._tools.errors import InputError
+from ilfo.runs import Run, read_config, read_summary
+from ilfo.training.configs import several_seeds
+
+__all__ = ["RunGroup", "seed_runs"]
+
+
+def seed_runs(folder: str | os.PathLike[str]) -> dict[int, Path]:
+    """Seed to folder of the runs that a folder of several seeds holds; none where it is a run itself.
+
+    Raises:
+        InputError: The folder is neither, or one of its runs was not begun yet.
+    """
+    seeds = read_config(folder)["config"].get("seeds", "")
+    found = {seed: _seed_folder(folder, seed) for seed in several_seeds(seeds)}
+    for path in found.values():
+        if not (path / "config.json").exists():
+            raise InputError(
+                f"{folder} is to hold a run for each of the seeds {seeds}, and {path.name} is missing or not begun: "
+                "the command that trained the others goes on with it"
+            )
+    return found
+
+
+def _seed_folder(folder: str | os.PathLike[str], seed: int) -> Path:
+    return Path(folder) / f"seed_{seed}"
+
+
+class RunGroup:
+    """A run, or a folder that holds one for each seed; all of them are at the same step at any time.
+
+    The run of a seed is what it would be alone. The folder around them has a ``config.json`` and a ``summary.json`` of
+    its own.
+
+    Args:
+        folder: The run, or the folder around the runs.
+        config: The resolved configuration as plain values.
+        seeds: The seeds side by side, or none: the folder is the run.
+        demo_sha256: Hash of the demonstrations, or None.
+
+    Raises:
+        InputError: See :class:`~ilfo.runs.Run`.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        config: Mapping[str, Any],
+        seeds: Sequence[int],
+        demo_sha256: str | None,
+    ) -> None:
+        self._outer = Run(folder, dict(config), demo_sha256)
+        self.runs: list[Run] = []
+        try:
+            for seed in seeds:
+                alone = dict(config) | {"seed": seed, "seeds": ""}
+                self.runs.append(Run(_seed_folder(folder, seed), alone, demo_sha256))
+        except BaseException:
+            self.close()
+            raise
+        self.runs = self.runs or [self._outer]
+
+    def read_summary(self) -> dict[str, Any] | None:
+        """The result, once all are finished; what was kept only to go on is then removed."""
+        summary = read_summary(self._outer.folder)
+        if summary is not None:
+            for run in self.runs:
+                run.keep_only(None)
+        return summary
+
+    def append(self, rows: Sequence[dict[str, Any] | None]) -> None:
+        """Adds a row to the metrics of each run; None: it has that row already."""
+        for run, row in zip(self.runs, rows, strict=True):
+            if row is not None:
+                run.append(row)
+
+    def save(self, step: int, states: Sequence[dict[str, Any]]) -> None:
+        """Writes a checkpoint of each run. Those before it go when all are whole: a kill in between loses nothing."""
+        for run, state in zip(self.runs, states, strict=True):
+            run.save(step, state)
+        for run in self.runs:
+            run.keep_only(step)
+
+    def restore(self) -> list[dict[str, Any]] | None:
+        """The newest checkpoints that all runs have, or None; what came after them is cut off.
+
+        Raises:
+            InputError: A seed was trained further on its own, so that it cannot go on beside the others.
+        """
+        alone = [run.folder for run in self.runs if read_summary(run.folder) and not run.saved_steps()]
+        if alone:
+            raise InputError(
+                f"{alone[0]} is finished and the folder around it is not: it was trained on its own and cannot go on "
+                "beside the others. Finish each seed by itself ('--seed N --out' its folder), or choose another --out"
+            )
+        saved = [run.saved_steps() for run in self.runs]
+        common = set.intersection(*saved)
+        if all(saved) and not common:
+            raise InputError(
+                f"the runs of the seeds are at different steps ({', '.join(str(max(steps)) for steps in saved)}): some "
+                "were trained on their own and cannot go on beside the others. Finish each seed by itself ('--seed N "
+                "--out' its folder), or choose another --out"
+            )
+        step = max(common, default=None)
+        states = [run.restore(step) for run in self.runs]
+        return None if step is None else [state for state in states if state is not None]
+
+    def finish(
+        self, summaries: Sequence[dict[str, Any]], states: Sequence[dict[str, Any]], together: dict[str, Any]
+    ) -> None:
+        """Writes each trained agent with its summary, then the summary of all, and drops what was kept to go on."""
+        for run, summary, state in zip(self.runs, summaries, states, strict=True):
+            run.finish(summary, state)
+        if self.runs != [self._outer]:
+            self._outer.finish(together)
+        for run in self.runs:
+            run.keep_only(None)
+
+    def close(self) -> None:
+        """Lets another process have the folders."""
+        for run in {self._outer, *self.runs}:
+            run.close()

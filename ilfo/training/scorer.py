@@ -1,0 +1,235 @@
+"""The rewards of a run: of every seed its generator, and what it says of steps, of episodes and of batches."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ilfo.agents import Batch
+from ilfo.demos import Demonstrations, Trajectory
+from ilfo.rewards import Episodes, Explanation, RewardGenerator
+from ilfo.rewards._answers import absorbing_of, scores_of
+from ilfo.rewards.base import Needs
+from ilfo.rewards.labelling import Labels, imitation_rewards, without_terminations
+from ilfo.rewards.sight import Sight, View
+
+__all__ = ["Scorer"]
+
+_TRIAL_STEPS = 16
+"""Steps of the expert that a reward is tried on once it is fitted."""
+
+
+class Scorer:
+    """Fits a generator once, and lets it judge, and learn, for each seed on its own.
+
+    Args:
+        reward: The generator, not fitted yet.
+        members: Number of seeds ``S``.
+        discount: The agent's.
+        absorbing: Whether terminated episodes go on in absorbing states. A reward that does not imitate has none.
+        horizon: Time limit of an episode in steps.
+        time_aware: The time limit is the end, and the last column of a batch's observations the share that is left.
+        device: Where rewards are computed.
+        sight: What the generator sees in place of states; None: the states.
+        view: What the policy is shown, where the keypoints that the generator sees are among it; else None.
+
+    Attributes:
+        reward: The generator of the first seed.
+    """
+
+    def __init__(
+        self,
+        reward: RewardGenerator,
+        members: int,
+        *,
+        discount: float,
+        absorbing: bool,
+        horizon: int,
+        time_aware: bool,
+        device: torch.device,
+        sight: Sight | None = None,
+        view: View | None = None,
+    ) -> None:
+        self.reward, self._members, self._sight, self._view = reward, members, sight, view
+        self._discount, self._absorbing = discount, absorbing and reward.imitates
+        self._horizon, self._time_aware, self._device = horizon, time_aware, device
+        self._share()
+
+    @property
+    def needs(self) -> Needs:
+        """What a reward takes: whole episodes where it alone sees frames, which are encoded in batches and not kept."""
+        return self.reward.needs if self._sight is None or self._view is not None else "trajectory"
+
+    @property
+    def _rescores(self) -> bool:
+        """Whether batches get the rewards of today."""
+        return not self.reward.stationary and self.needs == "transition"
+
+    def fit(self, demonstrations: Demonstrations, on_progress: Callable[[float, str], None] | None = None) -> None:
+        """Learns from the expert; without absorbing states an end of the expert's is a step like any other.
+
+        Args:
+            demonstrations: As they are seen.
+            on_progress: See :class:`~ilfo.rewards.RewardGenerator`.
+
+        Raises:
+            InputError: The generator cannot be fitted on these demonstrations, or breaks its contract when it scores.
+
+        Warns:
+            UserWarning: It could not be tried, for it cannot be copied.
+        """
+        if not self._absorbing:
+            demonstrations = without_terminations(demonstrations)
+        self.reward.on_progress = on_progress
+        self.reward.fit(demonstrations)
+        self.reward.on_progress = None
+        if self.reward.imitates:
+            self._try(demonstrations)
+        self._share()
+
+    def _try(self, demonstrations: Demonstrations) -> None:
+        """Scores the first steps of the expert, so that a run does not find out at the end of its first episode.
+
+        Where absorbing states apply, the one that would follow these steps is scored too.
+
+        A copy does it, whose draws are not missed in the run.
+        """
+        try:
+            trial = copy.deepcopy(self.reward)
+        except Exception as error:
+            name = type(self.reward).__qualname__
+            warnings.warn(
+                f"{name} cannot be copied ({error}), which several seeds would take; ilfo.testing.check_reward({name}) "
+                "says more",
+                stacklevel=2,
+            )
+            return
+        states = torch.tensor(demonstrations[0].observations[: _TRIAL_STEPS + 1], device=self._device)
+        length = torch.tensor([len(states) - 1], device=self._device)
+        episode = Episodes(states[None], length, torch.full_like(length, self._absorbing, dtype=torch.bool))
+        if self._rescores and not self._time_aware:
+            episode = replace(episode, starts=-length)  # In a batch there is nothing to tell the time by.
+        scores_of(trial, episode)
+        if self._absorbing:
+            absorbing_of(trial, episode)
+
+    def _share(self) -> None:
+        """One for each seed: a reward that draws or learns while it scores does so on its own."""
+        self._rewards = [self.reward, *(copy.deepcopy(self.reward) for _ in range(self._members - 1))]
+
+    def of_finished(
+        self, trajectory: Trajectory, member: int, shown: np.ndarray | None = None
+    ) -> tuple[Labels, dict[str, float]]:
+        """Lets a seed's generator learn from an episode of its agent, and then judge it.
+
+        Args:
+            trajectory: The episode.
+            member: Index of the seed.
+            shown: What the policy was shown of it; where there is a view, nothing is sought in its frames.
+
+        Returns:
+            What it says, and numbers to log: its own, and of a sum what the episode gets from each term.
+        """
+        if self._view is None or shown is None:
+            seen = self._as_seen([trajectory])
+        else:
+            seen = [replace(trajectory, observations=self._view.keypoints(shown))]
+        episodes, reward = self._seen(Episodes.from_trajectories(seen, self._device)), self._rewards[member]
+        learned = reward.observe(episodes)
+        labels = self._labels(episodes, self._horizon - episodes.lengths, member)
+        terms = reward.terms(episodes)
+        return labels, learned | {f"imitation_return/{name}": float(each.sum()) for name, each in terms.items()}
+
+    def of_episodes(self, trajectories: Sequence[Trajectory], member: int = 0) -> Labels:
+        """What a seed's generator says of whole episodes."""
+        episodes = self._episodes(trajectories)
+        return self._labels(episodes, self._horizon - episodes.lengths, member)
+
+    def explain(self, trajectory: Trajectory) -> Explanation | None:
+        """What the first seed's generator matched an episode to, where it can tell."""
+        return self.reward.explain(self._as_seen([trajectory])[0])
+
+    def of_steps(self, steps: Episodes, remaining: Tensor) -> Tensor:
+        """What is learned from single steps, ``(S*N,)``, the rows of the first seed first.
+
+        Args:
+            steps: ``S * N`` episodes of one step.
+            remaining: ``(S*N,)`` steps from there to the time limit.
+        """
+        copies = len(remaining) // self._members
+        parts = [slice(member * copies, (member + 1) * copies) for member in range(self._members)]
+        seen = self._seen(replace(steps, observations=self._looked_at(steps.observations)))
+        found = [
+            self._labels(seen.rows(own.start, own.stop), remaining[own], member) for member, own in enumerate(parts)
+        ]
+        return torch.cat([labels.rewards[:, 0] for labels in found])
+
+    def of_batch(self, batch: Batch, member: int | None = None) -> Batch:
+        """A batch with the rewards of today: as it is where they never change, or where that takes whole episodes.
+
+        Args:
+            batch: ``(B, D)`` and so on of one seed, or ``(S, B, D)`` of all.
+            member: The one seed that it belongs to, if there are several.
+        """
+        if not self._rescores:
+            return batch
+        if batch.rewards.dim() == 1:
+            return replace(batch, rewards=self._of_transitions(batch, member or 0))
+        found = [self._of_transitions(batch.of_seed(each), each) for each in range(self._members)]
+        return replace(batch, rewards=torch.stack(found))
+
+    def _of_transitions(self, batch: Batch, member: int) -> Tensor:
+        states, left = [batch.observations, batch.next_observations], torch.zeros_like(batch.rewards)
+        if self._time_aware:
+            left = self._horizon * batch.next_observations[:, -1]
+            states = [state[:, :-1] for state in states]
+        states = [self._looked_at(state) for state in states]
+        once = torch.ones(len(left), dtype=torch.int64, device=left.device)
+        starts = self._horizon - 1 - left.round().long() if self._time_aware else -once
+        steps = Episodes(torch.stack(states, dim=1), once, batch.terminated > 0, starts=starts)
+        return self._labels(steps, left, member).rewards[:, 0]
+
+    def _looked_at(self, observations: Tensor) -> Tensor:
+        """Of what the policy is shown, ``(..., D)``, the part that the generator sees."""
+        return observations if self._view is None else self._view.keypoints(observations)
+
+    def _labels(self, episodes: Episodes, remaining: Tensor, member: int) -> Labels:
+        return imitation_rewards(
+            self._rewards[member],
+            episodes,
+            discount=self._discount,
+            absorbing=self._absorbing,
+            remaining=remaining,
+            finite=self._time_aware,
+        )
+
+    def _episodes(self, trajectories: Sequence[Trajectory]) -> Episodes:
+        return self._seen(Episodes.from_trajectories(self._as_seen(trajectories), self._device))
+
+    def _as_seen(self, trajectories: Sequence[Trajectory]) -> Sequence[Trajectory]:
+        return trajectories if self._sight is None else self._sight.see(trajectories)
+
+    def _seen(self, episodes: Episodes) -> Episodes:
+        """What a generator is shown: terminations where they matter, and if it imitates, no rewards of others."""
+        if self.reward.imitates:
+            episodes = replace(episodes, env_rewards=None)
+        if not self._absorbing:
+            episodes = replace(episodes, terminated=torch.zeros_like(episodes.terminated))
+        return episodes
+
+    def state_dicts(self) -> list[dict[str, Any]]:
+        """Of each seed, its generator's state."""
+        return [reward.state_dict() for reward in self._rewards]
+
+    def load_state_dicts(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Restores what :meth:`state_dicts` returned; nothing need be fitted before."""
+        self._share()
+        for reward, state in zip(self._rewards, states, strict=True):
+            reward.load_state_dict(dict(state))

@@ -1,0 +1,249 @@
+"""The one step that the parts of a run take together, and all that it depends on."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from ilfo import demos
+from ilfo._tools.averages import Averages
+from ilfo.agents.many import Separate, load_states
+from ilfo.demos import Demonstrations, Trajectory
+from ilfo.envs import Environments
+from ilfo.training.configs import TrainConfig
+from ilfo.training.imitation import Imitation
+from ilfo.training.memory import Memory
+from ilfo.training.parts import warn_of_checkpoints
+from ilfo.training.replay import Replay
+
+__all__ = ["Training"]
+
+
+class Training(Imitation):
+    """A reward and a policy that learn: beside them environments to act in, and a replay.
+
+    Args:
+        config: The resolved configuration.
+        fit: Fit reward and inputs now. Else :meth:`fit` or :meth:`load_state_dicts` comes before the first step.
+
+    Attributes:
+        environments: Where the agents act. With a view they, the replay, the memory and the averages are there once
+            keypoints are found, as the agent is.
+        replay: What they learn from.
+        memory: How what was lived through gets there.
+        averages: What is measured between two rows of metrics.
+        fitted: Whether the reward and the policy's inputs have learned from the demonstrations.
+
+    Raises:
+        InputError: The demonstrations cannot be read or do not fit the environment, or a part cannot be made.
+    """
+
+    def __init__(self, config: TrainConfig, *, fit: bool = True) -> None:
+        self.fitted = False
+        super().__init__(config)
+        if fit:
+            self.fit()
+
+    def _make(self) -> None:
+        if self._made:
+            return
+        super()._make()
+        config = self.config
+        self.environments = Environments(
+            config.env,
+            config.num_envs,
+            config.protocol,
+            self._env_seeds,
+            config.env_workers,
+            self.sight.frame_size if self.sight else None,
+            self.view,
+        )
+        self._simulators.callback(self.environments.close)
+        self.replay = Replay(
+            min(config.replay_size, config.steps + config.num_envs),
+            self.environments.observation_dim + config.time_aware,
+            self.environments.action_dim,
+            device=self.device,
+            seed=self._one_or_all(self._replay_seeds),
+            streams=config.num_envs,
+            refresh_priorities_every=self.agent.refresh_priorities_every,
+        )
+        self.averages = Averages(len(self.seeds))
+        self.memory = Memory(
+            self.replay,
+            self.scorer,
+            self.inputs,
+            self.averages,
+            horizon=self.horizon,
+            time_aware=config.time_aware,
+            device=self.device,
+        )
+        self._at_random = np.ones(len(self.environments), bool)
+        self._owed = np.zeros(len(self.seeds), np.int64)
+        self._generators = [torch.Generator().manual_seed(seed) for seed in self._random_seeds]
+
+    @property
+    def owes(self) -> int:
+        """Updates that are due before the next step of the environments, of the seed with the most."""
+        return int(self._owed.max())
+
+    def fit(
+        self,
+        on_progress: Callable[[float, str], None] | None = None,
+        doing: Callable[[str], object] | None = None,
+    ) -> None:
+        """Learns from the demonstrations what comes before any step: the reward, and what the policy is shown.
+
+        Args:
+            on_progress: Told how much of the reward's learning is done, see :class:`~ilfo.rewards.RewardGenerator`.
+            doing: Told what seeing takes, see :meth:`ilfo.rewards.sight.Sight.fit`.
+
+        Raises:
+            InputError: One of them cannot be fitted on these demonstrations.
+        """
+        self.fitted = True
+        if self.demonstrations is None:
+            return
+        seen = self.demonstrations if self.sight is None else self.sight.fit(self.demonstrations, doing)
+        self._make()
+        warn_of_checkpoints(self.config, self.agent, self._reward)
+        if self.inputs.normalization == "expert":
+            self.inputs.fit(self._as_shown(self.demonstrations, seen))
+        self.scorer.fit(self.as_compared(seen), on_progress)
+
+    def as_compared(self, demonstrations: Demonstrations) -> Demonstrations:
+        """Demonstrations as the reward is fitted on them: held until the time limit with ``hold_end``."""
+        return demos.held(demonstrations, self.horizon) if self.config.hold_end else demonstrations
+
+    def _as_shown(self, demonstrations: Demonstrations, seen: Demonstrations | None = None) -> Demonstrations:
+        """Demonstrations as the policy would have been shown them; ``seen`` where that is known already."""
+        if self.view is None:
+            return demonstrations
+        return self.view.of_demonstrations(seen or self.view.sight.see_demonstrations(demonstrations), demonstrations)
+
+    def advance(self) -> None:
+        """One step of every environment, and the updates of each agent that they bring while the simulators are at it.
+
+        What the step brings enters the replay after the updates, whether or not the simulators were faster. Where
+        agents train between episodes, it is one update of each seed that owes some, and no step until none does.
+        """
+        if self.owes:
+            for member in np.flatnonzero(self._owed):
+                self._update(int(member))
+                self._owed[member] -= 1
+            return
+        self.environments.begin(self._actions())
+        self.step += self.config.num_envs
+        if not self.agent.trains_between_episodes and not self._warming_up and self._all_have_data():
+            for _ in range(self.config.num_envs * self.config.updates_per_step):
+                self._update()
+        steps = self.environments.finish()
+        self.memory.keep_steps(steps)
+        for (row, trajectory), shown in zip(steps.finished, steps.shown, strict=True):
+            self._take_in(trajectory, shown, *divmod(row, self.config.num_envs))
+
+    @property
+    def _warming_up(self) -> bool:
+        return self.step < self.config.random_steps or not self.inputs.fitted
+
+    def _actions(self) -> np.ndarray:
+        """Of every row the agent's action, or a random one while it warms up."""
+        if self.step >= self.config.random_steps and not self.inputs.fitted and self._all_have_data():
+            self._fit_inputs_to_random_steps()
+        if self._warming_up:
+            return self._random_actions()
+        actions = self.act(self.environments.observations, self.environments.ages, explore=True)
+        if self.agent.trains_between_episodes and self._at_random.any():
+            # An episode that began at random is not the policy's: it goes on as it began.
+            actions = np.where(self._at_random[:, None], self._random_actions(), actions)
+        return actions
+
+    def _fit_inputs_to_random_steps(self) -> None:
+        expert = None
+        if self.inputs.normalization == "expert-and-random" and self.demonstrations is not None:
+            expert = self._as_shown(self.demonstrations)
+        width = self.environments.observation_dim
+        visited = [self.replay.contents(member).observations[:, :width] for member in range(len(self.seeds))]
+        self.inputs.fit_mixture(expert, visited)
+
+    def _update(self, member: int | None = None) -> None:
+        """One update of the agent, or of one seed's."""
+        agent = self.agent
+        if member is not None and isinstance(agent, Separate):
+            agent = agent.agents[member]
+        batch = self.scorer.of_batch(self.replay.sample(agent.batch_size, member), member)
+        shown = (self.inputs(states, member) for states in (batch.observations, batch.next_observations))
+        observations, next_observations = shown
+        metrics = agent.update(
+            dataclasses.replace(batch, observations=observations, next_observations=next_observations)
+        )
+        if agent.refresh_priorities_every:
+            self.replay.update_priorities(agent.priorities)
+        self.averages.add(metrics, member)
+
+    def _all_have_data(self) -> bool:
+        """Whether every seed has transitions to learn from: as one computation, they have to begin together."""
+        sizes = self.replay.sizes
+        if any(sizes) and not all(sizes):
+            warnings.warn(
+                "at the end of the random steps not every seed has finished an episode: all wait for the last one, so "
+                "that they differ from what each would do alone; raise --random-steps",
+                stacklevel=2,
+            )
+        return all(sizes)
+
+    def _random_actions(self) -> np.ndarray:
+        shape = (self.config.num_envs, self.environments.action_dim)
+        drawn = [torch.rand(shape, generator=generator) for generator in self._generators]
+        return (torch.cat(drawn) * 2 - 1).numpy()
+
+    def _take_in(self, trajectory: Trajectory, shown: np.ndarray, member: int, stream: int) -> None:
+        """Keeps a finished episode, and has the agent train on it if it does so between episodes."""
+        labels = self.memory.keep_episode(trajectory, shown, member, stream)
+        if self.agent.trains_between_episodes:
+            self._assess(float(labels.returns[0]), len(trajectory), member, stream)
+
+    def _assess(self, imitation_return: float, steps: int, member: int, stream: int) -> None:
+        """Asks the agent how much to train after an episode, unless that was one of random actions."""
+        row = member * self.config.num_envs + stream
+        if self._at_random[row]:
+            # The policy takes over once it knows what its inputs are standardised by, which takes data of every seed.
+            ready = self.inputs.fitted or all(self.replay.sizes)
+            self._at_random[row] = self.step < self.config.random_steps or not ready
+            return
+        agent = self.agent.agents[member] if isinstance(self.agent, Separate) else self.agent
+        self._owed[member] += agent.end_episode(imitation_return, steps) * self.config.updates_per_step
+
+    def state_dicts(self) -> list[dict[str, Any]]:
+        """Of each seed, all that its next step depends on, as if it had been trained alone."""
+        parts: dict[str, list[Any]] = {
+            "agent": self.agent_states(),
+            "replay": self.replay.state_dicts(),
+            "environments": self.environments.state_dicts(),
+            "averages": self.averages.state_dicts(),
+            "generator": [generator.get_state() for generator in self._generators],
+            "at_random": self._at_random.reshape(len(self.seeds), -1).tolist(),
+            "owed": self._owed.tolist(),
+        }
+        return [
+            fitted | {"step": self.step} | {name: part[member] for name, part in parts.items()}
+            for member, fitted in enumerate(self.fitted_states())
+        ]
+
+    def load_state_dicts(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Restores what :meth:`state_dicts` returned."""
+        self.step, self.fitted = states[0]["step"], True
+        self._restore_fitted(states)
+        load_states(self.agent, [state["agent"] for state in states], len(self.seeds) if self._stack else None)
+        self.replay.load_state_dicts([state["replay"] for state in states])
+        self.environments.load_state_dicts([state["environments"] for state in states])
+        self.averages.load_state_dicts([state["averages"] for state in states], self.device)
+        for generator, state in zip(self._generators, states, strict=True):
+            generator.set_state(state["generator"])
+        self._at_random = np.array([state["at_random"] for state in states]).reshape(-1)
+        self._owed = np.array([state["owed"] for state in states], np.int64)

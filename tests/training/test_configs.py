@@ -1,0 +1,214 @@
+"""Defaults < preset < file < flags, and nothing is taken in silence."""
+
+import dataclasses
+import json
+import re
+
+import pytest
+from own_plugins import Still
+
+from ilfo._tools.errors import InputError
+from ilfo.training.configs import config_from_dict, parse_train, presets, several_seeds
+
+
+def parse(*flags: str):
+    return parse_train(["--env", "Hopper-v5", *flags])[0]
+
+
+def test_defaults():
+    config = parse("--reward", "environment")
+    assert (config.agent, config.seed, config.protocol, config.absorbing) == ("td3", 0, "standard", True)
+    assert config.td3.layer_norm is False
+
+
+def test_a_demonstration_brings_the_imitation_preset_and_a_flag_overrides_it():
+    assert parse("--demo", "d.hdf5").td3.layer_norm is True
+    assert parse("--demo", "d.hdf5", "--td3.no-layer-norm").td3.layer_norm is False
+    assert parse("--demo", "d.hdf5", "--preset", "td3").td3.layer_norm is False
+
+
+def test_each_layer_overrides_the_one_below(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text("random_steps = 7\nsteps = 50\n[td3]\ndiscount = 0.9\n")
+    config = parse("--preset", "td3", "--config", str(file), "--steps", "60")
+    assert config.reward == "environment"
+    assert (config.random_steps, config.steps, config.td3.discount) == (7, 60, 0.9)
+    assert config.td3.tau == 0.005
+
+
+def test_presets_are_read_whole():
+    for name in presets():
+        config, _ = parse_train(["--preset", name, "--env", "Hopper-v5", "--demo", "d.hdf5"])
+        assert config.steps > config.random_steps
+
+
+def test_a_preset_for_one_agent_does_not_disturb_another():
+    config = parse("--demo", "d.hdf5", "--agent", "own_plugins:Still")
+    assert not hasattr(config, "td3")
+    assert config.still.level == 0.0
+
+
+def test_options_of_the_users_own_classes_become_flags():
+    config = parse("--demo", "d.hdf5", "--reward", "own_plugins:Height", "--height.column", "1")
+    assert config.height.column == 1
+
+
+def test_a_stored_configuration_comes_back_whole():
+    config = parse("--demo", "d.hdf5", "--features.dims", "1", "3", "--transport.cost", "cosine")
+    restored = config_from_dict(json.loads(json.dumps(dataclasses.asdict(config))), "config.json")
+    assert dataclasses.asdict(restored) == dataclasses.asdict(config)
+    assert restored.features.dims == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("spelled_out", "seeds"),
+    [("", ()), ("3", (3,)), ("0-2", (0, 1, 2)), ("0-2,7", (0, 1, 2, 7)), (" 5 , 1 - 2 ", (5, 1, 2)), ("4-4", (4,))],
+)
+def test_seeds_are_numbers_and_ranges(spelled_out, seeds):
+    assert several_seeds(spelled_out) == seeds
+    assert several_seeds(parse("--demo", "d.hdf5", "--seeds", spelled_out).seeds) == seeds
+
+
+@pytest.mark.parametrize(
+    ("spelled_out", "message"),
+    [
+        ("x", "expected numbers and ranges, like 0-9 or 0,3,7"),
+        ("1,", "expected numbers and ranges"),
+        ("0-", "expected numbers and ranges"),
+        ("-1", "expected numbers and ranges"),
+        ("1.5", "expected numbers and ranges"),
+        ("0..9", "expected numbers and ranges"),
+        ("3-1", "ranges go upwards"),
+        ("1,1", "each number may stand there once"),
+        ("0-4,2", "each number may stand there once"),
+    ],
+)
+def test_other_seeds_are_refused(spelled_out, message):
+    with pytest.raises(InputError, match=re.escape(f"--seeds is {spelled_out!r}") + ".*" + message):
+        parse("--demo", "d.hdf5", f"--seeds={spelled_out}")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("stepz = 5", "did you mean 'steps'"),
+        ("[td3]\ndiscont = 0.9", "'td3.discont'; did you mean 'discount'"),
+        ('steps = "many"', "steps is 'many'; expected int"),
+        ("steps = true", "steps is True; expected int"),
+        ('protocol = "endless"', "expected one of 'standard', 'fixed-horizon'"),
+        ("td3 = 3", "expected a table"),
+        ("[keypoints]\nk = 5", "keypoints holds options of --features keypoints, and --features is states"),
+        ("[td7]\ndiscount = 0.9", "td7 holds options of --agent td7, and --agent is td3"),
+        ("[features]\ndims = 3", "expected a list"),
+        ("steps = ", "not valid TOML"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_the_remedy(tmp_path, text, message):
+    file = tmp_path / "run.toml"
+    file.write_text(text)
+    with pytest.raises(InputError, match=message.replace("[", r"\[")):
+        parse("--config", str(file))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--preset", "quikstart"], "no preset 'quikstart'"),
+        (["--config", "nowhere.toml"], "no configuration file"),
+        (["--reward", "transprot"], "did you mean 'transport'"),
+        (["--agent", "tdd3"], "did you mean 'td3'"),
+        (["--reward", "no_module:Mine"], "no module 'no_module'"),
+        (["--reward", "own_plugins:Hight"], "did you mean 'Height'"),
+        (["--reward", "own_plugins:Still"], "not a subclass"),
+        (["--steps", "10"], "nothing would be learned"),
+        (["--num-envs", "0"], "expected at least 1"),
+        (["--env-workers", "-1"], "cannot be negative"),
+        (["--seeds", "0-2", "--seed", "3"], "--seed is 3 and --seeds '0-2': give one of them"),
+        (["--reward", "own_plugins.py:Height"], "name the module, not its file: own_plugins:Height"),
+        (["--agent", "own_plugins.py:Still"], "name the module, not its file: own_plugins:Still"),
+        (["--reward", "transport + 0.5flow"], "'0.5flow' lacks a '\\*': write 0.5\\*flow"),
+        (["--reward", "transport + 0.5*flwo"], "did you mean 'flow'\\? Your own is named 'module:Class'"),
+        (["--scaling.factor", "100"], "--scaling.factor is 100 and --scaling.method none"),
+        (
+            ["--scaling.method", "fixed", "--scaling.discount", "0.9"],
+            "--scaling.method fixed, which looks at no returns",
+        ),
+        (
+            ["--reward", "nearest", "--flow.updates", "3"],
+            "an option of --reward flow, and --reward is nearest",
+        ),
+        (["--reward", "nearest + pwil", "--flow.updatez=3"], "and --reward is nearest \\+ pwil: leave it out"),
+        (["--agent", "td3", "--sac.tau", "1"], "--sac.tau is an option of --agent sac, .* or give --agent sac"),
+        (["--keypoints.k", "5"], "--features keypoints, and --features is states: .* or give --features keypoints"),
+        (["--td7.tau", "1"], "--td7.tau is an option of --agent td7, and --agent is td3"),
+    ],
+)
+def test_wrong_flags_are_refused_with_the_remedy(flags, message):
+    with pytest.raises(InputError, match=message):
+        parse(*flags)
+
+
+@pytest.mark.parametrize(("flag", "meant"), [("--stepz", "--steps"), ("--flwo.updates", "--flow.updates")])
+def test_a_misspelt_flag_exits_with_2(flag, meant, capsys):
+    with pytest.raises(SystemExit) as error:
+        parse("--demo", "d.hdf5", "--reward", "flow", flag, "5")
+    assert error.value.code == 2
+    assert meant in capsys.readouterr().err
+
+
+def test_ones_own_may_be_called_like_a_built_in_that_was_not_chosen():
+    config = parse("--demo", "d.hdf5", "--reward", "own_plugins:TD3", "--agent", "sac", "--td3.column", "1")
+    assert config.td3.column == 1
+
+
+def test_a_file_may_give_the_factor_and_a_flag_the_method(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text("[scaling]\nfactor = 5.0\n")
+    config = parse("--demo", "d.hdf5", "--config", str(file), "--scaling.method", "fixed")
+    assert (config.scaling.method, config.scaling.factor) == ("fixed", 5.0)
+    with pytest.raises(InputError, match=r"--scaling\.factor is 5 and --scaling\.method none"):
+        parse("--demo", "d.hdf5", "--config", str(file))
+
+
+@pytest.mark.parametrize(
+    ("flags", "discount"),
+    [
+        ([], 0.99),
+        (["--scaling.method", "running"], 0.99),
+        (["--scaling.method", "running", "--td3.discount", "0.9"], 0.9),
+        (["--scaling.method", "running", "--td3.discount", "0.9", "--scaling.discount", "0.5"], 0.5),
+        (["--scaling.method", "running", "--agent", "td7", "--td7.discount", "0.8"], 0.8),
+        (["--scaling.method", "running", "--agent", "test_configs:Hasty"], 0.7),
+    ],
+)
+def test_the_discount_of_running_returns_is_the_agents(flags, discount):
+    assert parse("--demo", "d.hdf5", *flags).scaling.discount == discount
+
+
+class Hasty(Still):
+    """Has no option that is called discount."""
+
+    discount = 0.7
+
+
+@pytest.mark.parametrize(
+    ("reward", "message"),
+    [
+        ("own_plugins:TD3", "other flags called or beginning with --td3"),
+        ("own_plugins:Scaling", "other flags called or beginning with --scaling"),
+        ("transport + own_plugins:Transport", "two terms take flags that begin with --transport"),
+    ],
+)
+def test_flags_that_would_be_called_like_others_are_refused(reward, message):
+    with pytest.raises(InputError, match=message):
+        parse("--demo", "d.hdf5", "--reward", reward, "--agent", "td3")
+
+
+def test_the_preset_for_manipulation_gives_each_reward_its_own():
+    chosen = parse("--preset", "manipulation", "--demo", "d.hdf5", "--reward", "flow")
+    assert chosen.hold_end
+    assert chosen.time_aware
+    assert chosen.features.time == 20
+    assert chosen.flow.temperature == 1.0
+    assert not hasattr(chosen, "transport")
+    assert not hasattr(parse("--preset", "manipulation", "--demo", "d.hdf5"), "flow")

@@ -1,0 +1,113 @@
+"""Before training, a reward is asked about episodes whose worth is known."""
+
+import dataclasses
+import io
+from contextlib import closing
+
+import numpy as np
+import pytest
+from rich.console import Console
+from small_runs import configure
+
+from ilfo import demos
+from ilfo.demos import Demonstrations
+from ilfo.training import Training
+from ilfo.training.reward_check import Finding, check_reward, print_reward_check, remarks
+
+KINDS = ["expert", "stops halfway", "stands still", "out of order", "random policy"]
+
+
+@pytest.fixture
+def checked(demo, tmp_path):
+    """What is found of a run with these flags."""
+
+    def check(*flags: str, file=demo) -> dict[str, Finding]:
+        with closing(Training(configure(file, tmp_path, *flags))) as training:
+            return {one.name: one for one in check_reward(training)}
+
+    return check
+
+
+def found(**rewards: float) -> list[Finding]:
+    """Findings of these rewards a step, by the first words of their names; of a random policy none."""
+    names = dict(zip(("expert", "stops", "stands", "shuffled", "random"), KINDS, strict=True))
+    worth = {"expert": 1.0, "stops": 0.4, "stands": 0.1, "shuffled": 0.1, "random": 0.0} | rewards
+    return [Finding(names[key], value, value, 1.0, None, value / worth["expert"]) for key, value in worth.items()]
+
+
+def test_the_expert_is_all_and_a_random_policy_nothing(checked):
+    shares = {name: one.share for name, one in checked().items()}
+    assert list(shares) == KINDS
+    assert (shares["expert"], shares["random policy"]) == (1.0, 0.0)
+    assert shares["stands still"] < shares["stops halfway"] < 0.9
+
+
+def test_numbers_are_of_a_step_and_of_an_episode(checked, demo):
+    (recorded,) = demos.open(demo)
+    expert = checked()["expert"]
+    assert expert.length == len(recorded)
+    assert expert.imitation_return == pytest.approx(expert.reward * expert.length, rel=1e-5)
+    assert expert.env_return == pytest.approx(recorded.env_return)
+
+
+def test_what_was_not_recorded_is_not_known(checked, demo, tmp_path):
+    states = demos.open(demo)
+    one = dataclasses.replace(states[0], env_rewards=None)
+    file = demos.write(tmp_path / "states.hdf5", dataclasses.replace(states, trajectories=(one,)))
+    findings = checked(file=file)
+    assert [findings[name].env_return for name in KINDS[:4]] == [None] * 4
+    assert findings["random policy"].env_return is not None
+
+
+def test_what_a_held_expert_got_is_what_was_recorded(checked, demo, tmp_path):
+    short = demos.open(demo)
+    one = dataclasses.replace(
+        short[0], observations=short[0].observations[:16], env_rewards=np.full(15, 0.5, np.float32)
+    )
+    file = demos.write(tmp_path / "short.hdf5", dataclasses.replace(short, trajectories=(one,)))
+    expert = checked("--hold-end", file=file)["expert"]
+    assert (expert.reward, expert.length, expert.env_return) == (pytest.approx(2), 40, 7.5)
+
+
+def test_a_reward_that_imitates_nobody_has_a_random_policy_alone(checked):
+    assert list(checked("--reward", "environment")) == ["random policy"]
+
+
+def test_of_many_demonstrations_ten_are_scored(checked, demo, tmp_path):
+    whole = demos.open(demo)
+    lengths = range(3, 26)
+    several = [dataclasses.replace(whole[0], observations=whole[0].observations[: n + 1]) for n in lengths]
+    several = [dataclasses.replace(one, actions=None, env_rewards=None) for one in several]
+    many = Demonstrations(tuple(several), whole.provenance)
+    found = checked("--reward", "nearest", file=demos.write(tmp_path / "many.hdf5", many))
+    chosen = np.linspace(0, len(lengths) - 1, 10).astype(int)
+    assert found["expert"].length == pytest.approx(np.mean([lengths[each] for each in chosen]))
+
+
+def test_a_reward_in_order_brings_no_remark():
+    assert remarks(found()) == []
+    assert remarks(found(stops=0.69)) == []
+    assert remarks([Finding("random policy", 1.0, 1.0, 1.0, None, None)]) == []
+
+
+def test_stopping_halfway_that_is_worth_much_is_remarked_upon():
+    (remark,) = remarks(found(stops=0.7))
+    assert remark.startswith("Stopping halfway is worth 70% of the expert")
+    assert "--transport.temperature" in remark
+
+
+@pytest.mark.parametrize(("key", "name"), [("stops", "stops halfway"), ("random", "random policy")])
+def test_a_reward_that_prefers_another_to_the_expert_is_remarked_upon(key, name):
+    (remark,) = remarks(found(**{key: 1.1}))
+    assert remark.startswith(f"The reward prefers another to the expert ({name})")
+
+
+def test_remarks_stand_below_the_table(demo, tmp_path):
+    """The height of one who walks up evenly: halfway there it is three quarters of the whole."""
+    printed = io.StringIO()
+    flags = ("--reward", "own_plugins:Height")
+    with closing(Training(configure(demo, tmp_path, *flags))) as training:
+        print_reward_check(training, Console(width=200, file=printed))
+    table, remark = printed.getvalue().split("100 % for the expert")
+    assert all(kind in table for kind in KINDS)
+    assert "Stopping halfway is worth" in remark
