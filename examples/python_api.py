@@ -5,7 +5,7 @@ from ilfo.envs import random_policy, rollout
 from ilfo.evaluate import evaluate
 from ilfo.rewards import Episodes, OptimalTransport
 from ilfo.train import train
-from ilfo.training.configs import config_from_dict
+from ilfo.training import config_from_dict
 
 NAME, ENV, OUT = "halfcheetah", "HalfCheetah-v5", "runs/python-api"
 
