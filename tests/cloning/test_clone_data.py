@@ -7,7 +7,7 @@ import pytest
 from small_clones import PENDULUM, SQUARE, changed, configure, expert, record, write
 
 from ilfo import demos
-from ilfo._tools import pieces as _pieces
+from ilfo._tools import pieces
 from ilfo._tools.errors import InputError
 from ilfo.cloning import PixelEye, Samples, held_out, open_demonstrations
 from ilfo.demos import Demonstrations, Trajectory
@@ -53,7 +53,7 @@ def test_frames_of_a_file_become_samples_without_another_copy(tmp_path, monkeypa
     )
     path = demos.write(tmp_path / "film.hdf5", Demonstrations((film, film)))
     filmed = demos.open(path, frames=True)
-    monkeypatch.setattr(_pieces, "PIECE_BYTES", 2**20)
+    monkeypatch.setattr(pieces, "PIECE_BYTES", 2**20)
     tracemalloc.start()
     try:
         samples = Samples.of(list(filmed), PixelEye().study(filmed), [])

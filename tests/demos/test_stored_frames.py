@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ilfo import demos
-from ilfo._tools import pieces as _pieces
+from ilfo._tools import pieces
 from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations, Trajectory
 
@@ -88,7 +88,7 @@ def test_frames_of_a_file_are_never_in_memory_together(long, tmp_path, copied):
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 1.2 * _pieces.PIECE_BYTES
+    assert peak < 1.2 * pieces.PIECE_BYTES
 
 
 def test_the_sha256_is_that_of_whole_arrays(long):
@@ -103,7 +103,7 @@ def test_the_file_and_its_sha256_are_the_same_whatever_the_pieces(path, tmp_path
     """A frame has 72 bytes: pieces of one, two and four frames, and one of all."""
     read = demos.open(path, frames=True)
     whole = read.sha256
-    monkeypatch.setattr(_pieces, "PIECE_BYTES", piece_bytes)
+    monkeypatch.setattr(pieces, "PIECE_BYTES", piece_bytes)
     assert read.sha256 == whole
     copy = demos.write(tmp_path / "copy.hdf5", read)
     assert copy.read_bytes() == path.read_bytes()

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ilfo._tools import pieces as _pieces
+from ilfo._tools import pieces
 from ilfo.vision.cache import cache_folder, cached, fingerprint
 
 KEY = "0" * 64
@@ -66,11 +66,11 @@ def test_features_that_cannot_be_kept_are_used_all_the_same(folder):
         assert int(cached(KEY, ["number"], Maker())["number"]) == 7
 
 
-@pytest.mark.parametrize("piece_bytes", [1, 100, _pieces.PIECE_BYTES])
+@pytest.mark.parametrize("piece_bytes", [1, 100, pieces.PIECE_BYTES])
 def test_a_fingerprint_tells_apart_all_that_counts(monkeypatch, piece_bytes):
     frames = np.random.default_rng(0).integers(0, 256, (20, 2, 2, 3), np.uint8)
     whole = fingerprint([frames], {"stride": 4})
-    monkeypatch.setattr(_pieces, "PIECE_BYTES", piece_bytes)
+    monkeypatch.setattr(pieces, "PIECE_BYTES", piece_bytes)
     last = frames.copy()
     last[-1, 0, 0, 0] ^= 1
     found = [
