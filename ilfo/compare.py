@@ -13,7 +13,7 @@ import numpy as np
 from ilfo._tools.atomic import atomic_path
 from ilfo._tools.errors import InputError
 from ilfo.fleet import Job, check_apart, failures_in_words, flags_of_cell, job_folder, run_jobs
-from ilfo.report import comparison_figure as _comparison_figure
+from ilfo.report import comparison_figure
 from ilfo.runs import read_metrics, read_summary
 from ilfo.statistics import normalized_score
 from ilfo.training.run_group import seed_runs
@@ -207,7 +207,7 @@ def _write(options: CompareOptions, cells: Sequence[Cell]) -> None:
         partial.write_text(table(options, cells))
     scores = np.array([cell.summary["score_iqm"] if cell.summary else None for cell in cells], float)
     curves = {(cell.reward, cell.agent): cell.curves() for cell in cells}
-    picture = _comparison_figure.comparison(
+    picture = comparison_figure.comparison(
         options.rewards,
         options.agents,
         scores.reshape(len(options.rewards), -1),

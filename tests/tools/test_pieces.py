@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from ilfo._tools import pieces
 from ilfo._tools.pieces import PIECE_BYTES, pieces_of
 
 
@@ -35,7 +34,7 @@ def test_rows_of_hardly_anything_are_one_piece(shape):
 
 
 def test_rows_of_a_chunk_stay_together(monkeypatch):
-    monkeypatch.setattr(pieces, "PIECE_BYTES", 100)
+    monkeypatch.setattr("ilfo._tools.pieces.PIECE_BYTES", 100)
     assert pieces((10, 10), multiple=4) == [8, 2]
     assert pieces((10, 10), multiple=3) == [9, 1]
     assert pieces((90, 10), multiple=40) == [40, 40, 10]
