@@ -8,7 +8,7 @@ from rich.table import Table
 from ilfo._tools.words import counted
 from ilfo.agents.many import Separate
 from ilfo.rewards.registry import scalings_of
-from ilfo.training.reward_check import print_reward_check
+from ilfo.training.reward_check import print_findings
 from ilfo.training.training import Training
 from ilfo.vision import EncodingPlan
 
@@ -56,7 +56,7 @@ def print_plan(training: Training, measure: bool = False, console: Console | Non
     table.add_row("run", config.out)
     console.print(table)
     if measure:
-        print_reward_check(training, console)
+        print_findings(training, console)
 
 
 def _copies(training: Training) -> str:

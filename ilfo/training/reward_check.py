@@ -16,7 +16,7 @@ from rich.table import Table
 from ilfo.demos import Demonstrations, Trajectory, shuffled, stopped
 from ilfo.training.training import Training
 
-__all__ = ["Finding", "check_reward", "print_reward_check", "remarks"]
+__all__ = ["Finding", "findings_of", "print_findings", "remarks"]
 
 DEMONSTRATIONS = 10
 """Demonstrations that are scored at most: evenly many from the first to the last."""
@@ -64,7 +64,7 @@ class Finding:
     share: float | None
 
 
-def check_reward(training: Training) -> list[Finding]:
+def findings_of(training: Training) -> list[Finding]:
     """What the reward of a run's first seed says: of the expert first, where it imitates one; of a random policy last.
 
     Of many demonstrations 10 are scored, evenly many from the first to the last.
@@ -93,9 +93,9 @@ def check_reward(training: Training) -> list[Finding]:
     ]
 
 
-def print_reward_check(training: Training, console: Console) -> None:
-    """Prints a table of :func:`check_reward`, and a line on what in it will mislead a learner."""
-    findings = check_reward(training)
+def print_findings(training: Training, console: Console) -> None:
+    """Prints a table of :func:`findings_of`, and a line on what in it will mislead a learner."""
+    findings = findings_of(training)
     table = Table(
         "episodes",
         "reward a step",

@@ -12,7 +12,7 @@ from small_runs import configure
 from ilfo import demos
 from ilfo.demos import Demonstrations
 from ilfo.training import Training
-from ilfo.training.reward_check import Finding, check_reward, print_reward_check, remarks
+from ilfo.training.reward_check import Finding, findings_of, print_findings, remarks
 
 KINDS = ["expert", "stops halfway", "stands still", "out of order", "random policy"]
 
@@ -23,7 +23,7 @@ def checked(demo, tmp_path):
 
     def check(*flags: str, file=demo) -> dict[str, Finding]:
         with closing(Training(configure(file, tmp_path, *flags))) as training:
-            return {one.name: one for one in check_reward(training)}
+            return {one.name: one for one in findings_of(training)}
 
     return check
 
@@ -107,7 +107,7 @@ def test_remarks_stand_below_the_table(demo, tmp_path):
     printed = io.StringIO()
     flags = ("--reward", "own_plugins:Height")
     with closing(Training(configure(demo, tmp_path, *flags))) as training:
-        print_reward_check(training, Console(width=200, file=printed))
+        print_findings(training, Console(width=200, file=printed))
     table, remark = printed.getvalue().split("100 % for the expert")
     assert all(kind in table for kind in KINDS)
     assert "Stopping halfway is worth" in remark
