@@ -34,6 +34,25 @@ STOREYS = (
 )
 """Rooms from the ground up: each knows itself and the storeys below, never a neighbour on its own."""
 
+INSIDE = {
+    "training": (
+        {"priorities", "policy_inputs", "scorer"},
+        {"replay", "configs"},
+        {"memory", "parts", "run_group"},
+        {"imitation"},
+        {"training"},
+        {"reward_check", "measures"},
+        {"plan"},
+    ),
+    "suites": (
+        {"suite", "figure"},
+        {"table", "looks_figure", "command", "look_films"},
+        {"looks_table"},
+        {"evaluate_suite", "evaluate_clones"},
+    ),
+}
+"""The same within large rooms, whose door (``__init__``) nobody inside goes through."""
+
 UPWARD = {
     ("demos._plot_command", "report"),
     ("demos._plot_command", "rewards"),
@@ -106,6 +125,16 @@ def test_imports_run_one_way():
     at_import = sorted((module, target) for module, target, lazy in upward if not lazy)
     assert not at_import, f"imports that go up, or to a neighbour: {at_import}"
     assert {(module, target) for module, target, _ in upward} == UPWARD
+
+
+@pytest.mark.parametrize("room", INSIDE)
+def test_imports_run_one_way_inside_a_room(room):
+    floor_of = {f"{room}.{module}": number for number, modules in enumerate(INSIDE[room]) for module in modules}
+    inside = {module for module in MODULES if room_of(module) == room}
+    assert inside - {room} == floor_of.keys(), "a new module needs a storey, and one that is gone gives its own back"
+    met = [(module, target) for module, target, _ in IMPORTS if module in floor_of and room_of(target) == room]
+    assert met
+    assert not [(one, other) for one, other in met if floor_of.get(other, len(inside)) >= floor_of[one]]
 
 
 @pytest.mark.parametrize(("one", "other"), [("agents", "rewards"), ("rewards", "agents"), ("agents", "envs")])

@@ -42,7 +42,8 @@ def held(demonstrations: Demonstrations, steps: int) -> Demonstrations:
 def stopped(trajectory: Trajectory, steps: int) -> Trajectory:
     """What the expert does for so many steps, after which it stands still where it is, for as long as it went on.
 
-    A reward that is to teach a task as a whole must be worth less to who stops on the way.
+    A reward that is to teach a task as a whole must be worth less to who stops on the way. Actions, rewards and success
+    are lost: nobody recorded them of this.
 
     Example:
         >>> stopped(Trajectory(np.float32([[0], [1], [2], [3]])), 1).observations.ravel()
@@ -54,9 +55,12 @@ def stopped(trajectory: Trajectory, steps: int) -> Trajectory:
 
 
 def shuffled(trajectory: Trajectory, seed: int = 0) -> Trajectory:
-    """The same states in a random order: a reward that looks at transitions must rank it below the original."""
+    """The same states in a random order: a reward that looks at transitions must rank it below the original.
+
+    Actions, rewards and success are lost, as in :func:`stopped`: nobody recorded them of this.
+    """
     order = np.random.default_rng(seed).permutation(len(trajectory.observations))
-    return replace(_in_order(trajectory, order), terminated=False)
+    return replace(_in_order(trajectory, order), terminated=False, success=None, success_step=None)
 
 
 def _in_order(trajectory: Trajectory, order: np.ndarray) -> Trajectory:

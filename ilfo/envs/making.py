@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import logging
+import sys
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
@@ -182,9 +183,9 @@ def _make_as_registered(env_id: str, render: bool = False) -> gymnasium.Env[Any,
 
 
 def _module_for(env_id: str) -> str | None:
-    """Which module to put in front of an id that one of ours registers; None where none does, or one is there."""
+    """Which module to put in front of an id that one of ours registers; None where none does, or it is there."""
     for module, starts in _REGISTER.items():
-        if env_id.startswith(starts):
+        if env_id.startswith(starts) and module not in sys.modules:
             extra = module.rpartition(".")[2]
             return f"put {module}: in front, {module}:{env_id} (pip install 'ilfo[{extra}]')"
     return None

@@ -1,4 +1,4 @@
-"""``ilfo report``: one HTML page on a run, or on all runs of a folder of seeds."""
+"""``ilfo report``: one HTML page on a run, or on all runs of a folder of seeds; and the pictures of other verbs."""
 
 from ilfo.report._run_report import main, write_report
 

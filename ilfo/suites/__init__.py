@@ -1,4 +1,4 @@
-"""Tasks to evaluate on: what a suite is, the bundled ones, and the tables and pictures of what was found."""
+"""``ilfo evaluate SUITE``: what a suite of tasks is, the bundled ones, running them, and tables and pictures of it."""
 
 from ilfo.suites.suite import Suite, Task, bundled_suites, is_suite, open_suite
 

@@ -1,17 +1,18 @@
 """What a reward says, before anything is trained, of episodes whose worth is known.
 
 A reward that ranks these wrongly teaches something else, and no agent mends it: the expert has to be worth most, who
-stops halfway much less, and the expert's states out of order, its first state alone and a random policy little.
+stops halfway much less, its first state alone and a random policy little. Its states out of order tell how much a
+reward minds the order of time; one that compares single states need not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from ilfo.demos import Demonstrations, Trajectory, shuffled, stopped
 from ilfo.training.training import Training
@@ -24,21 +25,14 @@ DEMONSTRATIONS = 10
 RANDOM_EPISODES = 5
 
 MUCH = 0.7
-"""Share of the expert from which on stopping halfway is remarked upon."""
+"""Share of the expert from which on stopping halfway, or standing still, is remarked upon."""
 
-HALFWAY = "stops halfway"
-
-IMITATIONS: dict[str, Callable[[Trajectory], Trajectory]] = {
-    HALFWAY: lambda expert: stopped(expert, len(expert) // 2),
-    "stands still": lambda expert: stopped(expert, 0),
-    "out of order": shuffled,
-}
-"""What is like the expert and is not: its states until it stops on the way, its first state alone, all in any order."""
+HALFWAY, STILL = "stops halfway", "stands still"
 
 REMEDIES = (
     "Let the reward look at other columns (--features.dims, --features.relative) or at the time (--features.time), let "
-    "the expert stand still once it is done (--hold-end), or make less of what is half right (with transport, "
-    "--transport.temperature 0.25)."
+    "the expert stand still once it is done (--hold-end), or make less of what is half right (with transport, a lower "
+    "--transport.temperature)."
 )
 
 
@@ -52,8 +46,9 @@ class Finding:
         imitation_return: Mean sum of the rewards of an episode.
         length: Mean steps of an episode.
         env_return: Mean return by the environment's own reward; None where it was not recorded.
-        share: Where the imitation return, which is what an agent maximises, lies between a random policy's, 0, and the
-            expert's, 1; None where a random policy has as much.
+        share: How far it is from a random policy, 0, to the expert, 1, by what an agent maximises: the rewards of as
+            many steps as the expert has, and none after the environment has ended an episode. None without an expert,
+            or where a random policy has as much or more.
     """
 
     name: str
@@ -72,22 +67,30 @@ def findings_of(training: Training) -> list[Finding]:
     kinds: dict[str, list[Trajectory]] = {}
     returned: dict[str, list[Trajectory]] = {}
     if training.demonstrations is not None and training.reward.imitates:
-        kinds["expert"] = _spread(training.as_compared(training.demonstrations))
+        recorded = _spread(training.demonstrations)
+        halfway = replace(recorded, trajectories=tuple(stopped(one, len(one) // 2) for one in recorded))
+        experts = list(training.as_compared(recorded))
+        kinds = {
+            "expert": experts,
+            HALFWAY: list(training.as_compared(halfway)),
+            STILL: [stopped(one, 0) for one in experts],
+            "out of order": [shuffled(one) for one in experts],
+        }
         # What the expert got is what was recorded of it; nobody recorded how it stands still.
-        returned["expert"] = _spread(training.demonstrations)
-        kinds |= {name: [imitate(one) for one in kinds["expert"]] for name, imitate in IMITATIONS.items()}
+        returned["expert"] = list(recorded)
     kinds["random policy"] = training.random_episodes(RANDOM_EPISODES)[0]
     scores = {name: training.rewards_of(episodes).scores for name, episodes in kinds.items()}
-    sums = {name: float(each.sum(dim=1).mean()) for name, each in scores.items()}
-    low, high = sums["random policy"], sums.get("expert", float("nan"))
+    steps = float(np.mean([len(one) for one in kinds.get("expert", [])])) if returned else 0.0
+    worth = {name: _worth(scores[name], episodes, steps) for name, episodes in kinds.items()}
+    low, high = worth["random policy"], worth.get("expert", float("nan"))
     return [
         Finding(
             name=name,
             reward=float(scores[name].sum()) / sum(map(len, episodes)),
-            imitation_return=sums[name],
+            imitation_return=float(scores[name].sum(dim=1).mean()),
             length=float(np.mean([len(episode) for episode in episodes])),
             env_return=_mean_return(returned.get(name, episodes)),
-            share=(sums[name] - low) / (high - low) if high > low else None,
+            share=(worth[name] - low) / (high - low) if high > low else None,
         )
         for name, episodes in kinds.items()
     ]
@@ -96,6 +99,7 @@ def findings_of(training: Training) -> list[Finding]:
 def print_findings(training: Training, console: Console) -> None:
     """Prints a table of :func:`findings_of`, and a line on what in it will mislead a learner."""
     findings = findings_of(training)
+    learns = training.reward.imitates and not training.reward.stationary
     table = Table(
         "episodes",
         "reward a step",
@@ -104,7 +108,7 @@ def print_findings(training: Training, console: Console) -> None:
         "steps",
         "return",
         title="What the reward says of the expert, of what is like it and is not, and of a random policy",
-        caption="share: 0 % for a random policy, 100 % for the expert; return: the environment's, as recorded",
+        caption="share: from a random policy, 0 %, to the expert, 100 %, in as many steps; return: the environment's",
     )
     for one in findings:
         table.add_row(
@@ -116,8 +120,11 @@ def print_findings(training: Training, console: Console) -> None:
             "–" if one.env_return is None else f"{one.env_return:.1f}",
         )
     console.print(table)
-    for line in remarks(findings):
-        console.print(line)
+    if learns:
+        console.print("This reward learns while the agent does: what it says now is what it starts from.")
+    else:
+        for line in remarks(findings):
+            console.print(line)
 
 
 def remarks(findings: list[Finding]) -> list[str]:
@@ -125,19 +132,32 @@ def remarks(findings: list[Finding]) -> list[str]:
     by_name = {one.name: one for one in findings}
     if "expert" not in by_name:
         return []
-    best = max(findings, key=lambda one: one.imitation_return)
-    if best.name != "expert":
-        return [f"The reward prefers another to the expert ({best.name}): an agent will learn that. {REMEDIES}"]
-    halfway = by_name[HALFWAY]
-    if halfway.share is not None and halfway.share >= MUCH:
-        return [f"Stopping halfway is worth {halfway.share:.0%} of the expert: an agent may stay there. {REMEDIES}"]
+    if by_name["expert"].share is None:
+        return [f"The reward prefers a random policy to the expert: an agent will learn that. {REMEDIES}"]
+    for name, doing in ((STILL, "Standing still"), (HALFWAY, "Stopping halfway")):
+        share = by_name[name].share
+        if share is not None and share >= MUCH:
+            return [f"{doing} is worth {share:.0%} of the expert: an agent may stay there. {REMEDIES}"]
     return []
 
 
-def _spread(demonstrations: Demonstrations) -> list[Trajectory]:
+def _spread(demonstrations: Demonstrations) -> Demonstrations:
     """At most 10 of them, from the first to the last."""
-    chosen = np.unique(np.linspace(0, len(demonstrations) - 1, min(len(demonstrations), DEMONSTRATIONS)).astype(int))
-    return [demonstrations[int(number)] for number in chosen]
+    chosen = np.linspace(0, len(demonstrations) - 1, min(len(demonstrations), DEMONSTRATIONS)).astype(int)
+    return replace(demonstrations, trajectories=tuple(demonstrations[int(number)] for number in chosen))
+
+
+def _worth(scores: Tensor, episodes: list[Trajectory], steps: float) -> float:
+    """What so many steps of them are worth on average, none after the environment has ended an episode."""
+    sums = scores.sum(dim=1).tolist()
+    return float(
+        np.mean(
+            [
+                total if one.terminated and len(one) < steps else total * steps / len(one)
+                for total, one in zip(sums, episodes, strict=True)
+            ]
+        )
+    )
 
 
 def _mean_return(episodes: list[Trajectory]) -> float | None:

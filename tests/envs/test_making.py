@@ -1,6 +1,7 @@
 """One environment: protocols, spaces, descriptions, and what is refused."""
 
 import re
+import sys
 from typing import ClassVar
 
 import gymnasium
@@ -216,11 +217,18 @@ def test_the_camera_follows_a_robot_that_runs_away():
     [
         ("FetchUnheardOf-v4@30-steps", "ilfo.robotics:FetchUnheardOf-v4@30-steps (pip install 'ilfo[robotics]')"),
         ("MetaWorld/unheard-of-v3", "ilfo.metaworld:MetaWorld/unheard-of-v3 (pip install 'ilfo[metaworld]')"),
+        ("robosuite/Lift-Yumi-v1", "ilfo.robosuite:robosuite/Lift-Yumi-v1 (pip install 'ilfo[robosuite]')"),
     ],
 )
-def test_the_module_that_registers_an_id_is_named_where_it_lacks(env_id, remedy):
+def test_the_module_that_registers_an_id_is_named_where_it_lacks(monkeypatch, env_id, remedy):
+    module = remedy.partition(":")[0]
+    monkeypatch.delitem(sys.modules, module, raising=False)
     with pytest.raises(InputError, match=f"cannot be made: .* in front, {re.escape(remedy)}"):
         make_env(env_id)
+    monkeypatch.setitem(sys.modules, module, re)
+    with pytest.raises(InputError) as refusal:
+        make_env(env_id)
+    assert "in front" not in str(refusal.value), "it is there, and has no such id"
 
 
 def test_no_module_is_named_for_an_id_that_none_of_ours_registers():

@@ -59,14 +59,33 @@ def test_what_was_not_recorded_is_not_known(checked, demo, tmp_path):
     assert findings["random policy"].env_return is not None
 
 
-def test_what_a_held_expert_got_is_what_was_recorded(checked, demo, tmp_path):
-    short = demos.open(demo)
+@pytest.fixture
+def short(demo, tmp_path):
+    """A file with 15 steps of the expert's 40, worth 0.5 each."""
+    whole = demos.open(demo)
     one = dataclasses.replace(
-        short[0], observations=short[0].observations[:16], env_rewards=np.full(15, 0.5, np.float32)
+        whole[0], observations=whole[0].observations[:16], env_rewards=np.full(15, 0.5, np.float32)
     )
-    file = demos.write(tmp_path / "short.hdf5", dataclasses.replace(short, trajectories=(one,)))
-    expert = checked("--hold-end", file=file)["expert"]
+    return demos.write(tmp_path / "short.hdf5", dataclasses.replace(whole, trajectories=(one,)))
+
+
+def test_what_a_held_expert_got_is_what_was_recorded(checked, short):
+    expert = checked("--hold-end", file=short)["expert"]
     assert (expert.reward, expert.length, expert.env_return) == (pytest.approx(2), 40, 7.5)
+
+
+def test_halfway_is_of_what_the_expert_does_and_not_of_how_long_it_is_held(checked, short):
+    findings = checked("--hold-end", file=short)
+    assert [findings[name].length for name in KINDS[:4]] == [40] * 4
+    assert findings["stops halfway"].share < 0.7
+
+
+def test_episodes_of_another_length_count_for_as_many_steps_as_the_expert_has(checked, short):
+    """Where none ends early: a random policy has 40 steps here."""
+    findings = checked("--reward", "own_plugins:Height", "--protocol", "fixed-horizon", file=short)
+    expert, still, random = (findings[name] for name in ("expert", "stands still", "random policy"))
+    assert (expert.length, random.length) == (15, 40)
+    assert still.share == pytest.approx((still.reward - random.reward) / (expert.reward - random.reward), abs=1e-5)
 
 
 def test_a_reward_that_imitates_nobody_has_a_random_policy_alone(checked):
@@ -96,10 +115,23 @@ def test_stopping_halfway_that_is_worth_much_is_remarked_upon():
     assert "--transport.temperature" in remark
 
 
-@pytest.mark.parametrize(("key", "name"), [("stops", "stops halfway"), ("random", "random policy")])
-def test_a_reward_that_prefers_another_to_the_expert_is_remarked_upon(key, name):
-    (remark,) = remarks(found(**{key: 1.1}))
-    assert remark.startswith(f"The reward prefers another to the expert ({name})")
+def test_standing_still_that_is_worth_much_is_remarked_upon():
+    (remark,) = remarks(found(stands=0.7, stops=0.9))
+    assert remark.startswith("Standing still is worth 70% of the expert")
+
+
+def test_a_reward_that_prefers_a_random_policy_is_remarked_upon():
+    findings = [dataclasses.replace(one, share=None) for one in found()]
+    (remark,) = remarks(findings)
+    assert remark.startswith("The reward prefers a random policy to the expert")
+
+
+def test_a_reward_that_learns_is_not_judged_before_it_has(demo, tmp_path):
+    printed = io.StringIO()
+    with closing(Training(configure(demo, tmp_path, "--reward", "discriminator"))) as training:
+        print_findings(training, Console(width=200, file=printed))
+    assert "learns while the agent does" in printed.getvalue()
+    assert "prefers" not in printed.getvalue()
 
 
 def test_remarks_stand_below_the_table(demo, tmp_path):
@@ -108,6 +140,6 @@ def test_remarks_stand_below_the_table(demo, tmp_path):
     flags = ("--reward", "own_plugins:Height")
     with closing(Training(configure(demo, tmp_path, *flags))) as training:
         print_findings(training, Console(width=200, file=printed))
-    table, remark = printed.getvalue().split("100 % for the expert")
+    table, remark = printed.getvalue().split("to the expert, 100 %")
     assert all(kind in table for kind in KINDS)
     assert "Stopping halfway is worth" in remark

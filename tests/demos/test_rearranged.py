@@ -1,10 +1,10 @@
-"""An expert that is done stands still until an episode is over."""
+"""An expert that is held at its end, that stops on the way, and whose time is out of order."""
 
 import numpy as np
 import pytest
 
 from ilfo import demos
-from ilfo.demos import Demonstrations, Trajectory
+from ilfo.demos import Demonstrations, Trajectory, shuffled, stopped
 
 STATES = np.arange(8, dtype=np.float32).reshape(4, 2)
 
@@ -45,3 +45,34 @@ def test_each_grows_by_what_it_lacks():
         Demonstrations((Trajectory(STATES), Trajectory(STATES[:3]), Trajectory(np.tile(STATES, (3, 1))))), 5
     )
     assert [len(each) for each in grown] == [5, 5, 11]
+
+
+@pytest.mark.parametrize(("steps", "order"), [(0, [0, 0, 0, 0]), (1, [0, 1, 1, 1]), (3, [0, 1, 2, 3])])
+def test_the_state_that_it_stops_in_is_repeated(steps, order):
+    np.testing.assert_array_equal(stopped(Trajectory(STATES), steps).observations, STATES[order])
+
+
+@pytest.mark.parametrize("rearrange", [lambda one: stopped(one, 2), shuffled])
+def test_what_nobody_recorded_of_it_is_left_out(rearrange):
+    recorded = Trajectory(
+        STATES,
+        actions=np.ones((3, 1), np.float32),
+        env_rewards=np.ones(3, np.float32),
+        frames=np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1) * np.ones((1, 2, 2, 3), np.uint8),
+        terminated=True,
+        truncated=False,
+        success=True,
+        success_step=2,
+    )
+    other = rearrange(recorded)
+    assert (other.actions, other.env_rewards, other.success, other.success_step) == (None, None, None, None)
+    assert not other.terminated
+    assert other.frames is not None
+    assert (other.frames[:, 0, 0, 0] == other.observations[:, 0] / 2).all(), "frames stay with their states"
+
+
+def test_out_of_order_are_the_same_states():
+    states = np.arange(20, dtype=np.float32)[:, None]
+    order = shuffled(Trajectory(states)).observations
+    assert not np.array_equal(order, states)
+    np.testing.assert_array_equal(np.sort(order, axis=0), states)
