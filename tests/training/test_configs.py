@@ -211,4 +211,6 @@ def test_the_preset_for_manipulation_gives_each_reward_its_own():
     assert chosen.features.time == 20
     assert chosen.flow.temperature == 1.0
     assert not hasattr(chosen, "transport")
-    assert not hasattr(parse("--preset", "manipulation", "--demo", "d.hdf5"), "flow")
+    chosen = parse("--preset", "manipulation", "--demo", "d.hdf5", "--reward", "transport")
+    assert chosen.transport.temperature == 0.5
+    assert not hasattr(chosen, "flow")
