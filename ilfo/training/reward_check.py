@@ -15,9 +15,10 @@ from rich.table import Table
 from torch import Tensor
 
 from ilfo.demos import Demonstrations, Trajectory, shuffled, stopped
+from ilfo.training.configs import TrainConfig
 from ilfo.training.training import Training
 
-__all__ = ["Finding", "findings_of", "print_findings", "remarks"]
+__all__ = ["Finding", "findings_of", "print_findings", "remark_on", "remedies"]
 
 DEMONSTRATIONS = 10
 """Demonstrations that are scored at most: evenly many from the first to the last."""
@@ -28,12 +29,6 @@ MUCH = 0.7
 """Share of the expert from which on stopping halfway, or standing still, is remarked upon."""
 
 HALFWAY, STILL = "stops halfway", "stands still"
-
-REMEDIES = (
-    "Let the reward look at other columns (--features.dims, --features.relative) or at the time (--features.time), let "
-    "the expert stand still once it is done (--hold-end), or make less of what is half right (with transport, a lower "
-    "--transport.temperature)."
-)
 
 
 @dataclass(frozen=True)
@@ -97,7 +92,7 @@ def findings_of(training: Training) -> list[Finding]:
 
 
 def print_findings(training: Training, console: Console) -> None:
-    """Prints a table of :func:`findings_of`, and a line on what in it will mislead a learner."""
+    """Prints a table of :func:`findings_of`, and a line on what in it will mislead a learner, with what may help."""
     findings = findings_of(training)
     learns = training.reward.imitates and not training.reward.stationary
     table = Table(
@@ -123,22 +118,34 @@ def print_findings(training: Training, console: Console) -> None:
     if learns:
         console.print("This reward learns while the agent does: what it says now is what it starts from.")
     else:
-        for line in remarks(findings):
-            console.print(line)
+        if remark := remark_on(findings):
+            console.print(f"{remark} {remedies(training.config)}")
 
 
-def remarks(findings: list[Finding]) -> list[str]:
-    """What in them will mislead a learner, and what to do."""
+def remark_on(findings: list[Finding]) -> str | None:
+    """What in them will mislead a learner; None: nothing."""
     by_name = {one.name: one for one in findings}
     if "expert" not in by_name:
-        return []
+        return None
     if by_name["expert"].share is None:
-        return [f"The reward prefers a random policy to the expert: an agent will learn that. {REMEDIES}"]
+        return "The reward prefers a random policy to the expert: an agent will learn that."
     for name, doing in ((STILL, "Standing still"), (HALFWAY, "Stopping halfway")):
         share = by_name[name].share
         if share is not None and share >= MUCH:
-            return [f"{doing} is worth {share:.0%} of the expert: an agent may stay there. {REMEDIES}"]
-    return []
+            return f"{doing} is worth {share:.0%} of the expert: an agent may stay there."
+    return None
+
+
+def remedies(config: TrainConfig) -> str:
+    """What a run that is told this may be told besides, for a reward that misleads."""
+    known = ["let the reward look at other columns (--features.dims, --features.relative)"]
+    if config.features.time is None:
+        known.append("let it look at the time (--features.time 20 --time-aware)")
+    if not config.hold_end:
+        known.append("let the expert stand still once it is done (--hold-end)")
+    if hasattr(config, "transport"):
+        known.append("make less of what is half right (a lower --transport.temperature)")
+    return f"What may help: {'; '.join(known)}."
 
 
 def _spread(demonstrations: Demonstrations) -> Demonstrations:

@@ -12,7 +12,7 @@ from small_runs import configure
 from ilfo import demos
 from ilfo.demos import Demonstrations
 from ilfo.training import Training
-from ilfo.training.reward_check import Finding, findings_of, print_findings, remarks
+from ilfo.training.reward_check import Finding, findings_of, print_findings, remark_on, remedies
 
 KINDS = ["expert", "stops halfway", "stands still", "out of order", "random policy"]
 
@@ -104,26 +104,33 @@ def test_of_many_demonstrations_ten_are_scored(checked, demo, tmp_path):
 
 
 def test_a_reward_in_order_brings_no_remark():
-    assert remarks(found()) == []
-    assert remarks(found(stops=0.69)) == []
-    assert remarks([Finding("random policy", 1.0, 1.0, 1.0, None, None)]) == []
+    assert remark_on(found()) is None
+    assert remark_on(found(stops=0.69)) is None
+    assert remark_on([Finding("random policy", 1.0, 1.0, 1.0, None, None)]) is None
 
 
-def test_stopping_halfway_that_is_worth_much_is_remarked_upon():
-    (remark,) = remarks(found(stops=0.7))
-    assert remark.startswith("Stopping halfway is worth 70% of the expert")
-    assert "--transport.temperature" in remark
-
-
-def test_standing_still_that_is_worth_much_is_remarked_upon():
-    (remark,) = remarks(found(stands=0.7, stops=0.9))
-    assert remark.startswith("Standing still is worth 70% of the expert")
+@pytest.mark.parametrize(
+    ("worth", "words"),
+    [
+        ({"stops": 0.7}, "Stopping halfway is worth 70% of the expert"),
+        ({"stands": 0.7, "stops": 0.9}, "Standing still is worth 70% of the expert"),
+    ],
+)
+def test_loitering_that_is_worth_much_is_remarked_upon(worth, words):
+    assert remark_on(found(**worth)).startswith(words)
 
 
 def test_a_reward_that_prefers_a_random_policy_is_remarked_upon():
-    findings = [dataclasses.replace(one, share=None) for one in found()]
-    (remark,) = remarks(findings)
+    remark = remark_on([dataclasses.replace(one, share=None) for one in found()])
     assert remark.startswith("The reward prefers a random policy to the expert")
+
+
+def test_what_may_help_is_what_the_run_was_not_told(demo, tmp_path):
+    of_transport = remedies(configure(demo, tmp_path))
+    assert all(flag in of_transport for flag in ("--features.time", "--hold-end", "--transport.temperature"))
+    of_another = remedies(configure(demo, tmp_path, "--reward", "nearest", "--hold-end", "--features.time", "5"))
+    assert "--features.dims" in of_another
+    assert not any(flag in of_another for flag in ("--features.time", "--hold-end", "--transport.temperature"))
 
 
 def test_a_reward_that_learns_is_not_judged_before_it_has(demo, tmp_path):
@@ -134,7 +141,7 @@ def test_a_reward_that_learns_is_not_judged_before_it_has(demo, tmp_path):
     assert "prefers" not in printed.getvalue()
 
 
-def test_remarks_stand_below_the_table(demo, tmp_path):
+def test_a_remark_stands_below_the_table(demo, tmp_path):
     """The height of one who walks up evenly: halfway there it is three quarters of the whole."""
     printed = io.StringIO()
     flags = ("--reward", "own_plugins:Height")
@@ -143,3 +150,4 @@ def test_remarks_stand_below_the_table(demo, tmp_path):
     table, remark = printed.getvalue().split("to the expert, 100 %")
     assert all(kind in table for kind in KINDS)
     assert "Stopping halfway is worth" in remark
+    assert "What may help: let the reward look at other columns" in remark
