@@ -15,6 +15,7 @@ from rich.table import Table
 from torch import Tensor
 
 from ilfo.demos import Demonstrations, Trajectory, shuffled, stopped
+from ilfo.rewards import RewardGenerator, ScaledReward
 from ilfo.training.configs import TrainConfig
 from ilfo.training.training import Training
 
@@ -94,7 +95,6 @@ def findings_of(training: Training) -> list[Finding]:
 def print_findings(training: Training, console: Console) -> None:
     """Prints a table of :func:`findings_of`, and a line on what in it will mislead a learner, with what may help."""
     findings = findings_of(training)
-    learns = training.reward.imitates and not training.reward.stationary
     table = Table(
         "episodes",
         "reward a step",
@@ -115,11 +115,10 @@ def print_findings(training: Training, console: Console) -> None:
             "–" if one.env_return is None else f"{one.env_return:.1f}",
         )
     console.print(table)
-    if learns:
+    if _learns(training.reward):
         console.print("This reward learns while the agent does: what it says now is what it starts from.")
-    else:
-        if remark := remark_on(findings):
-            console.print(f"{remark} {remedies(training.config)}")
+    elif remark := remark_on(findings):
+        console.print(f"{remark} {remedies(training.config)}")
 
 
 def remark_on(findings: list[Finding]) -> str | None:
@@ -146,6 +145,12 @@ def remedies(config: TrainConfig) -> str:
     if hasattr(config, "transport"):
         known.append("make less of what is half right (a lower --transport.temperature)")
     return f"What may help: {'; '.join(known)}."
+
+
+def _learns(reward: RewardGenerator) -> bool:
+    """Whether what it says of one episode beside another will change; a scale that moves leaves that as it is."""
+    generator = reward.generator if isinstance(reward, ScaledReward) else reward
+    return generator.imitates and not generator.stationary
 
 
 def _spread(demonstrations: Demonstrations) -> Demonstrations:

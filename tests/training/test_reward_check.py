@@ -141,10 +141,11 @@ def test_a_reward_that_learns_is_not_judged_before_it_has(demo, tmp_path):
     assert "prefers" not in printed.getvalue()
 
 
-def test_a_remark_stands_below_the_table(demo, tmp_path):
-    """The height of one who walks up evenly: halfway there it is three quarters of the whole."""
+@pytest.mark.parametrize("scaling", [(), ("--scaling.method", "running")])
+def test_a_remark_stands_below_the_table(demo, tmp_path, scaling):
+    """The height of one who walks up evenly: halfway there it is three quarters of the whole, in any scale."""
     printed = io.StringIO()
-    flags = ("--reward", "own_plugins:Height")
+    flags = ("--reward", "own_plugins:Height", *scaling)
     with closing(Training(configure(demo, tmp_path, *flags))) as training:
         print_findings(training, Console(width=200, file=printed))
     table, remark = printed.getvalue().split("to the expert, 100 %")
