@@ -52,5 +52,9 @@ class StoredFrames(LazyFrames):
             "changed while it was in use: take a fresh copy, and leave it as it is."
         )
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """All of them; what was just read is nobody else's, and need not be copied."""
+        return super().__array__(dtype, copy=False)
+
     def __repr__(self) -> str:
         return f"StoredFrames({self._path}, {self._name!r}, shape={self.shape})"

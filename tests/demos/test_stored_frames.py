@@ -42,6 +42,20 @@ def test_it_looks_like_an_array(frames):
         frames[7]
 
 
+def test_a_copy_of_all_takes_no_more_than_one(tmp_path):
+    """Of 4 MB of frames."""
+    film = Trajectory(np.zeros((100, 2), np.float32), frames=np.zeros((100, 96, 144, 3), np.uint8))
+    (one,) = demos.open(demos.write(tmp_path / "film.hdf5", Demonstrations((film,))), frames=True)
+    tracemalloc.start()
+    try:
+        whole = np.array(one.frames)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert whole.flags.writeable
+    assert peak < 1.5 * whole.nbytes
+
+
 def test_only_what_is_looked_at_is_read(path, frames):
     """One frame of the file is overwritten with rubbish; the others can still be read, and it cannot."""
     with h5py.File(path) as file:
