@@ -156,7 +156,7 @@ def _make_reward(config: LabelConfig) -> RewardGenerator:
 
 def _open_demonstrations(config: LabelConfig, logged: Logged) -> tuple[Demonstrations, str]:
     """The demonstrations in the dataset's layout, and the SHA-256 of their file's data as it is."""
-    opened = demos.open(config.demo, filter_key=config.filter_key)
+    opened = demos.open(config.demo, filter_key=config.filter_key, assumed_episode_steps=config.max_episode_steps)
     read = (opened.path or Path()).resolve()
     if config.out.resolve() in (read, *read.parents):
         raise InputError(f"{config.out}: is the demonstration. Name another output.")

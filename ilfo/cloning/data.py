@@ -94,7 +94,12 @@ def open_demonstrations(config: CloneConfig) -> tuple[Demonstrations, str, list[
     environment = _plain(described.provenance)
     found, fitting = [], []
     for path in config.demo:
-        opened = demos.open(path, frames=frames and has_frames(path), filter_key=config.filter_key)
+        opened = demos.open(
+            path,
+            frames=frames and has_frames(path),
+            filter_key=config.filter_key,
+            assumed_episode_steps=described.horizon,
+        )
         _check_has(opened, path, config, frames)
         found.append(opened)
         _check_actions(opened, path, config.env, described)

@@ -50,8 +50,8 @@ class RobomimicFacts:
 
     @property
     def is_robosuite(self) -> bool:
-        """Whether robosuite recorded it."""
-        return self.env_args.get("type") == _ROBOSUITE
+        """Whether robosuite recorded it; robomimic writes ``type``, and its documentation says ``env_type``."""
+        return self.env_args.get("type", self.env_args.get("env_type")) == _ROBOSUITE
 
     @property
     def robots(self) -> list[str]:

@@ -43,7 +43,10 @@ _BLOCK_ROWS = 65536
 
 
 def read_d4rl(
-    file: h5py.File, episodes: Sequence[int] | None = None, max_episode_steps: int | None = None
+    file: h5py.File,
+    episodes: Sequence[int] | None = None,
+    max_episode_steps: int | None = None,
+    assumed_episode_steps: int | None = None,
 ) -> Demonstrations:
     """Reads a D4RL file and cuts it into its episodes.
 
@@ -51,6 +54,7 @@ def read_d4rl(
         file: An open file with a dataset ``observations`` at its root.
         episodes: Which to read, counted from 0; all by default.
         max_episode_steps: The environment's time limit, for old files that do not record timeouts.
+        assumed_episode_steps: The same, to be used only if the file does not tell its episodes apart.
 
     Returns:
         The trajectories, with layout ``"d4rl"``. Where ilfo wrote the file, the provenance is what it wrote; else
@@ -62,12 +66,12 @@ def read_d4rl(
             observation, or ends that cannot be told without ``max_episode_steps``.
 
     Warns:
-        UserWarning: Rows after the last marked end were left out, nothing marks where episodes end, or the
-            last next observation of an episode is a reset.
+        UserWarning: Rows after the last marked end were left out, nothing marks where episodes end, a time limit was
+            assumed, or the last next observation of an episode is a reset.
     """
     path = Path(file.filename)
     columns = d4rl_columns(file)
-    bounds, terminated = episode_bounds(columns, max_episode_steps, str(path))
+    bounds, terminated = episode_bounds(columns, max_episode_steps, str(path), assumed_episode_steps)
     unfinished = columns["observations"].shape[0] - bounds[-1][1]
     if unfinished:
         warnings.warn(
@@ -170,23 +174,28 @@ def _check_columns(columns: dict[str, h5py.Dataset], path: str) -> None:
 
 
 def episode_bounds(
-    columns: dict[str, h5py.Dataset], max_episode_steps: int | None, path: str
+    columns: dict[str, h5py.Dataset], max_episode_steps: int | None, path: str, assumed: int | None = None
 ) -> tuple[list[tuple[int, int]], list[bool]]:
     """First row and row after the last of each complete episode, and whether it terminated.
 
-    Rows after the last of these belong to an episode that was not finished.
+    Rows after the last of these belong to an episode that was not finished. A time limit that is ``assumed`` is used if
+    the file does not tell its episodes apart.
 
     Raises:
         InputError: Ends cannot be told without ``max_episode_steps``, or it is below 1.
 
     Warns:
-        UserWarning: Nothing marks where episodes end; or, in a file with 'timeouts', rows do not continue where no flag
-            ends an episode.
+        UserWarning: Nothing marks where episodes end; a limit was assumed; or, in a file with 'timeouts', rows do not
+            continue where no flag ends an episode.
     """
     terminals = _flags(columns, "terminals", path)
     ends = terminals | _flags(columns, "timeouts", path)
     if max_episode_steps is None and not columns.keys() & {"timeouts", "next_observations"}:
-        _check_terminals_suffice(terminals, path)
+        if assumed is not None and _hides_time_limits(terminals, assumed):
+            max_episode_steps = assumed
+            _warn_of_assumed(assumed, path)
+        else:
+            _check_terminals_suffice(terminals, path)
     stated = bool(ends.any())
     if "next_observations" in columns:
         jumps = _jumps(columns["observations"], columns["next_observations"])
@@ -218,6 +227,26 @@ def _flags(columns: dict[str, h5py.Dataset], name: str, path: str) -> np.ndarray
     if name not in columns:
         return np.zeros(columns["observations"].shape[0], bool)
     return as_float32(columns[name][()].reshape(-1), f"{path}, dataset {name!r}") != 0
+
+
+def _hides_time_limits(terminals: np.ndarray, limit: int) -> bool:
+    """Whether 'terminals' cannot be all that ended an episode in an environment of such a time limit.
+
+    A file of observations alone has one row more than steps.
+    """
+    if terminals.any() and not terminals[-1]:
+        return True
+    stops = np.flatnonzero(terminals) + 1
+    return bool(np.diff([0, *stops, len(terminals)]).max() > limit + 1)
+
+
+def _warn_of_assumed(limit: int, path: str) -> None:
+    warnings.warn(
+        f"{path}: no 'timeouts' and no 'next_observations' to tell its episodes apart; read as if the environment's "
+        f"time limit, {limit:,} steps, had ended those that go on. If it had not, convert it first: "
+        f"ilfo demos convert {path} NEW.hdf5 --to ilfo, with --max-episode-steps if another limit had.",
+        stacklevel=2,
+    )
 
 
 def _check_terminals_suffice(terminals: np.ndarray, path: str) -> None:

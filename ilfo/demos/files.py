@@ -25,6 +25,7 @@ def open(
     *,
     episodes: Sequence[int] | None = None,
     max_episode_steps: int | None = None,
+    assumed_episode_steps: int | None = None,
     filter_key: str | None = None,
     frames: bool = False,
 ) -> Demonstrations:
@@ -38,6 +39,8 @@ def open(
             nothing is called so.
         episodes: Which episodes to read, counted from 0; all by default. Only these are read from the disk.
         max_episode_steps: Time limit of the environment, for D4RL files that do not record their timeouts.
+        assumed_episode_steps: The same, to be used only where such a file does not tell its episodes apart, and said
+            so then; of no matter to any other file.
         filter_key: Name of a subset of demonstrations, for robomimic files that have some.
         frames: Whether to read the frames as well, which files of the toolkit's own layout may have.
 
@@ -73,7 +76,7 @@ def open(
             return read_minari(opened, episodes)
         if layout == "robomimic":
             return read_robomimic(opened, episodes, filter_key)
-        return read_d4rl(opened, episodes, max_episode_steps)
+        return read_d4rl(opened, episodes, max_episode_steps, assumed_episode_steps)
 
 
 def has_frames(path: str | os.PathLike[str], *, alone: bool = False) -> bool:

@@ -72,7 +72,7 @@ class Imitation:
         self.demonstrations, self.demo_sha256 = None, None
         if fitted is None and config.demo is not None:
             self.demonstrations, self.demo_sha256 = open_demonstrations(
-                config, described.provenance, described.low, described.high
+                config, described.provenance, described.low, described.high, described.horizon
             )
         self.expert_return = self.demonstrations.expert_return if self.demonstrations else None
         self._reward = make_reward(config)

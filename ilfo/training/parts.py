@@ -38,7 +38,7 @@ EXPERTS = ("expert", "expert-and-random")
 
 
 def open_demonstrations(
-    config: TrainConfig, environment: Provenance, low: np.ndarray, high: np.ndarray
+    config: TrainConfig, environment: Provenance, low: np.ndarray, high: np.ndarray, horizon: int
 ) -> tuple[Demonstrations, str]:
     """The demonstrations of ``config.demo`` in the environment's layout, and the SHA-256 of the file's data as it is.
 
@@ -51,6 +51,7 @@ def open_demonstrations(
         environment: What the environment says of itself.
         low: ``(D,)`` lower bounds of its observations.
         high: ``(D,)`` upper bounds.
+        horizon: Its time limit in steps, assumed where an old file does not tell its episodes apart.
 
     Raises:
         InputError: The file cannot be read, or lacks what the reward or the policy looks at.
@@ -64,7 +65,7 @@ def open_demonstrations(
     looked_at = set() if sees_frames else {*(config.reward_keys or everything)}
     if config.normalize_observations in EXPERTS and (config.policy_sees == "states" or _chooses_states(config)):
         looked_at |= {*(config.policy_keys or everything)}
-    opened = demos.open(config.demo, frames=sees_frames, filter_key=config.filter_key)
+    opened = demos.open(config.demo, frames=sees_frames, filter_key=config.filter_key, assumed_episode_steps=horizon)
     try:
         if looked_at:
             fitting, found = demos.fit_to(opened, environment, low, high, keys=looked_at)

@@ -1,4 +1,5 @@
 import tracemalloc
+import warnings
 from dataclasses import replace
 
 import h5py
@@ -43,6 +44,18 @@ def test_an_action_belongs_to_the_observation_before_it(squares):
     np.testing.assert_array_equal(found.actions.numpy(), expert(found.seen.numpy() / 2))
     np.testing.assert_array_equal(found.own.numpy(), found.seen.numpy()[:, 1:] / 2)
     assert Samples.of(list(squares), seen, []).own.shape == (160, 0)
+
+
+def test_an_old_file_is_cut_by_the_time_limit_of_the_environment(squares, tmp_path):
+    path, limit = tmp_path / "old.hdf5", describe(SQUARE).horizon
+    with h5py.File(path, "w") as file:
+        file["observations"] = np.concatenate([each.observations[:-1] for each in squares])
+        file["actions"] = np.concatenate([each.actions for each in squares])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = opened("states", str(path))[0]
+    assert f"time limit, {limit} steps, had ended" in str(caught[0].message)
+    assert [len(each) for each in found] == [limit - 1] * len(squares)
 
 
 def test_frames_of_a_file_become_samples_without_another_copy(tmp_path, monkeypatch):

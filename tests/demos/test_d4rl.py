@@ -213,6 +213,44 @@ def test_the_time_limit_leaves_an_unfinished_rest_out(tmp_path):
         assert len(ilfo.demos.open(save(tmp_path / "x.hdf5", columns), max_episode_steps=5)) == 2
 
 
+@pytest.mark.parametrize(
+    ("lengths", "terminated", "found"),
+    [
+        ([5, 5, 5], [], [4, 4, 4]),
+        ([5, 2, 5, 3], [1], [4, 1, 4]),
+        ([5, 3], [1], [4, 2]),
+        ([3, 5, 5, 2], [0, 3], [2, 4, 4, 1]),
+    ],
+)
+def test_a_limit_is_assumed_where_the_file_does_not_tell_its_episodes_apart(tmp_path, lengths, terminated, found):
+    columns = flat(walk(lengths), terminated=terminated, following=False, timeouts=False)
+    path = save(tmp_path / "x.hdf5", columns)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        expert = ilfo.demos.open(path, assumed_episode_steps=5)
+    assert "read as if the environment's time limit, 5 steps, had ended those that go on" in str(caught[0].message)
+    assert [len(each) for each in expert] == found
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"observations": walk([5])[0]},
+        flat(walk([5]), following=False, timeouts=False),
+        flat(walk([3, 5]), terminated=[0, 1], following=False, timeouts=False),
+        flat(walk([12, 7]), following=False),
+        flat(walk([12, 7]), timeouts=False),
+    ],
+)
+def test_a_limit_is_not_assumed_where_it_is_not_needed(tmp_path, columns):
+    path = save(tmp_path / "x.hdf5", columns)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        expected, found = ilfo.demos.open(path), ilfo.demos.open(path, assumed_episode_steps=5)
+    assert expected.sha256 == found.sha256
+    assert not any("had ended" in str(each.message) for each in caught)
+
+
 def test_a_time_limit_below_one_is_refused(tmp_path):
     with pytest.raises(InputError, match="max_episode_steps is 0"):
         ilfo.demos.open(save(tmp_path / "x.hdf5", flat(walk([5]))), max_episode_steps=0)

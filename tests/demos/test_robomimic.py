@@ -136,6 +136,7 @@ def test_numbers_become_columns_and_images_are_left_out_aloud(tmp_path):
     [
         (LIFT, [0, 0, 1, 1, 0, 0], True),
         (LIFT, [0, 0, 0, 0, 0, 0], False),
+        ({"env_type" if key == "type" else key: value for key, value in LIFT.items()}, [0, 0, 0, 0, 0, 0], False),
         (LIFT, [0, 0, 0.5, 1, 0, 0], None),
         (LIFT | {"env_kwargs": {"reward_shaping": True}}, [0, 0, 0, 0, 0, 1], None),
         (LIFT | {"type": 2}, [0, 0, 0, 0, 0, 1], None),

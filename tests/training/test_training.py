@@ -40,6 +40,15 @@ def advance(training: Training, steps: int) -> None:
         training.advance()
 
 
+def test_an_old_file_is_cut_by_the_time_limit_of_the_environment(begin, tmp_path):
+    path = tmp_path / "old.hdf5"
+    with h5py.File(path, "w") as file:
+        file["observations"] = np.concatenate([np.asarray(expert()[0].observations[:-1])] * 3)
+    with pytest.warns(UserWarning, match="time limit, 40 steps, had ended"):
+        training = begin(demo=path)
+    assert [len(each) for each in training.demonstrations] == [HORIZON - 1] * 3
+
+
 BETWEEN = ["--td3.train-between", "episodes", "--protocol", "fixed-horizon"]
 
 
