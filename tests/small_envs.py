@@ -99,6 +99,16 @@ class Reusing(Ledge):
         return self.buffer, *rest
 
 
+class Halving(Ledge):
+    """The same with actions in [-1, 1], and changes those that it is given."""
+
+    action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+
+    def step(self, action):
+        action *= 0.5
+        return super().step(action)
+
+
 class MixedLedge(Ledge):
     """The same, seen as a dict in an order of its own, with the quarter of the way as one of four."""
 
@@ -244,6 +254,7 @@ for kind in (
     Costly,
     Clumsy,
     Signposted,
+    Halving,
 ):
     gymnasium.register(f"{kind.__name__}-v0", kind, max_episode_steps=40)
 for kind in (Square, Mirrored):

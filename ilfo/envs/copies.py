@@ -84,8 +84,8 @@ class _Copy:
         self.success_step: int | None = None
 
     def step(self, action: np.ndarray) -> tuple[float, bool, bool]:
-        observation, env_reward, terminated, truncated, info = self.env.step(action)
-        # A copy: an environment may hand out the buffer that it goes on writing to.
+        # Copies: an environment may change the action that it is given, and go on writing to what it hands out.
+        observation, env_reward, terminated, truncated, info = self.env.step(action.copy())
         self.observations.append(np.array(observation, np.float32))
         self.actions.append(action)
         self.env_rewards.append(float(env_reward))

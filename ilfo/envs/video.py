@@ -124,7 +124,7 @@ def _frames(
         collected, total = 0.0, len(trajectory)
         yield speed / stride, _labelled(first_frame(env), 0, collected)
         for step, action in enumerate(trajectory.actions, start=1):
-            observation, reward, *_ = env.step(action)
+            observation, reward, *_ = env.step(action.copy())
             collected += float(reward)
             if step % stride == 0 or step == total:
                 yield speed / stride, _labelled(np.asarray(env.render()), step, collected)

@@ -13,7 +13,7 @@ from ilfo._tools.atomic import atomic_path
 
 __all__ = ["Link", "duration", "grid", "page", "picture", "section", "table", "tiles", "versions", "video", "write"]
 
-_BESIDE = ("learning.png", "training.png", "rewards.png", "plan.png", "best.webm")
+_BESIDE = ("learning.png", "training.png", "rewards.png", "plan.png", "best.webm", "keypoints.webm")
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1d252c; --quiet: #5d6b78; --paper: #f6f7f9; --card: #fff; --line: #e0e5ea;

@@ -117,7 +117,7 @@ class _Report:
         expert = self.imitation.expert_return
         policy = last.get("eval_return", found.return_mean)
         numbers: dict[str, str] = {}
-        if expert:
+        if expert is not None and expert > 0:
             numbers["of the expert's return"] = f"{policy / expert:.2f}"
         numbers["policy's return"] = f"{policy:,.1f}"
         if expert is not None:

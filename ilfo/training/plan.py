@@ -1,4 +1,4 @@
-"""``ilfo train --dry-run``: what a run would do."""
+"""What a run is about to do: printed when it begins, and by ``ilfo train --dry-run``."""
 
 from __future__ import annotations
 
@@ -137,15 +137,15 @@ def _reward_line(training: Training) -> str:
 
 
 def _expert_line(training: Training) -> str:
-    demonstrations = training.demonstrations
-    if demonstrations is None:
+    demonstrations, sha256 = training.demonstrations, training.demo_sha256
+    if demonstrations is None or sha256 is None:
         return "none"
     steps = sum(len(trajectory) for trajectory in demonstrations)
     expert = demonstrations.expert_return
     worth = "return unknown" if expert is None else f"return {expert:,.1f}"
     size = f"{counted(len(demonstrations), 'episode')}, {counted(steps, 'step')}"
     held = ", held at its end until the time limit" if training.config.hold_end else ""
-    line = f"{size}{held}, {worth}, sha256 {demonstrations.sha256[:12]}"
+    line = f"{size}{held}, {worth}, sha256 {sha256[:12]}"
     horizon = training.environments.horizon
     if not training.config.hold_end and all(one.success and len(one) < horizon for one in demonstrations):
         line += f"\ndone before step {horizon}: --hold-end compares episodes with an expert that then stands still"

@@ -79,6 +79,14 @@ def test_a_buffer_that_the_environment_writes_to_again_is_copied():
     assert steps.next_observations[0, 1] == pytest.approx(0.1)
 
 
+def test_an_environment_that_changes_an_action_changes_none_that_is_kept():
+    environments, action = Environments("Halving-v0"), np.array([[0.1]], np.float32)
+    for _ in range(40):
+        steps = environments.step(action)
+    assert action[0, 0] == np.float32(0.1)
+    assert (steps.finished[0][1].actions == np.float32(0.1)).all()
+
+
 def test_what_a_caller_writes_into_is_not_what_the_episodes_are_kept_in():
     spoilt, plain = Environments(LEDGE, seed=3), Environments(LEDGE, seed=3)
     actions = np.array([[0.5]], np.float32)

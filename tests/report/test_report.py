@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+import torch
 
 from ilfo._tools.errors import InputError
 from ilfo.cli import main
@@ -136,6 +137,16 @@ def test_whatever_the_metrics_hold_the_page_comes_out(imitation_run, tmp_path, r
     assert ("Learning" in page.headings) == any("eval_return" in row for row in rows)
 
 
+def test_there_is_no_share_of_a_return_below_zero(imitation_run, tmp_path):
+    run = rewritten(imitation_run, tmp_path)
+    assert "of the expert's return" in read(write_report(run, episodes=1, video=False)).words
+    saved = run / "checkpoints" / "final.pt"
+    torch.save(torch.load(saved, weights_only=True) | {"expert_return": -15.0}, saved)
+    words = read(write_report(run, episodes=1, video=False)).words
+    assert "-15.0" in words
+    assert "of the expert's return" not in words
+
+
 @pytest.mark.usefixtures("camera")
 def test_holds_the_video_and_drops_a_stale_one(imitation_run, tmp_path):
     run = rewritten(imitation_run, tmp_path)
@@ -145,8 +156,11 @@ def test_holds_the_video_and_drops_a_stale_one(imitation_run, tmp_path):
     assert [base64.b64decode(source.removeprefix("data:video/webm;base64,")) for source in video] == [
         beside.read_bytes()
     ]
+    concepts = beside.with_name("keypoints.webm")
+    concepts.write_bytes(b"of an earlier report")
     write_report(run, episodes=1, video=False)
     assert not beside.exists()
+    assert not concepts.exists()
 
 
 def test_goes_on_without_a_video_where_nothing_can_be_drawn(imitation_run, tmp_path, monkeypatch):

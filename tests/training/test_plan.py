@@ -79,6 +79,11 @@ def test_an_expert_that_is_held_at_its_end_is_said_to_be(planned):
     assert "held" not in said(planned()[0], "demonstration")[0]
 
 
+@pytest.mark.parametrize("flags", [(), ("--hold-end",)])
+def test_the_demonstration_is_named_by_the_hash_of_its_file(planned, demo, flags):
+    assert f"sha256 {demos.open(demo).sha256[:12]}" in said(planned(*flags)[0], "demonstration")[0]
+
+
 def test_an_expert_that_is_done_early_brings_the_flag_to_mind(demo, tmp_path):
     whole = demos.open(demo)
     done = dataclasses.replace(whole[0], observations=whole[0].observations[:16], env_rewards=None, success=True)
