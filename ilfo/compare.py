@@ -230,5 +230,5 @@ def main(argv: Sequence[str]) -> int:
     console = Console()
     cells = compare(options, given[end + 1 :], console)
     console.print(Markdown(table(options, cells)))
-    console.print(f"written to {options.out}: table.md, picture.png", highlight=False, soft_wrap=True)
+    console.print(f"written to {options.out}: table.md, picture.png", highlight=False, markup=False, soft_wrap=True)
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from ilfo._tools.words import counted
 from ilfo.agents.many import Separate
@@ -26,34 +27,38 @@ def print_plan(training: Training, measure: bool = False, console: Console | Non
     console = console or Console()
     config, environments, replay = training.config, training.environments, training.replay
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+
+    def row(name: str, value: str) -> None:
+        table.add_row(name, Text(value))  # As it is: brackets in a path are no markup.
+
     horizon = f"{environments.horizon} steps" if environments.horizon else "none"
-    table.add_row("environment", f"{config.env} x {_copies(training)}, time limit {horizon}")
-    table.add_row("observations", f"({environments.observation_dim},) float32; policy input: {_policy_input(training)}")
-    table.add_row("actions", f"({environments.action_dim},) float32 in [-1, 1]")
-    table.add_row("demonstration", _expert_line(training))
+    row("environment", f"{config.env} x {_copies(training)}, time limit {horizon}")
+    row("observations", f"({environments.observation_dim},) float32; policy input: {_policy_input(training)}")
+    row("actions", f"({environments.action_dim},) float32 in [-1, 1]")
+    row("demonstration", _expert_line(training))
     if training.sight is not None and training.demonstrations is not None:
-        table.add_row("frames", _frames_line(training, training.sight.plan(training.demonstrations)))
-    table.add_row("reward", _reward_line(training))
+        row("frames", _frames_line(training, training.sight.plan(training.demonstrations)))
+    row("reward", _reward_line(training))
     scalings = scalings_of(training.reward)
     if scalings:
-        table.add_row("scaling", "\n".join(f"{name}: {each}" if name else str(each) for name, each in scalings.items()))
-    table.add_row(
+        row("scaling", "\n".join(f"{name}: {each}" if name else str(each) for name, each in scalings.items()))
+    row(
         "agent",
         f"{config.agent} on {config.device}, batch {training.agent.batch_size}, discount {training.agent.discount}"
         + ("; evaluated is its best policy so far, by the imitation return" if training.agent.plays_best else ""),
     )
-    table.add_row(
+    row(
         "replay",
         f"{replay.capacity:,} transitions{' of each seed' if config.seeds else ''} on {replay.device}, "
         f"{replay.num_bytes:,} bytes preallocated",
     )
-    table.add_row("protocol", protocol_line(training))
-    table.add_row(
+    row("protocol", protocol_line(training))
+    row(
         "steps",
         f"{config.steps:,}, the first {config.random_steps:,} random; {counted(config.updates_per_step, 'update')} a "
         f"step; evaluation every {config.eval_every:,} over {config.eval_episodes} episodes; {_seeds(training)}",
     )
-    table.add_row("run", config.out)
+    row("run", config.out)
     console.print(table)
     if measure:
         print_findings(training, console)

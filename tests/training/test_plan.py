@@ -31,7 +31,7 @@ def said(lines: list[str], row: str) -> list[str]:
     if not (start := [number for number, line in enumerate(lines) if line.startswith(f"{row} ")]):
         return []
     first, *rest = lines[start[0] :]
-    more = next(number for number, line in enumerate(rest) if not line.startswith(" "))
+    more = next((number for number, line in enumerate(rest) if not line.startswith(" ")), len(rest))
     return [line.removeprefix(row).strip() for line in (first, *rest[:more])]
 
 
@@ -82,6 +82,11 @@ def test_an_expert_that_is_held_at_its_end_is_said_to_be(planned):
 @pytest.mark.parametrize("flags", [(), ("--hold-end",)])
 def test_the_demonstration_is_named_by_the_hash_of_its_file(planned, demo, flags):
     assert f"sha256 {demos.open(demo).sha256[:12]}" in said(planned(*flags)[0], "demonstration")[0]
+
+
+def test_brackets_in_a_path_are_shown_as_they_are(planned, tmp_path):
+    out = str(tmp_path / "a[b]" / "[/b]")
+    assert "".join(said(planned("--out", out)[0], "run")) == out
 
 
 def test_an_expert_that_is_done_early_brings_the_flag_to_mind(demo, tmp_path):
