@@ -137,16 +137,23 @@ class Imitation:
         self._simulators.close()
 
     def act(self, observations: np.ndarray, ages: np.ndarray | None = None, explore: bool = False) -> np.ndarray:
-        """The agents' actions ``(S*N, A)``, the rows of the first seed first.
+        """The agents' actions ``(S*N, A)`` float32 in [-1, 1], the rows of the first seed first.
 
         Args:
-            observations: ``(S*N, D)``, raw: states, or what :attr:`view` shows.
+            observations: ``(S*N, D)`` of any type of number, raw: states, or what :attr:`view` shows.
             ages: ``(S*N,)`` steps since the episodes began; only a policy that is shown the time needs them.
             explore: With exploration noise, as in training.
 
         Raises:
-            InputError: The policy is shown the time, and no ages are given.
+            InputError: Observations of another shape; or the policy is shown the time, and no ages are given.
         """
+        observations = np.asarray(observations, np.float32)
+        width = self.inputs.observation_dim
+        if observations.ndim != 2 or observations.shape[1] != width:
+            raise InputError(
+                f"observations have shape {observations.shape}, expected (rows, {width}): one row an observation, "
+                "observation[None] for a single one"
+            )
         if ages is None:
             if self.config.time_aware:
                 raise InputError("this policy is shown the time: give the steps since each episode began, act(o, ages)")
@@ -220,6 +227,14 @@ class Imitation:
 
 def load(folder: str | os.PathLike[str]) -> Imitation:
     """A run as it was last saved, to play its policy or score with its reward; it needs no demonstration file.
+
+    Examples:
+        A policy in a loop of one's own, whose environment ``make_env`` made with actions in [-1, 1]::
+
+            imitation = load("runs/hopper")
+            env = ilfo.envs.make_env("Hopper-v5")
+            observation, _ = env.reset(seed=0)
+            observation, *_ = env.step(imitation.act(observation[None])[0])
 
     Raises:
         InputError: The folder is not a run, or nothing was saved in it yet.

@@ -36,6 +36,11 @@ class PolicyInputs:
         options: Floor and divisor of the standard deviation.
         horizon: The time limit in steps, where the time is shown; else None.
         stack: Leading dimensions of the observations of several seeds, ``(S,)``; none for one.
+
+    Attributes:
+        observation_dim: As given.
+        normalization: As given.
+        horizon: As given.
     """
 
     def __init__(
@@ -48,7 +53,7 @@ class PolicyInputs:
         stack: tuple[int, ...] = (),
     ) -> None:
         self.normalization, self._options, self.horizon = normalization, options, horizon
-        self._observation_dim, self._columns = observation_dim, torch.tensor(list(columns))
+        self.observation_dim, self._columns = observation_dim, torch.tensor(list(columns))
         width = len(self._columns) + (horizon is not None)
         # Rows that every seed has for itself; columns that nobody standardises keep 0 and 1.
         self._means = [torch.zeros(width, dtype=torch.float64) for _ in range(stack[0] if stack else 1)]
@@ -121,7 +126,7 @@ class PolicyInputs:
         if self._moved is None or self._moved[0].device != observations.device:
             columns = self._columns
             if self.horizon is not None:
-                columns = torch.cat([columns, torch.tensor([self._observation_dim])])
+                columns = torch.cat([columns, torch.tensor([self.observation_dim])])
             statistics = [torch.stack(rows).float().to(observations.device) for rows in (self._means, self._scales)]
             mean, scale = (rows[:, None] for rows in statistics)
             self._moved = columns.to(observations.device), mean, scale

@@ -10,6 +10,7 @@ from small_envs import LEDGE, expert
 from small_runs import SMALL_OOPS, SMALL_TD7, configure, short
 
 from ilfo._tools.errors import InputError
+from ilfo.envs import make_env
 from ilfo.runs import Run, read_metrics
 from ilfo.train import train
 from ilfo.training import Training
@@ -53,6 +54,18 @@ def test_a_run_that_is_loaded_is_not_advised_any_more(demo, tmp_path):
     with pytest.warns(UserWarning, match="give --td7.no-checkpoints"):
         train(short(demo, tmp_path, *SMALL_TD7, "--reward", "discriminator"))
     load(tmp_path).close()
+
+
+def test_a_loaded_run_acts_on_what_an_environment_gives(imitation_run):
+    with closing(load(imitation_run)) as imitation:
+        env = make_env(imitation.config.env)
+        observation, _ = env.reset(seed=0)
+        action = imitation.act(observation.astype(np.float64)[None])[0]
+        np.testing.assert_array_equal(action, imitation.act(observation.astype(np.float32)[None])[0])
+        assert env.action_space.contains(action)
+        for wrong in (observation, np.zeros((2, 5)), np.zeros((1, 1, 4))):
+            with pytest.raises(InputError, match=r"expected \(rows, 4\)"):
+                imitation.act(wrong)
 
 
 def test_who_acts_by_the_time_has_to_be_told_it(demo, tmp_path):
