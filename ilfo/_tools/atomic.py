@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,17 +16,17 @@ __all__ = ["atomic_folder", "atomic_path"]
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a temporary path beside ``path``; on success syncs it and renames it, on an error removes it.
 
+    Who may read and write it is up to the umask, as for any new file.
+
     Raises:
         FileNotFoundError: The folder of ``path`` does not exist.
     """
     target = Path(path)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = _beside(target, target.suffix)
+    temporary.touch(0o666, exist_ok=False)
     try:
         yield temporary
         _sync(temporary)
-        os.chmod(temporary, 0o644)
         os.replace(temporary, target)
         _sync(target.parent)
     except BaseException:
@@ -42,17 +42,22 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         OSError: The folder of ``path`` does not exist, or ``path`` is there already and is not an empty folder.
     """
     target = Path(path)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    temporary = _beside(target)
+    temporary.mkdir()
     try:
         yield temporary
         for each in (*temporary.rglob("*"), temporary):
             _sync(each)
-        os.chmod(temporary, 0o755)
         os.rename(temporary, target)
         _sync(target.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def _beside(target: Path, suffix: str = "") -> Path:
+    """A hidden name in the same folder that nothing has yet."""
+    return target.with_name(f".{target.name}.{secrets.token_hex(4)}{suffix}")
 
 
 def _sync(path: Path) -> None:
