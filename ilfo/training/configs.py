@@ -72,7 +72,8 @@ class TrainConfig:
     """Give a terminated episode the value of staying in an absorbing state for ever, so that neither dying nor
     living pays by itself. Only under 'standard'."""
     num_envs: int = 1
-    """Copies of the environment that step together (for each seed); each step brings as many updates as copies."""
+    """Copies of the environment that step together (for each seed); each step brings --updates-per-step updates for
+    every copy."""
     env_workers: int = 0
     """Processes that step the environments while the agent learns; 0 steps them in between. Results are the same."""
     device: Literal["cpu", "cuda"] = "cpu"

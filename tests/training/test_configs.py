@@ -214,3 +214,10 @@ def test_the_preset_for_manipulation_gives_each_reward_its_own():
     chosen = parse("--preset", "manipulation", "--demo", "d.hdf5", "--reward", "transport")
     assert chosen.transport.temperature == 0.5
     assert not hasattr(chosen, "flow")
+
+
+def test_the_help_says_how_many_updates_a_step_brings(capsys):
+    with pytest.raises(SystemExit):
+        parse("--help")
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "each step brings --updates-per-step updates for every copy" in said
