@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -18,6 +18,8 @@ from ilfo.rewards.problems import CostBlocks, RowCosts
 __all__ = ["default_workers", "exact_costs", "exact_plan"]
 
 MAX_PIVOTS = 10_000_000
+STOPPED_EARLY = r"numItermax reached|Problem infeasible|Problem unbounded"
+"""How what POT says of a plan begins that it did not find."""
 
 
 def exact_plan(cost: Tensor, a: Tensor, b: Tensor) -> Tensor:
@@ -34,8 +36,8 @@ def exact_plan(cost: Tensor, a: Tensor, b: Tensor) -> Tensor:
     Raises:
         RuntimeError: The solver stopped before the optimum.
     """
-    with _quiet():
-        return torch.from_numpy(_solve(*(tensor.cpu().numpy() for tensor in (cost, a, b)))).to(cost)
+    _mute_pot()
+    return torch.from_numpy(_solve(*(tensor.cpu().numpy() for tensor in (cost, a, b)))).to(cost)
 
 
 def exact_costs(cost: CostBlocks, a: Tensor, b: Tensor, *, workers: int | None = None) -> RowCosts:
@@ -68,11 +70,11 @@ def exact_costs(cost: CostBlocks, a: Tensor, b: Tensor, *, workers: int | None =
         for index in range(len(a))
     )
     found = RowCosts.empty(a)
-    with _quiet():
-        for index, (moved, mass, corner) in enumerate(_in_order(problems, min(workers or default_workers(), len(a)))):
-            found.moved[index] = torch.from_numpy(moved).to(a)
-            found.mass[index] = torch.from_numpy(mass).to(a)
-            found.corner[index] = corner
+    _mute_pot()
+    for index, (moved, mass, corner) in enumerate(_in_order(problems, min(workers or default_workers(), len(a)))):
+        found.moved[index] = torch.from_numpy(moved).to(a)
+        found.mass[index] = torch.from_numpy(mass).to(a)
+        found.corner[index] = corner
     return found
 
 
@@ -134,12 +136,12 @@ def _solve(cost: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return plan
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
+def _mute_pot() -> None:
     """POT only warns when it stops early; that is an error here, raised by :func:`_solve`.
 
-    Entered by the calling thread alone: the filters belong to the whole process.
+    One filter, put in once and left there. Whatever changes the filters, catch_warnings too, has Python forget which
+    warnings it has shown: what is to be said once in a run would be said again after every episode.
     """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=UserWarning, module=r"ot\.")
-        yield
+    entry = ("ignore", re.compile(STOPPED_EARLY, re.IGNORECASE), UserWarning, re.compile(r"ot\."), 0)
+    if entry not in warnings.filters:
+        warnings.filterwarnings("ignore", message=STOPPED_EARLY, category=UserWarning, module=r"ot\.")

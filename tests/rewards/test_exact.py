@@ -1,6 +1,7 @@
 """Exact plans of many problems, on any number of workers."""
 
 import threading
+import warnings
 
 import pytest
 import torch
@@ -54,6 +55,18 @@ def test_a_solver_that_stops_early_is_an_error_that_says_so(workers, monkeypatch
         exact_costs(blocks_of(cost), a, b, workers=workers)
     with pytest.raises(RuntimeError, match="plan of a 30 x 31 problem"):
         exact_plan(cost[0], a[0], b[0])
+
+
+def test_what_is_to_be_said_once_is_not_said_again_after_every_plan():
+    cost, a, b = problem(4, 5, batch=2)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        exact_plan(cost[0], a[0], b[0])
+        for _ in range(3):
+            warnings.warn("The text is the same each time.", RuntimeWarning, stacklevel=1)
+            exact_plan(cost[0], a[0], b[0])
+            exact_costs(blocks_of(cost), a, b)
+    assert [str(each.message) for each in caught] == ["The text is the same each time."]
 
 
 def test_by_default_there_is_no_worker_without_a_core():
