@@ -31,7 +31,8 @@ class SuiteCell:
         agent: Name of the agent.
         folder: Where its seeds train.
         summary: What they reached, or None.
-        evaluations: ``evaluation.json`` of each seed; none unless all have one.
+        evaluations: ``evaluation.json`` of each seed; none unless all have one of as many steps as the summary: one that
+            was written while a seed trained says what it could do by then.
         seeds: Those that were trained, as ``--seeds`` had them; None without a summary.
     """
 
@@ -51,6 +52,8 @@ class SuiteCell:
         files = [run / "evaluation.json" for run in runs]
         known = all(file.is_file() for file in files)
         evaluations = tuple(json.loads(file.read_text()) for file in files) if known else ()
+        if summary and any(each.get("steps") != summary["steps"] for each in evaluations):
+            evaluations = ()
         seeds = read_config(folder)["config"]["seeds"] if summary else None
         return cls(task, reward, agent, folder, summary, evaluations, seeds)
 

@@ -151,6 +151,22 @@ def test_the_same_command_goes_on_and_trains_nothing_twice(evaluated, suite_file
     assert sum(one != other for one, other in zip(before, after, strict=True)) == 2, "the evaluations of one cell"
 
 
+def test_an_evaluation_of_fewer_steps_is_not_the_result_of_a_cell(evaluated, suite_file, demo, tmp_path):
+    """As ``ilfo evaluate`` leaves it in the folder of a seed that is still under way."""
+    kept = tmp_path / "kept"
+    shutil.copytree(evaluated[0].out, kept)
+    file = kept / evaluated[1][0].folder.name / "seed_1" / "evaluation.json"
+    good = file.read_text()
+    file.write_text(json.dumps(json.loads(good) | {"steps": 100, "return_mean": -1000.0}))
+    suite, options = open_suite(str(suite_file)), SuiteOptions(out=kept, demo_dir=demo.parent, **OPTIONS)
+    shown, _ = evaluate_suite(suite, replace(options, show=True))
+    assert [cell.is_done(2) for cell in shown] == [False, True]
+    assert "-1,000" not in (kept / "table.md").read_text()
+    cells, _ = evaluate_suite(suite, options)
+    assert all(cell.is_done(2) for cell in cells)
+    assert file.read_text() == good
+
+
 def test_one_that_fails_is_told_and_the_table_written_all_the_same(tmp_path, capsys):
     demos.write(tmp_path / "walk.hdf5", Demonstrations(expert().trajectories))
     file = tmp_path / "suite.toml"
