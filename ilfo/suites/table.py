@@ -31,8 +31,8 @@ class SuiteCell:
         agent: Name of the agent.
         folder: Where its seeds train.
         summary: What they reached, or None.
-        evaluations: ``evaluation.json`` of each seed; none unless all have one of as many steps as the summary: one that
-            was written while a seed trained says what it could do by then.
+        evaluations: ``evaluation.json`` of each seed; none unless all have one of as many steps as the summary: one
+            that was written while a seed trained says what it could do by then.
         seeds: Those that were trained, as ``--seeds`` had them; None without a summary.
     """
 
