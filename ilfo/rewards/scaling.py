@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -25,6 +26,9 @@ DISCOUNT = 0.99
 SMALLEST_SPREAD = 1e-8
 """Smallest standard deviation of returns to divide by: a single step has none, and its reward would be as good as
 infinite."""
+SMALLEST_MEAN = 1e-8
+"""Smallest mean reward a step, in size, of an episode to measure a scale by: far from the expert an exponential is next
+to nothing, and whatever came after such an episode would be as good as infinite."""
 
 
 @dataclass(frozen=True)
@@ -128,13 +132,28 @@ class Scaling:
         self.offset, self.multiplier = low, self.options.factor / (high - low)
 
     def observe(self, scores: Tensor, lengths: Tensor) -> None:
-        """Takes note of what the generator says of episodes of the agent, ``(B, T)`` of ``(B,)`` steps."""
+        """Takes note of what the generator says of episodes of the agent, ``(B, T)`` of ``(B,)`` steps.
+
+        Warns:
+            UserWarning: The method is ``first-episode``, and an episode has too little reward to measure a scale by.
+        """
         for row, length in zip(scores.double().cpu().numpy(), lengths.tolist(), strict=True):
             if self.options.method == "first-episode" and not self._count:
-                total = abs(float(row[:length].sum()))
-                self._count, self.multiplier = 1, self.options.factor / total if total > 0 else 1.0
+                self._fix(abs(float(row[:length].sum())), length)
             elif self.options.method == "running":
                 self._add_returns(row[:length])
+
+    def _fix(self, total: float, steps: int) -> None:
+        """Has an episode that sums to so much get the factor, from now on, unless there is next to nothing of it."""
+        if total > SMALLEST_MEAN * steps:
+            self._count, self.multiplier = 1, self.options.factor / total
+            return
+        # The text is the same each time, so that Python shows it once and not once an episode.
+        warnings.warn(
+            "--scaling.method first-episode: the rewards of an episode sum to less than 1e-8 a step, which is too "
+            "little to measure a scale by; rewards stay as they are until an episode has more",
+            stacklevel=3,
+        )
 
     def _add_returns(self, rewards: np.ndarray) -> None:
         discounted = 0.0

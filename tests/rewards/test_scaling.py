@@ -102,12 +102,30 @@ def test_after_the_first_episode_no_more_are_scored_to_measure_them():
     assert reward.generator.asked == 1
 
 
-def test_a_first_episode_without_rewards_leaves_them_as_they_are():
+@pytest.mark.parametrize("worth", [0.0, 1e-38, 1e-12])
+def test_an_episode_with_next_to_no_reward_leaves_the_scale_to_the_next(worth):
     generator = Height()
     reward = scaled(generator, "first-episode", factor=10.0)
-    generator.worth = 0.0
-    reward.observe(episodes())
-    assert reward.scaling.multiplier == 1.0
+    generator.worth = worth
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="first-episode: .* stay as they are until an episode has more"):
+            assert reward.observe(episodes())["reward_multiplier"] == 1.0
+        assert not reward.scaling.settled
+    generator.worth = 1.0
+    first, later = rollout(flail, steps=40), rollout(flail, steps=60, seed=3)
+    reward.observe(episodes(first))
+    reward.observe(episodes(later))
+    assert abs(float(reward.score(episodes(first)).sum())) == pytest.approx(10.0, rel=1e-5)
+
+
+def test_the_size_of_a_first_episode_is_that_of_a_step():
+    """A long episode may sum to more than a short one, of rewards that are too small all the same."""
+    generator = Height()
+    reward = scaled(generator, "first-episode")
+    generator.worth = 1e-9
+    with pytest.warns(UserWarning, match="less than 1e-8 a step"):
+        reward.observe(episodes(rollout(steps=100)))
+    assert float(generator.score(episodes(rollout(steps=100))).sum()) > 1e-8
 
 
 def test_running_divides_by_the_spread_of_discounted_returns():
