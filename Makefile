@@ -29,7 +29,7 @@ lock: ## Bring requirements.lock in line with pyproject.toml; ARGS=--upgrade ren
 	.ci/venv "$$tools" && "$$tools/bin/pip" install --disable-pip-version-check --quiet uv && \
 	UV_CUSTOM_COMPILE_COMMAND="make lock" "$$tools/bin/uv" pip compile --quiet --no-config \
 		--universal --python-version 3.11 --annotation-style line --extra dev --extra keypoints \
-		--extra lerobot-format --extra robotics --extra sb3 --extra torchrl \
+		--extra lerobot-format --extra ray --extra robotics --extra sb3 --extra torchrl \
 		--output-file requirements.lock $(ARGS) pyproject.toml
 
 clean: ## Remove build products and caches; runs/ and .venv stay.
