@@ -8,7 +8,7 @@ from broken_plugins import AbsorbingEveryStep, OneTooMany, Uncopied
 from ilfo._tools.errors import InputError
 from ilfo.agents import Batch
 from ilfo.demos import Demonstrations, Trajectory
-from ilfo.rewards import EnvironmentReward, Episodes, RewardGenerator
+from ilfo.rewards import EnvironmentReward, Episodes, OptimalTransport, RewardGenerator, TransportOptions
 from ilfo.training.scorer import Scorer
 
 DISCOUNT = 0.9
@@ -52,7 +52,7 @@ class Steady(Learning):
     stationary = True
 
 
-def scorer(reward=None, members=1, absorbing=True, time_aware=False) -> Scorer:
+def scorer(reward=None, members=1, absorbing=True, time_aware=False, demonstrations=None) -> Scorer:
     made = Scorer(
         reward or Learning(),
         members,
@@ -62,7 +62,7 @@ def scorer(reward=None, members=1, absorbing=True, time_aware=False) -> Scorer:
         time_aware=time_aware,
         device=torch.device("cpu"),
     )
-    made.fit(Demonstrations((episode(terminated=True),)))
+    made.fit(demonstrations or Demonstrations((episode(terminated=True),)))
     return made
 
 
@@ -122,6 +122,41 @@ def test_trying_it_leaves_no_trace():
 def test_what_cannot_be_copied_is_not_tried():
     with pytest.warns(UserWarning, match=r"Uncopied cannot be copied \(.*check_reward\(Uncopied\) says more"):
         assert scorer(Uncopied()).of_episodes([episode()]).scores.shape == (1, 4)
+
+
+def drawing() -> Scorer:
+    """Two seeds of a reward that draws one of three demonstrations for every episode."""
+    walks = tuple(Trajectory(np.linspace([0.0], [far], 9, dtype=np.float32)) for far in (1.0, 5.0, 25.0))
+    reward = OptimalTransport(TransportOptions(aggregate="random"))
+    return scorer(reward, members=2, demonstrations=Demonstrations(walks))
+
+
+@pytest.mark.parametrize("member", [0, 1])
+def test_what_is_scored_between_episodes_of_training_changes_none_of_them(member):
+    watched, alone = drawing(), drawing()
+    of_training = []
+    for made in (watched, alone):
+        found = []
+        for steps in range(3, 15):
+            if made is watched:
+                made.of_episodes([episode(), episode()], member)
+                made.explain(episode())
+            found.append(made.of_finished(episode(steps), member)[0].scores)
+        of_training.append(torch.cat(found, dim=1))
+    assert torch.equal(*of_training)
+
+
+class Noting(Learning):
+    """One that takes note of whom it explained."""
+
+    def explain(self, trajectory):
+        self.seen += 1
+
+
+def test_an_explanation_leaves_no_trace():
+    made = scorer(Noting())
+    made.explain(episode())
+    assert made.reward.seen == 0
 
 
 class Timed(Steady):
