@@ -72,6 +72,11 @@ class Scorer:
         """Whether batches get the rewards of today."""
         return not self.reward.stationary and self.needs == "transition"
 
+    @property
+    def _agree(self) -> bool:
+        """Whether the generators of all seeds say the same of a transition: fitted as one, none has changed since."""
+        return self.reward.stationary and not self.reward.observes and self.reward.needs == "transition"
+
     def fit(self, demonstrations: Demonstrations, on_progress: Callable[[float, str], None] | None = None) -> None:
         """Learns from the expert; without absorbing states an end of the expert's is a step like any other.
 
@@ -173,6 +178,9 @@ class Scorer:
         copies = len(remaining) // self._members
         parts = [slice(member * copies, (member + 1) * copies) for member in range(self._members)]
         seen = self._seen(replace(steps, observations=self._looked_at(steps.observations)))
+        if self._agree:
+            # One question in place of S: a flow takes 6 ms for 8 rows together, and 36 for one after the other.
+            return self._labels(self.reward, seen, remaining).rewards[:, 0]
         found = [
             self._labels(reward, seen.rows(own.start, own.stop), remaining[own])
             for reward, own in zip(self._rewards, parts, strict=True)

@@ -8,7 +8,7 @@ from broken_plugins import AbsorbingEveryStep, OneTooMany, Uncopied
 from ilfo._tools.errors import InputError
 from ilfo.agents import Batch
 from ilfo.demos import Demonstrations, Trajectory
-from ilfo.rewards import EnvironmentReward, Episodes, OptimalTransport, RewardGenerator, TransportOptions
+from ilfo.rewards import EnvironmentReward, Episodes, NearestStep, OptimalTransport, RewardGenerator, TransportOptions
 from ilfo.training.scorer import Scorer
 
 DISCOUNT = 0.9
@@ -175,6 +175,40 @@ def test_steps_alone_are_scored_at_their_time():
     steps = Episodes(pairs, once, once > 1, starts=torch.tensor([0, 7, 3]))
     assert scorer(Timed()).of_steps(steps, 9 - steps.starts).tolist() == [0.0, 7.0, 3.0]
     assert scorer(Timed(), members=3).of_steps(steps, 9 - steps.starts).tolist() == [0.0, 7.0, 3.0]
+
+
+class Counting(NearestStep):
+    """One that takes note of how many episodes it was asked of at a time."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+
+    def score(self, episodes):
+        self.asked.append(len(episodes.lengths))
+        return super().score(episodes)
+
+
+class CountingLearner(Counting):
+    def observe(self, episodes):
+        return {}
+
+
+@pytest.mark.parametrize("kind", [Counting, CountingLearner])
+def test_seeds_whose_rewards_never_part_ask_one_for_all(kind):
+    made, seeds, rows = scorer(kind(), members=3, time_aware=True), 3, 2
+    made.reward.asked.clear()
+    pairs = torch.linspace(0.0, 3.0, 2 * seeds * rows).reshape(seeds * rows, 2, 1)
+    once = torch.ones(seeds * rows, dtype=torch.int64)
+    steps = Episodes(pairs, once, torch.tensor([False, True] * seeds), starts=torch.arange(seeds * rows))
+    found = made.of_steps(steps, 9 - steps.starts)
+    assert made.reward.asked[0] == (seeds * rows if kind is Counting else rows)
+    alone = []
+    for member in range(seeds):
+        own = slice(member * rows, (member + 1) * rows)
+        alone.append(scorer(kind(), time_aware=True).of_steps(steps.rows(own.start, own.stop), 9 - steps.starts[own]))
+    torch.testing.assert_close(found, torch.cat(alone))
+    assert len(found.unique()) == seeds * rows
 
 
 def test_a_batch_tells_the_time_where_the_policy_is_shown_it():
