@@ -65,7 +65,7 @@ class Progress:
             TextColumn("fitting the reward"),
             BarColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[numbers]}"),
+            TextColumn("{task.fields[numbers]}", markup=False),
             console=self._console,
             disable=not self._console.is_terminal,
         )
@@ -93,7 +93,7 @@ class Progress:
         if self._console.is_terminal:
             self.fitting(0.0, what)
         else:
-            self._console.print(what, highlight=False, soft_wrap=True, markup=False)
+            self._say(what)
 
     def begin(self, training: Training) -> None:
         """Prints what the run is about to do, and shows the bar."""
@@ -101,10 +101,10 @@ class Progress:
         if self._fitted is not None:
             self._fitting.stop()
             if not self._console.is_terminal:
-                self._console.print(f"the reward is fitted: {self._fitted}", highlight=False, soft_wrap=True)
+                self._say(f"the reward is fitted: {self._fitted}")
         print_plan(training, console=self._console)
         if training.step:
-            self._console.print(f"Going on from step {training.step:,}.", soft_wrap=True)
+            self._say(f"Going on from step {training.step:,}.")
         self._bar.update(self._task, completed=training.step)
         self._bar.start()
 
@@ -137,11 +137,7 @@ class Progress:
             seconds = row["seconds"]
             rate = step / max(seconds, 1e-9)
             left = (self._config.steps - step) / rate if rate else 0.0
-            self._console.print(
-                f"step {step:,}/{self._config.steps:,}  {rate:.0f}/s  {left:.0f} s left  {numbers}",
-                highlight=False,
-                soft_wrap=True,
-            )
+            self._say(f"step {step:,}/{self._config.steps:,}  {rate:.0f}/s  {left:.0f} s left  {numbers}")
 
     def _numbers(self) -> str:
         labels = (
@@ -154,18 +150,20 @@ class Progress:
 
     def already_finished(self) -> None:
         """Says that the run in the folder is at its end."""
-        self._console.print(f"The run in {self._config.out} is finished; nothing is left to train.", soft_wrap=True)
+        self._say(f"The run in {self._config.out} is finished; nothing is left to train.")
 
     def interrupted(self) -> None:
         """Says after Ctrl-C how to go on, if there is anything to go on from."""
         self._fitting.stop()
         self._bar.stop()
         if not self._begun:
-            self._console.print("Stopped before any step was taken: nothing was saved.", soft_wrap=True)
+            self._say("Stopped before any step was taken: nothing was saved.")
             return
-        self._console.print(
-            f"Stopped and saved in {self._config.out}. The same command goes on from here.", soft_wrap=True
-        )
+        self._say(f"Stopped and saved in {self._config.out}. The same command goes on from here.")
+
+    def _say(self, text: str) -> None:
+        """A line as it is: a bracket in the name of a folder is no markup."""
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def conclude(config: TrainConfig, summary: dict[str, Any]) -> None:

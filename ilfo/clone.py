@@ -166,7 +166,7 @@ def main(argv: Sequence[str]) -> int:
     config = parse_clone(argv)
     console = Console(highlight=False, soft_wrap=True)
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.completed}/{task.total} epochs"),
         TimeElapsedColumn(),

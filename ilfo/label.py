@@ -230,7 +230,8 @@ def main(argv: Sequence[str]) -> int:
 
     config = parse_label(argv)
     console = Console(highlight=False, soft_wrap=True)
-    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
+    doing = TextColumn("{task.description}", markup=False)
+    columns = doing, BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
     start = time.monotonic()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         fit, task = bar.add_task("fitting", total=1.0), bar.add_task("labelling", total=None)

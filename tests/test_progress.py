@@ -55,6 +55,22 @@ def test_elsewhere_than_on_a_terminal_a_new_evaluation_is_a_line(clock):
     assert written.getvalue() == "step 100/400  50/s  6 s left  imitation -3.0  evaluation 7.0  ratio 0.25\n"
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_brackets_are_no_markup(terminal):
+    config = SimpleNamespace(steps=400, seeds="", out="runs/[hopper]/a[/b]")
+    written = io.StringIO()
+    progress = Progress(config, Console(file=written, force_terminal=terminal, width=200, _environ={"TERM": "xterm"}))
+    with progress:
+        progress.doing("seeing [red]")
+        progress.fitting(0.5, "[/loss] 3")
+        progress.already_finished()
+        progress._begun = True
+        progress.interrupted()
+    said = written.getvalue()
+    assert said.count(config.out) == 2
+    assert ("[/loss] 3" if terminal else "seeing [red]") in said
+
+
 def test_a_reward_that_is_fitted_has_a_bar_of_its_own(demo, tmp_path):
     """Drawn on a terminal while it learns; elsewhere a line when it is done."""
     config = configure(demo, tmp_path, "--reward", "flow", "--flow.updates", "40", "--flow.hidden-dim", "8")

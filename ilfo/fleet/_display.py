@@ -41,7 +41,7 @@ class Display:
 
         self._console = console or Console(quiet=True)
         self._bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TextColumn(f"{{task.completed:,.0f}}/{{task.total:,.0f}} {counts}s"),
             TimeElapsedColumn(),

@@ -198,7 +198,7 @@ def _one_by_one(jobs: Sequence[_Work], console: Console | None, ended: Callable[
     failures = []
     for number, job in enumerate(jobs, start=1):
         if console is not None:
-            console.print(f"\n{job.name} ({number} of {len(jobs)})", style="bold", highlight=False)
+            console.print(f"\n{job.name} ({number} of {len(jobs)})", style="bold", highlight=False, markup=False)
         try:
             job.run(console)
         except InputError as error:

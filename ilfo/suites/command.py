@@ -66,7 +66,8 @@ def suite_command(
         failures = run(suite, options, given[end + 1 :], console)
     except KeyboardInterrupt:
         out = suite_folder(suite, options)
-        console.print(f"Stopped. What is finished is in {out}; the same command goes on from there.", soft_wrap=True)
+        text = f"Stopped. What is finished is in {out}; the same command goes on from there."
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
         return 130
     if failures:
         console.print(f"\n{failures_in_words(failures)}", highlight=False, markup=False, soft_wrap=True)

@@ -228,13 +228,14 @@ def _open_eyes(jobs: Iterable[CloneJob]) -> None:
 def _prepare(task: Task, source: _Source, options: CloneSuiteOptions, console: Console | None) -> None:
     """Sees that the task has all looks, and that its demonstrations are there, before anything is learned."""
     from rich.console import Console
+    from rich.markup import escape
 
     drawn = bool(source.films) or any(EYES[sees].takes_frames for sees in options.sees)
     for kind in options.kinds:
         look = f"{task.env}@{Variant(kind, 0)}"
         (drawable_env(look, "standard") if drawn else make_env(look)).close()
     with (console or Console(quiet=True)).status("") as status:
-        shoot(source.films, task, status.update)
+        shoot(source.films, task, lambda doing: status.update(escape(doing)))
 
 
 def _cells(tasks: Sequence[Task], options: CloneSuiteOptions, out: Path) -> list[CloneCell]:
@@ -285,5 +286,6 @@ def _run_and_show(suite: Suite, options: CloneSuiteOptions, flags: Sequence[str]
     cells, failures = evaluate_clones(suite, options, flags, console)
     console.print(Markdown(means_table(cells, options.kinds)))
     out = suite_folder(suite, options)
-    console.print(f"written to {out}: table.md (every kind and task), picture.png", highlight=False, soft_wrap=True)
+    written = f"written to {out}: table.md (every kind and task), picture.png"
+    console.print(written, highlight=False, markup=False, soft_wrap=True)
     return failures

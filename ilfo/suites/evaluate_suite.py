@@ -242,5 +242,5 @@ def _run_and_show(suite: Suite, options: SuiteOptions, flags: Sequence[str], con
     _, failures = evaluate_suite(suite, options, flags, console)
     out = suite_folder(suite, options)
     console.print(Markdown((out / "table.md").read_text()))
-    console.print(f"written to {out}: table.md, picture.png", highlight=False, soft_wrap=True)
+    console.print(f"written to {out}: table.md, picture.png", highlight=False, markup=False, soft_wrap=True)
     return failures

@@ -60,7 +60,7 @@ def test_one_by_one_in_this_process_a_failure_stops_nobody_either(tmp_path):
     jobs = [
         job(demo, tmp_path / "exploding", *EXPLODING),
         job(demo, tmp_path / "clumsy", "--env", "small_envs:Clumsy-v0"),
-        job(demo, tmp_path / "well", episodes=2),
+        job(demo, tmp_path / "[well]", episodes=2),
     ]
     said, ended = io.StringIO(), []
     failures = run_jobs(jobs, 1, Console(file=said), ended=ended.append)
@@ -69,9 +69,9 @@ def test_one_by_one_in_this_process_a_failure_stops_nobody_either(tmp_path):
     assert "Traceback" in failures[1].what
     assert "no way back" in failures[1].what
     assert ended == jobs[2:]
-    assert "well (3 of 3)" in said.getvalue()
-    assert (tmp_path / "well" / "evaluation.json").exists()
-    assert not (tmp_path / "well" / "log.txt").exists()
+    assert "[well] (3 of 3)" in said.getvalue()
+    assert (tmp_path / "[well]" / "evaluation.json").exists()
+    assert not (tmp_path / "[well]" / "log.txt").exists()
 
 
 def test_ctrl_c_has_all_of_them_save(demo, tmp_path):
@@ -154,12 +154,13 @@ def test_the_display_says_how_far_all_and_each_are(demo, tmp_path):
     written = io.StringIO()
     with Display(Console(file=written, force_terminal=True, width=150), 2, 1000) as display:
         display.begin("one", tmp_path / "run", 400)
-        display.begin("two", tmp_path / "nowhere", 600)
+        display.begin("two[/b]", tmp_path / "nowhere", 600)
         display.refresh()
     shown = written.getvalue()
     assert "400/1,000 steps" in shown
     assert "400/400 steps" in shown
     assert "0/600 steps" in shown
+    assert "two[/b]" in shown
     assert f"return {(rows[0]['eval_return'] + rows[1]['eval_return']) / 2:.1f}" in shown
     with Display(Console(file=written, force_terminal=True, width=150), 2, 1000) as display:
         display.begin("one", tmp_path / "run", 400)

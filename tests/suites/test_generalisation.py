@@ -63,7 +63,8 @@ def given(camera, tmp_path_factory):
 @pytest.fixture(scope="module")
 def evaluated(given, tmp_path_factory):
     """All three eyes, one after the other."""
-    options = CloneSuiteOptions(out=tmp_path_factory.mktemp("clones"), demo_dir=given, **SMALL)
+    out = tmp_path_factory.mktemp("clones") / "[all]"
+    options = CloneSuiteOptions(out=out, demo_dir=given, **SMALL)
     return options, *evaluate_clones(open_suite(str(given / "carts.toml")), options)
 
 
@@ -192,7 +193,9 @@ def test_the_same_command_goes_on_with_what_is_missing_alone_in_a_process_of_its
     command = ["evaluate", str(given / "carts.toml"), "--out", str(options.out), "--demo-dir", str(given)]
     command += ["--kinds", *KIND, "--seeds", "0", "--episodes", "2", "--jobs", "2"]
     assert main(command) == 0
-    assert "begun" not in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "begun" not in printed
+    assert f"written to {options.out}: table.md" in printed, "a bracket is no markup"
     lost = options.out / "roll--pixels--seed-0" / "variants.json"
     before = lost.read_text()
     lost.unlink()
@@ -316,6 +319,7 @@ def test_fewer_episodes_than_looks_are_refused(tmp_path):
         plan_films(Task("any", CART, ()), KINDS, 2, 14, tmp_path)
 
 
+@pytest.mark.metaworld
 def test_the_scripted_expert_of_metaworld_is_filmed_in_a_variant(camera, tmp_path):
     pytest.importorskip("metaworld", reason="needs the extra metaworld")
     (task, *_) = open_suite("generalisation").tasks

@@ -265,6 +265,21 @@ def test_what_is_shown_is_called_what_it_is(evaluated, suite_file, demo, tmp_pat
     assert (kept / "table.md").read_text().endswith(note)
 
 
+def test_brackets_in_the_name_of_a_folder_are_no_markup(evaluated, suite_file, tmp_path, monkeypatch, capsys):
+    kept = tmp_path / "[walks]" / "a[" / "b]"
+    shutil.copytree(evaluated[0].out, kept)
+    command = ["evaluate", str(suite_file), "--out", str(kept), "--show"]
+    assert main(command) == 0
+    assert f"written to {kept}: table.md" in capsys.readouterr().out
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ilfo.suites.evaluate_suite.evaluate_suite", interrupted)
+    assert main(command) == 130
+    assert f"What is finished is in {kept}; the same command goes on" in capsys.readouterr().out
+
+
 def test_where_cells_differ_the_table_says_so_and_where_none_is_finished(evaluated, tmp_path):
     cells = evaluated[1]
     alone = replace(cells[0], seeds="5", evaluations=({"episodes": cells[0].played[:1]} | ENDS,))
