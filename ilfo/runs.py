@@ -236,6 +236,9 @@ def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
 def read_checkpoint(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """The trained agent of a finished run, or the newest checkpoint of one under way, on the CPU.
 
+    Its tensors are read from the file when they are used: most of a checkpoint is the replay, which only a run that
+    goes on needs. They stay what they are when the run replaces the file meanwhile.
+
     Raises:
         InputError: Nothing was saved yet.
     """
@@ -246,7 +249,7 @@ def read_checkpoint(folder: str | os.PathLike[str]) -> dict[str, Any]:
         if not saved:
             break
         with suppress(FileNotFoundError):
-            state: dict[str, Any] = torch.load(saved[-1], map_location="cpu", weights_only=True)
+            state: dict[str, Any] = torch.load(saved[-1], map_location="cpu", weights_only=True, mmap=True)
             return state
     raise InputError(f"{folder} holds no checkpoint yet: let the run train for a while")
 

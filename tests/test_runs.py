@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pytest
+import torch
 from small_envs import LEDGE
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ilfo._tools.errors import InputError
-from ilfo.runs import Run, read_config, read_metrics
+from ilfo.runs import Run, read_checkpoint, read_config, read_metrics
 from ilfo.train import train
 from ilfo.training.configs import TrainConfig, parse_train
 
@@ -81,6 +82,24 @@ def test_a_finished_run_drops_the_checkpoint_that_a_kill_left(tmp_path):
     (checkpoints / "step_0000000250.pt").write_bytes((checkpoints / "final.pt").read_bytes())
     assert train(config) == summary
     assert [path.name for path in checkpoints.iterdir()] == ["final.pt"]
+
+
+def test_a_checkpoint_is_read_as_far_as_it_is_used_and_outlives_its_file(tmp_path):
+    run = Run(tmp_path / "run", {"seed": 3}, None)
+    replay = torch.arange(300_000.0)
+    run.save(10, {"agent": {"weight": torch.ones(3), "count": 4}, "replay": replay, "empty": torch.zeros(0)})
+    state = read_checkpoint(run.folder)
+    file = run.checkpoints / "step_0000000010.pt"
+    assert str(file) in Path("/proc/self/maps").read_text(), "it is mapped, not loaded"
+    run.save(20, {"agent": {"weight": torch.zeros(3), "count": 5}, "replay": -replay})
+    run.keep_only(20)
+    assert not file.exists()
+    assert torch.equal(state["replay"], replay)
+    state["agent"]["weight"] += 1
+    assert state["agent"]["weight"].tolist() == [2, 2, 2]
+    assert (state["agent"]["count"], len(state["empty"])) == (4, 0)
+    assert read_checkpoint(run.folder)["agent"]["count"] == 5
+    run.close()
 
 
 class _KilledError(Exception):
