@@ -12,6 +12,7 @@ from ilfo.record import RecordOptions, record
 
 pytest.importorskip("metaworld", reason="needs the extra metaworld")
 metaworld = pytest.importorskip("ilfo.metaworld")
+pytestmark = pytest.mark.metaworld
 
 DOOR = "ilfo.metaworld:MetaWorld/door-open-v3"
 REACH = "ilfo.metaworld:MetaWorld/reach-v3"

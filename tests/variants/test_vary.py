@@ -118,6 +118,7 @@ def test_the_environment_itself_is_returned(camera):
     env.close()
 
 
+@pytest.mark.metaworld
 @pytest.mark.parametrize("kind", KINDS)
 def test_meta_worlds_tasks_vary_too(camera, kind):
     pytest.importorskip("metaworld", reason="needs the extra metaworld")
