@@ -10,6 +10,7 @@ from torch import nn
 from ilfo._tools.errors import InputError
 from ilfo.vision import Backbone, build_tiny, load_backbone
 from ilfo.vision.backbones import TINY, TINY_MEAN, TINY_STD, TINY_WEIGHTS
+from ilfo.vision.descriptors import DescriptorOptions, describe_patches
 
 
 def tokens_of(backbone, frames):
@@ -30,6 +31,28 @@ def test_the_grid_has_a_patch_wherever_one_fits(kind, stride, height, width):
     rows, cols = (len(range(0, side - 8 + 1, stride)) for side in backbone.input_size(height, width))
     assert backbone.grid(height, width) == (rows, cols)
     assert tokens_of(backbone, noise(2, height, width)).shape == (2, rows * cols, 24)
+
+
+@pytest.mark.parametrize(
+    ("name", "patch", "size", "prefix"),
+    [
+        ("vit_small_patch8_224.dino", 8, 224, 1),
+        ("vit_small_patch16_224.dino", 16, 224, 1),
+        ("vit_small_patch14_dinov2.lvd142m", 14, 518, 1),
+        ("vit_small_patch14_reg4_dinov2.lvd142m", 14, 518, 5),
+        ("vit_small_patch16_dinov3.lvd1689m", 16, 256, 5),
+    ],
+)
+def test_the_networks_that_are_named_look_at_frames(name, patch, size, prefix):
+    """As timm builds them: what of their weights cannot be had here is not needed for it."""
+    backbone = load_backbone(name, pretrained=False, image_size=4 * patch, stride=patch // 2)
+    assert (backbone.patch_size, backbone.prefix_tokens, backbone.depth) == (patch, prefix, 12)
+    assert load_backbone(name, pretrained=False).image_size == size
+    with torch.inference_mode():
+        seen = describe_patches(backbone, backbone.prepare(noise(1, 32, 48)), DescriptorOptions(), saliency=True)
+    assert seen.descriptors.shape == (1, *backbone.grid(32, 48), 384)
+    assert seen.saliency.shape == (1, *backbone.grid(32, 48)) == (1, 7, 11)
+    assert torch.isfinite(seen.descriptors).all()
 
 
 def test_overlapping_patches_are_embedded_as_a_plain_loop_would():
