@@ -8,7 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-__all__ = ["Cost", "cost_matrix"]
+from ilfo.rewards._farthest import farthest_pair
+
+__all__ = ["Cost", "cost_matrix", "largest_cost"]
 
 Cost = Literal["euclidean", "sqrt_euclidean", "squared_euclidean", "cosine"]
 
@@ -37,7 +39,7 @@ def cost_matrix(x: Tensor, y: Tensor, cost: Cost = "euclidean", *, per_sqrt_dim:
         same reason the cosine is taken from the distance of the unit vectors, ``||u - v||^2 / 2``.
     """
     if cost == "cosine":
-        x, y = torch.nn.functional.normalize(x, dim=-1), torch.nn.functional.normalize(y, dim=-1)
+        x, y = _directions(x), _directions(y)
     distance = torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
     if cost == "cosine":
         return distance.square() / 2
@@ -46,3 +48,17 @@ def cost_matrix(x: Tensor, y: Tensor, cost: Cost = "euclidean", *, per_sqrt_dim:
     if cost == "sqrt_euclidean":
         return distance.sqrt()
     return distance.square() if cost == "squared_euclidean" else distance
+
+
+def largest_cost(atoms: Tensor, cost: Cost = "euclidean", *, per_sqrt_dim: bool = True) -> float:
+    """The largest cost between any two of some atoms ``(N, F)``.
+
+    It is that of the two that are farthest apart, or for the cosine of those whose directions are: every cost grows
+    with a distance. Costs between all of them are never computed.
+    """
+    one, other = farthest_pair(_directions(atoms) if cost == "cosine" else atoms)
+    return float(cost_matrix(atoms[one, None], atoms[other, None], cost, per_sqrt_dim=per_sqrt_dim))
+
+
+def _directions(atoms: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(atoms, dim=-1)

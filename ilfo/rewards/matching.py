@@ -13,7 +13,7 @@ from ilfo._tools.checks import check_choices, check_positive
 from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations
 from ilfo.rewards.base import Episodes, RewardGenerator, check_episodes
-from ilfo.rewards.costs import Cost, cost_matrix
+from ilfo.rewards.costs import Cost, cost_matrix, largest_cost
 from ilfo.rewards.features import StateFeatures
 from ilfo.rewards.pairs import Sequences
 
@@ -125,9 +125,8 @@ class Matching(RewardGenerator):
 
     def largest_expert_cost(self) -> float:
         """The largest cost between two atoms of the demonstrations."""
-        atoms = [self.atoms_of(features) for features in self._expert]
-        pairs = ((x, y) for index, x in enumerate(atoms) for y in atoms[index:])
-        return max(float(self.cost_matrix(x, y).max()) for x, y in pairs)
+        atoms = torch.cat([self.atoms_of(features) for features in self._expert])
+        return largest_cost(atoms, self.options.cost, per_sqrt_dim=self.options.distance_per_sqrt_dim)
 
     def state_dict(self) -> dict[str, Any]:
         """Options, features and the expert's features, as tensors and plain values."""

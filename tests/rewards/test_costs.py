@@ -5,7 +5,8 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
-from ilfo.rewards import cost_matrix
+from ilfo.rewards import _farthest, cost_matrix
+from ilfo.rewards.costs import largest_cost
 
 COSTS = ["euclidean", "sqrt_euclidean", "squared_euclidean", "cosine"]
 
@@ -57,3 +58,54 @@ def test_a_batch_is_its_members(cost):
 def test_the_cosine_of_a_zero_atom_is_a_number():
     cost = cost_matrix(torch.zeros(1, 3), torch.cat([torch.zeros(1, 3), torch.ones(1, 3)]), "cosine")
     torch.testing.assert_close(cost, torch.tensor([[0.0, 0.5]]))
+
+
+def circle(count: int) -> torch.Tensor:
+    """Points that are all as far from their centre."""
+    angle = torch.linspace(0.0, 6.2, count)
+    return torch.stack([angle.cos(), angle.sin()], dim=1)
+
+
+CLOUDS = {
+    "one": points(1).float(),
+    "equal": points(1).float().expand(40, -1),
+    "two places": points(2).float().repeat(30, 1),
+    "cloud": points(900).float(),
+    "wide and narrow": points(700).float() * torch.tensor([100.0, 1.0, 1.0, 1e-3, 0.0, 1.0]),
+    "far from the origin": 1e3 + points(300).float(),
+    "walk": points(1200, width=34).cumsum(dim=0).float(),
+    "circle": circle(500),
+    "with a zero": torch.cat([points(200).float(), torch.zeros(2, 6)]),
+}
+
+
+@pytest.mark.parametrize("per_sqrt_dim", [True, False])
+@pytest.mark.parametrize("cost", COSTS)
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_the_largest_cost_is_that_of_all_pairs(cloud, cost, per_sqrt_dim):
+    atoms = CLOUDS[cloud]
+    expected = float(cost_matrix(atoms, atoms, cost, per_sqrt_dim=per_sqrt_dim).max())
+    assert largest_cost(atoms, cost, per_sqrt_dim=per_sqrt_dim) == pytest.approx(expected, rel=1e-6, abs=1e-12)
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_a_few_distances_at_a_time_lead_to_the_same_pair(cloud, monkeypatch):
+    atoms = CLOUDS[cloud]
+    whole = largest_cost(atoms)
+    monkeypatch.setattr(_farthest, "ROWS", 7)
+    monkeypatch.setattr(_farthest, "COLUMNS", 5)
+    assert largest_cost(atoms) == pytest.approx(whole, rel=1e-6)
+
+
+def test_most_pairs_of_many_atoms_are_not_looked_at(monkeypatch):
+    looked_at, product = [], torch.addmm
+
+    def counted(*args, **more):
+        looked_at.append(product(*args, **more))
+        return looked_at[-1]
+
+    monkeypatch.setattr(torch, "addmm", counted)
+    atoms = points(20_000, width=34).float()
+    largest_cost(atoms)
+    assert max(each.numel() for each in looked_at) <= _farthest.ROWS * _farthest.COLUMNS
+    assert sum(each.numel() for each in looked_at) < 0.05 * len(atoms) ** 2

@@ -126,6 +126,17 @@ def test_dying_early_is_never_better_than_living_on_like_the_expert(kind, settin
     assert (returns[:3] < returns[5]).all()
 
 
+@pytest.mark.parametrize("cost", ["euclidean", "sqrt_euclidean", "squared_euclidean", "cosine"])
+@pytest.mark.parametrize("atoms", ["transitions", "states"])
+def test_being_dead_costs_the_largest_cost_between_atoms_of_any_demonstrations(cost, atoms):
+    experts = rollout(), rollout(flail, seed=7, steps=40), rollout(seed=4, steps=90)
+    reward = fitted(NearestStep, *experts, cost=cost, atoms=atoms)
+    every = torch.cat(
+        [reward.atoms_of(features) for features in reward.features.of_demonstrations(demonstrations(*experts))]
+    )
+    assert reward.state_dict()["absorbing_cost"] == pytest.approx(float(reward.cost_matrix(every, every).max()))
+
+
 @every_class
 def test_far_from_the_expert_being_dead_is_no_better_than_the_worst_step(kind):
     reward = fitted(kind, squash="none")
