@@ -10,7 +10,7 @@ import math
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -22,7 +22,10 @@ from ilfo._tools.atomic import atomic_path
 from ilfo._tools.errors import InputError
 from ilfo.rewards.keypoints import FREE_OPTIONS
 
-__all__ = ["Run", "alike", "read_checkpoint", "read_config", "read_metrics", "read_summary"]
+__all__ = ["NOT_OF_THE_RUN", "Run", "alike", "read_checkpoint", "read_config", "read_metrics", "read_summary"]
+
+NOT_OF_THE_RUN = ("out", "report", "env_workers", "checkpoint_seconds")
+"""Settings that may change between two parts of a run: they do not touch the results."""
 
 WEIGHTS = "weights_sha256"
 """The hash of a backbone's file of weights in ``config.json``."""
@@ -98,7 +101,7 @@ class Run:
     def _refuse_another(self, identity: dict[str, Any]) -> None:
         stored = _read_json(self.folder / "config.json")
         plain = json.loads(json.dumps(identity, default=str))
-        was, now = alike(stored, plain["config"])
+        was, now = alike(stored, plain["config"], plain["demo_sha256"])
         differences = list(_differences(stored | {"config": was}, plain | {"config": now}))
         if differences:
             raise InputError(
@@ -183,23 +186,30 @@ class Run:
         self._lock.close()
 
 
-def alike(stored: Mapping[str, Any], config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def alike(
+    stored: Mapping[str, Any], config: dict[str, Any], demo_sha256: str | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Two configurations as plain values, to be compared without what may change from one part of a run to the next.
 
-    Weights of a backbone are told by their content where that is known of both, for a file may be moved.
+    Demonstrations and weights of a backbone are told by their content where that is known of both, for a file may be
+    moved: ``demo`` is in neither where the content is the same.
 
     Args:
         stored: ``config.json`` of a run.
         config: What it is compared with.
+        demo_sha256: Hash of the demonstrations that this names; None: there are none, or it is not known.
     """
     given = _weights_of(config)
     known = bool(given) and WEIGHTS in stored
     pairs = (stored["config"], stored.get(WEIGHTS)), (config, given.get(WEIGHTS))
-    was, now = (_without_free_options(each, digest if known else None) for each, digest in pairs)
+    same_demo = demo_sha256 is not None and stored.get("demo_sha256") == demo_sha256
+    free = {*NOT_OF_THE_RUN, *(["demo"] if same_demo else [])}
+    was, now = (_without_free_options(each, digest if known else None, free) for each, digest in pairs)
     return was, now
 
 
-def _without_free_options(config: dict[str, Any], digest: str | None) -> dict[str, Any]:
+def _without_free_options(config: dict[str, Any], digest: str | None, free: Collection[str]) -> dict[str, Any]:
+    config = {name: value for name, value in config.items() if name not in free}
     keypoints = config.get("keypoints")
     if not isinstance(keypoints, dict):
         return config

@@ -14,16 +14,14 @@ import numpy as np
 
 from ilfo._progress import Progress, conclude, report
 from ilfo._tools.interruption import interruptible
+from ilfo.runs import NOT_OF_THE_RUN
 from ilfo.training import Training
 from ilfo.training.configs import TrainConfig, parse_train
 from ilfo.training.measures import evaluation_row, mean_row, summarize, summarize_together
 from ilfo.training.plan import print_plan
 from ilfo.training.run_group import RunGroup
 
-__all__ = ["NOT_OF_THE_RUN", "main", "train"]
-
-NOT_OF_THE_RUN = ("out", "report", "env_workers")
-"""What may change between two parts of a run: it does not touch the results."""
+__all__ = ["main", "train"]
 
 
 class _Clock:

@@ -1,5 +1,6 @@
 """Rewards by agents: what is trained, what is found again, what is written."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,6 +76,19 @@ def test_other_flags_than_a_finished_cell_had_are_refused_unless_it_is_only_show
     with pytest.raises(InputError, match=r"td3 was .*'hidden_dim': 8.* and is now .*'hidden_dim': 16"):
         compare(asked, other)
     assert all(cell.summary for cell in compare(replace(asked, show=True), other))
+
+
+def test_a_finished_cell_is_known_by_the_content_of_its_demonstration(compared, demo, tmp_path):
+    asked, cells = compared
+    moved, other = tmp_path / "moved.hdf5", tmp_path / "other.hdf5"
+    shutil.copy(demo, moved)
+    demos.write(other, Demonstrations(expert().trajectories * 2))
+    flags = (*FLAGS, "--checkpoint-seconds", "5")
+    for given in (moved, demo):
+        assert compare(options(given, asked.out), flags) == cells
+    for given in (other, tmp_path / "nowhere.hdf5"):
+        with pytest.raises(InputError, match=r"demo was '.*walk\.hdf5' and is now '.*(other|nowhere)\.hdf5'"):
+            compare(options(given, asked.out), flags)
 
 
 def test_one_cell_alone(demo, tmp_path):

@@ -1,5 +1,6 @@
 """The folder of a run: what a kill leaves, what a finished run no longer needs, what TensorBoard shows."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,28 @@ def test_a_run_goes_on_with_its_weights_elsewhere_and_keeps_the_place(tmp_path):
     (tmp_path / "there").unlink()
     begin(**moved)  # Its summary can still be read.
     assert read_config(tmp_path / "run")["config"]["keypoints"] == moved
+
+
+def test_a_run_goes_on_with_its_demonstration_elsewhere_and_keeps_the_place(tmp_path):
+    def begin(demo, sha256):
+        Run(tmp_path / "run", {"seed": 3, "demo": demo}, sha256).close()
+
+    begin("a.hdf5", "0a")
+    begin("./a.hdf5", "0a")
+    assert read_config(tmp_path / "run")["config"] == {"seed": 3, "demo": "./a.hdf5"}
+    for demo in ("a.hdf5", "./a.hdf5"):
+        with pytest.raises(InputError, match="demo_sha256 was '0a' and is now '0b'"):
+            begin(demo, "0b")
+    with pytest.raises(InputError, match=r"demo was './a\.hdf5' and is now None"):
+        begin(None, None)
+
+
+def test_a_run_of_earlier_code_goes_on_whatever_it_kept_of_how_often_it_saved(tmp_path):
+    Run(tmp_path / "run", {"seed": 3}, None).close()
+    stored = read_config(tmp_path / "run")
+    stored["config"] |= {"checkpoint_seconds": 30.0}
+    (tmp_path / "run" / "config.json").write_text(json.dumps(stored))
+    Run(tmp_path / "run", {"seed": 3}, None).close()
 
 
 def test_a_run_of_earlier_code_that_lacks_a_setting_is_told_so(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -190,6 +191,29 @@ def test_another_configuration_on_the_same_folder_is_refused_with_the_difference
     demos.write(other, Demonstrations((walk(0.12),), Provenance(env_id=LEDGE)))
     with pytest.raises(InputError, match="demo"):
         train(configure(other, finished))
+
+
+def test_what_touches_no_result_may_change_between_two_parts(demo, tmp_path, monkeypatch):
+    out, moved = tmp_path / "run", tmp_path / "moved.hdf5"
+    monkeypatch.setattr(Run, "append", die_at_step(200))
+    with pytest.raises(KilledError):
+        train(configure(demo, out, "--checkpoint-seconds", "0"))
+    monkeypatch.undo()
+    shutil.copy(demo, moved)
+    summary = train(configure(moved, out, "--checkpoint-seconds", "50", "--env-workers", "1", "--report"))
+    assert summary["steps"] == 400
+    assert read_config(out)["config"]["demo"] == str(moved)
+
+
+def die_at_step(step):
+    append = Run.append
+
+    def append_or_die(self, row):
+        if row["step"] == step:
+            raise KilledError
+        append(self, row)
+
+    return append_or_die
 
 
 def test_a_folder_that_is_not_a_run_is_left_alone(demo, tmp_path):

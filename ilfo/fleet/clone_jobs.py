@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ilfo._tools.errors import InputError
 from ilfo.clone import clone
 from ilfo.cloning import EYES, CloneConfig, evaluate_looks, parse_clone
+from ilfo.cloning.data import open_demonstrations
 from ilfo.cloning.eyes import Sees
 from ilfo.evaluate import fresh_seed, write_looks
 from ilfo.fleet.jobs import Work, check_unchanged, without_flags
@@ -80,7 +81,9 @@ class CloneJob(Work):
         """
         if not (self.folder / "config.json").exists():
             return
-        was, now = alike(read_config(self.folder), json.loads(json.dumps(dataclasses.asdict(self.config))))
+        stored, given = read_config(self.folder), json.loads(json.dumps(dataclasses.asdict(self.config)))
+        moved = stored["config"].get("demo") != given["demo"]
+        was, now = alike(stored, given, self._demo_sha256() if moved else None)
         names = sorted((was.keys() & now.keys()) - {"out"})
         check_unchanged(self.folder, {name: was[name] for name in names}, {name: now[name] for name in names})
         if "variants" not in (read_summary(self.folder) or {"variants": ()}):
@@ -88,6 +91,13 @@ class CloneJob(Work):
                 f"{self.folder} was cloned by earlier code, which did not keep the variants that demonstrations show: "
                 "remove it, or name another --out"
             )
+
+    def _demo_sha256(self) -> str | None:
+        """Hash of the demonstrations, by which they are known under any name; None where they cannot be read."""
+        try:
+            return open_demonstrations(self.config)[1]
+        except InputError:
+            return None
 
     def run(self, console: Console | None) -> None:
         """Does it in this process."""

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ilfo import demos
 from ilfo._progress import Progress
 from ilfo._tools.errors import InputError
+from ilfo.envs import describe
 from ilfo.evaluate import evaluate, evaluate_seeds, write_evaluation
 from ilfo.plugins import option_group
 from ilfo.rewards.registry import terms_of
-from ilfo.runs import alike, read_config, read_summary
-from ilfo.train import NOT_OF_THE_RUN, train
+from ilfo.runs import NOT_OF_THE_RUN, alike, read_config, read_summary
+from ilfo.train import train
 from ilfo.training.configs import TrainConfig, parse_train, sees_of, several_seeds
 
 if TYPE_CHECKING:
@@ -134,14 +136,32 @@ class Job(Work):
         if read_summary(self.folder) is None:
             return
         now_plain = json.loads(json.dumps(dataclasses.asdict(self.config), default=str))
-        stored, plain = alike(read_config(self.folder), now_plain)
-        names = "env", "demo", "steps", "protocol"
-        was = {name: stored[name] for name in names} | {"seeds": several_seeds(stored["seeds"])}
+        whole = read_config(self.folder)
+        moved = whole["config"].get("demo") != now_plain["demo"]
+        stored, plain = alike(whole, now_plain, self._demo_sha256() if moved else None)
+        names = [name for name in ("env", "demo", "steps", "protocol") if name in plain]
+        was = {name: stored.get(name) for name in names} | {"seeds": several_seeds(stored.get("seeds", ""))}
         now = {name: getattr(self.config, name) for name in names} | {"seeds": several_seeds(self.config.seeds)}
         if every_flag:
             for name in sorted((plain.keys() & stored.keys()) - now.keys() - {*NOT_OF_THE_RUN, "seed"}):
                 was[name], now[name] = stored[name], plain[name]
         check_unchanged(self.folder, was, now, "finished run")
+
+    def _demo_sha256(self) -> str | None:
+        """Hash of the demonstrations, by which they are known under any name; None where they cannot be read."""
+        config = self.config
+        if config.demo is None:
+            return None
+        try:
+            opened = demos.open(
+                config.demo,
+                frames=config.sees == "keypoints",
+                filter_key=config.filter_key,
+                assumed_episode_steps=describe(config.env).horizon,
+            )
+        except InputError:
+            return None
+        return opened.sha256
 
     def run(self, console: Console | None) -> None:
         """Does it in this process."""

@@ -208,6 +208,16 @@ def test_the_same_command_goes_on_with_what_is_missing_alone_in_a_process_of_its
     assert changed == [lost], "nothing is cloned again"
 
 
+def test_a_policy_is_known_by_the_content_of_its_demonstrations(evaluated, given, tmp_path):
+    options, cells, _ = evaluated
+    suite = open_suite(str(given / "carts.toml"))
+    shutil.copytree(given / "roll", tmp_path / "roll")
+    assert evaluate_clones(suite, replace(options, demo_dir=tmp_path)) == (cells, [])
+    (tmp_path / "roll" / "dim.hdf5").unlink()
+    with pytest.raises(InputError, match=r"demo was .* and is now"):
+        evaluate_clones(suite, replace(options, demo_dir=tmp_path))
+
+
 @pytest.mark.parametrize(
     ("changed", "flags", "message"),
     [
