@@ -1,1 +1,4 @@
-"""What any program needs, and nothing of learning: whole files, errors, flags of numbers, running means, words."""
+"""What any program needs, and nothing of learning.
+
+Files that are written whole or not at all, errors, flags of numbers, running means, words.
+"""

@@ -19,11 +19,12 @@ class Batch:
     With many agents at once every tensor has a further dimension in front, ``(S, B, D)`` and so on.
 
     Attributes:
-        observations: ``(B, D)`` float32.
+        observations: ``(B, D)`` float32; to an agent ``(B, F)``, as the policy is shown them. So are the next ones.
         actions: ``(B, A)`` float32 in [-1, 1].
         rewards: ``(B,)`` float32, the imitation reward.
         next_observations: ``(B, D)`` float32.
-        terminated: ``(B,)`` float32, 1 where nothing follows the next observation. A time limit is not an end.
+        terminated: ``(B,)`` float32, 1 where nothing follows the next observation. A time limit is not an end, unless
+            the policy is shown the time.
     """
 
     observations: Tensor

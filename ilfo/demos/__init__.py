@@ -1,8 +1,9 @@
 """Demonstrations: expert trajectories, reading and writing them.
 
 ``open`` reads a file or folder (the toolkit's own layout, Minari's, robomimic's, D4RL's or LeRobot's), ``write`` saves
-one and ``convert`` does both, ``check_fits`` and ``fit_to`` compare one with an environment, ``held`` lets an expert
-that is done stand still, ``stopped`` one that is not, ``bundled`` lists those that come with the toolkit.
+one and ``convert`` does both, ``check_fits`` and ``fit_to`` compare one with an environment, ``bundled`` lists those
+that come with the toolkit. ``held`` repeats the last state up to a length, ``stopped`` cuts an episode off and repeats
+the state that it stopped in, ``shuffled`` puts the states out of order.
 """
 
 from ilfo.demos.checks import check_fits, fit_to

@@ -63,9 +63,9 @@ class Imitation:
         self.absorbing = config.absorbing and config.protocol == "standard"
         self.seeds = several_seeds(config.seeds) or (config.seed,)
         self._stack = (len(self.seeds),) if config.seeds else ()
-        streams = [np.random.SeedSequence(seed).generate_state(5).tolist() for seed in self.seeds]
+        drawn = [np.random.SeedSequence(seed).generate_state(5).tolist() for seed in self.seeds]
         self._agent_seeds, self._replay_seeds, self._random_seeds, self._env_seeds, self._eval_seeds = map(
-            list, zip(*streams, strict=True)
+            list, zip(*drawn, strict=True)
         )
 
         self._described = described = describe(config.env)

@@ -137,7 +137,9 @@ class Training(Imitation):
                 self._update(int(member))
                 self._owed[member] -= 1
             return
+        self._fit_inputs_when_due()
         self.environments.begin(self._actions())
+        # The updates of a step belong to it: those of the last random one are the first.
         self.step += self.config.num_envs
         if not self.agent.trains_between_episodes and not self._warming_up and self._all_have_data():
             for _ in range(self.config.num_envs * self.config.updates_per_step):
@@ -153,8 +155,6 @@ class Training(Imitation):
 
     def _actions(self) -> np.ndarray:
         """Of every row the agent's action, or a random one while it warms up."""
-        if self.step >= self.config.random_steps and not self.inputs.fitted and self._all_have_data():
-            self._fit_inputs_to_random_steps()
         if self._warming_up:
             return self._random_actions()
         actions = self.act(self.environments.observations, self.environments.ages, explore=True)
@@ -163,7 +163,10 @@ class Training(Imitation):
             actions = np.where(self._at_random[:, None], self._random_actions(), actions)
         return actions
 
-    def _fit_inputs_to_random_steps(self) -> None:
+    def _fit_inputs_when_due(self) -> None:
+        """Standardises the policy's inputs by the random steps, once these are over, where that is how it is done."""
+        if self.inputs.fitted or self.step < self.config.random_steps or not self._all_have_data():
+            return
         expert = None
         if self.inputs.normalization == "expert-and-random" and self.demonstrations is not None:
             expert = self._as_shown(self.demonstrations)
@@ -177,8 +180,8 @@ class Training(Imitation):
         if member is not None and isinstance(agent, Separate):
             agent = agent.agents[member]
         batch = self.scorer.of_batch(self.replay.sample(agent.batch_size, member), member)
-        shown = (self.inputs(states, member) for states in (batch.observations, batch.next_observations))
-        observations, next_observations = shown
+        observations = self.inputs(batch.observations, member)
+        next_observations = self.inputs(batch.next_observations, member)
         metrics = agent.update(
             dataclasses.replace(batch, observations=observations, next_observations=next_observations)
         )
