@@ -16,7 +16,7 @@ import tyro
 
 import ilfo
 from ilfo import demos, rewards
-from ilfo._labeller import Labelled, Labeller
+from ilfo._dataset_labeller import DatasetLabeller, Labelled
 from ilfo._tools.errors import InputError
 from ilfo._tools.words import counted
 from ilfo.demos import Demonstrations
@@ -116,7 +116,7 @@ def label(
         reward.on_progress = fitting
         reward.fit(demonstrations if config.fold_absorbing is not None else without_terminations(demonstrations))
         reward.on_progress = None
-        labeller = Labeller(
+        labeller = DatasetLabeller(
             logged,
             reward,
             expert_steps=sum(map(len, demonstrations)),

@@ -12,7 +12,7 @@ import torch
 
 import ilfo
 from ilfo import demos
-from ilfo._labeller import Labeller
+from ilfo._dataset_labeller import DatasetLabeller
 from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations, Provenance, Trajectory
 from ilfo.demos.logged import open_logged
@@ -166,7 +166,7 @@ def test_a_long_demonstration_keeps_batches_small(tmp_path, expert):
     logged_file(tmp_path / "data.hdf5", (40,) * 20)
     with open_logged(tmp_path / "data.hdf5") as logged:
         Watched.batches.clear()
-        Labeller(logged, Watched(), expert_steps=2**24 // 100).write(Sink(), None)
+        DatasetLabeller(logged, Watched(), expert_steps=2**24 // 100).write(Sink(), None)
     assert [each.observations.shape[:2] for each in Watched.batches] == [(2, 41)] * 10
 
 

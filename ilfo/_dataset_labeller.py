@@ -17,7 +17,7 @@ from ilfo.rewards._answers import NotFiniteError
 from ilfo.rewards.base import LARGEST
 from ilfo.rewards.labelling import imitation_rewards
 
-__all__ = ["Labelled", "Labeller"]
+__all__ = ["DatasetLabeller", "Labelled"]
 
 _READ_AHEAD = 32_768
 """Transitions that are read at a time, of which episodes of like length are scored together."""
@@ -49,7 +49,7 @@ class Labelled:
     rank_correlation: float | None
 
 
-class Labeller:
+class DatasetLabeller:
     """Reads, scores and writes a dataset by parts, and keeps count.
 
     Args:
