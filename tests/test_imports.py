@@ -20,7 +20,7 @@ STOREYS = (
     {"rewards", "agents"},
     {"testing", "runs"},
     {"envs"},
-    {"_evaluations", "metaworld", "robotics", "robosuite", "adapters", "_labeller"},
+    {"_evaluations", "metaworld", "robotics", "robosuite", "adapters", "_dataset_labeller"},
     {"training", "cloning"},
     {"_evaluation_display"},
     {"evaluate", "experts"},
