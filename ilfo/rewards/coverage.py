@@ -136,12 +136,12 @@ class OrderedCoverage(StepMatching):
 
     def _distances(self, atoms: Tensor, expert: int) -> Tensor:
         """Costs ``(B, K, T)`` between the subgoals of a demonstration and the atoms ``(B, T, F)`` of episodes."""
-        goals = self.experts_like(atoms).atoms[expert, self._subgoals(expert)]
+        goals = self.experts_like(atoms).of(expert)[self._subgoals(expert)]
         return self.cost_matrix(goals.expand(len(atoms), -1, -1), atoms)
 
     def _subgoals(self, expert: int) -> np.ndarray:
         """Steps ``(K,)`` of a demonstration that are subgoals."""
-        length = int(self.experts.lengths[expert])
+        length = self.experts.counts[expert]
         count = min(self.options.subgoals or length, length)
         return -(-np.arange(1, count + 1) * length // count) - 1
 

@@ -6,7 +6,7 @@ import os
 import re
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -40,7 +40,7 @@ def exact_plan(cost: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return torch.from_numpy(_solve(*(tensor.cpu().numpy() for tensor in (cost, a, b)))).to(cost)
 
 
-def exact_costs(cost: CostBlocks, a: Tensor, b: Tensor, *, workers: int | None = None) -> RowCosts:
+def exact_costs(cost: CostBlocks, a: Tensor, b: Tensor | Sequence[Tensor], *, workers: int | None = None) -> RowCosts:
     """What the plans of lowest cost cost, row by row, many problems at once on all cores.
 
     Every problem is solved by itself, by :func:`exact_plan`'s solver, so that the number of workers changes nothing
@@ -51,7 +51,7 @@ def exact_costs(cost: CostBlocks, a: Tensor, b: Tensor, *, workers: int | None =
         cost: Gives the costs ``(k, r, m)`` of some rows of some problems; asked for one problem at a time, in order
             and by this thread.
         a: ``(B, n)`` mass of each row; zeros are allowed.
-        b: ``(B, m)`` mass of each column; the same total.
+        b: ``(B, m)`` mass of each column; the same total. Or of each problem, where their columns are not as many.
         workers: Problems solved at a time, at least 1; None for :func:`default_workers`.
 
     Returns:

@@ -15,7 +15,7 @@ from ilfo.demos import Demonstrations
 from ilfo.rewards.base import Episodes, RewardGenerator, check_episodes
 from ilfo.rewards.costs import Cost, cost_matrix, largest_cost
 from ilfo.rewards.features import StateFeatures
-from ilfo.rewards.pairs import Sequences
+from ilfo.rewards.pairs import ExpertAtoms, Sequences
 
 __all__ = ["Matching", "MatchingOptions"]
 
@@ -61,7 +61,7 @@ class Matching(RewardGenerator):
         features: What of the state is compared; fitted by :meth:`fit`. All dimensions by default.
 
     Attributes:
-        experts: The expert's atoms ``(E, M, F)``, a row for each of ``E`` demonstrations, on the CPU.
+        experts: The expert's atoms, on the CPU.
     """
 
     Options: ClassVar[type | None] = MatchingOptions
@@ -72,8 +72,8 @@ class Matching(RewardGenerator):
         self._expert: list[Tensor] = []
         self._expert_terminated: list[bool] = []
         self._absorbing_cost = 0.0
-        self.experts: Sequences
-        self._moved: dict[tuple[torch.device, torch.dtype], Sequences] = {}
+        self.experts: ExpertAtoms
+        self._moved: dict[tuple[torch.device, torch.dtype], ExpertAtoms] = {}
 
     def fit(self, demonstrations: Demonstrations) -> Matching:
         """Fits the features and keeps the expert's; returns itself.
@@ -84,7 +84,7 @@ class Matching(RewardGenerator):
         self.features.fit(demonstrations)
         self._expert = self.features.of_demonstrations(demonstrations)
         self._expert_terminated = [trajectory.terminated for trajectory in demonstrations]
-        self._pad()
+        self._join()
         given = self.options.absorbing_cost
         self._absorbing_cost = self.largest_expert_cost() if given is None else given
         return self
@@ -116,7 +116,7 @@ class Matching(RewardGenerator):
         atoms = self.atoms_of(self.features.of_episodes(episodes))
         return Sequences(torch.where(episodes.mask[..., None], atoms, 0.0), episodes.lengths, episodes.terminated)
 
-    def experts_like(self, atoms: Tensor) -> Sequences:
+    def experts_like(self, atoms: Tensor) -> ExpertAtoms:
         """The expert's atoms in the dtype and on the device of other atoms; copies are kept."""
         like = atoms.device, atoms.dtype
         if like not in self._moved:
@@ -125,8 +125,7 @@ class Matching(RewardGenerator):
 
     def largest_expert_cost(self) -> float:
         """The largest cost between two atoms of the demonstrations."""
-        atoms = torch.cat([self.atoms_of(features) for features in self._expert])
-        return largest_cost(atoms, self.options.cost, per_sqrt_dim=self.options.distance_per_sqrt_dim)
+        return largest_cost(self.experts.atoms, self.options.cost, per_sqrt_dim=self.options.distance_per_sqrt_dim)
 
     def state_dict(self) -> dict[str, Any]:
         """Options, features and the expert's features, as tensors and plain values."""
@@ -145,8 +144,8 @@ class Matching(RewardGenerator):
         self._expert = [features.cpu() for features in state["expert"]]
         self._expert_terminated = list(state["expert_terminated"])
         self._absorbing_cost = float(state["absorbing_cost"])
-        self._pad()
+        self._join()
 
-    def _pad(self) -> None:
+    def _join(self) -> None:
         self._moved.clear()
-        self.experts = Sequences.pad([self.atoms_of(features) for features in self._expert], self._expert_terminated)
+        self.experts = ExpertAtoms.join([self.atoms_of(features) for features in self._expert], self._expert_terminated)

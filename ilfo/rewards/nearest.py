@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,7 +14,7 @@ from ilfo.demos import Trajectory
 from ilfo.rewards.base import Episodes, Explanation, Needs
 from ilfo.rewards.features import StateFeatures
 from ilfo.rewards.matching import MatchingOptions
-from ilfo.rewards.pairs import Sequences, lone_shares
+from ilfo.rewards.pairs import ExpertAtoms, Sequences, lone_shares
 from ilfo.rewards.stepwise import Match, StepMatching
 
 __all__ = ["NearestStep", "SegmentMatch", "SegmentOptions"]
@@ -33,34 +34,37 @@ class _Closest(StepMatching):
     def _closest(self, episodes: Sequences) -> tuple[Tensor, Tensor]:
         """The nearest step of each demonstration's segment, and the costs, ``(E, B, T)`` each; 0 in the padding."""
         experts = self.experts_like(episodes.atoms)
-        count, most = experts.atoms.shape[:2]
-        own, theirs = self._segment_of(episodes, experts)
-        nearest, lowest = [], []
-        atoms, segments = episodes.atoms.flatten(0, 1), own.flatten(1).T
-        step = max(1, BLOCK // (count * most))
-        for some, segment in zip(atoms.split(step), segments.split(step), strict=True):
-            costs = self.cost_matrix(some, experts.atoms.flatten(0, 1)).unflatten(1, (count, most))
-            found = costs.masked_fill_(segment[:, :, None] != theirs, torch.inf).min(dim=2)
-            nearest.append(found.indices)
-            lowest.append(found.values)
-        shape = (count, *episodes.atoms.shape[:2])
-        steps, costs = torch.cat(nearest).T.reshape(shape), torch.cat(lowest).T.reshape(shape)
-        happened = torch.arange(shape[2], device=costs.device) < episodes.lengths[:, None]
-        return steps, torch.where(happened, costs, 0.0)
+        own, theirs = self._segments_of(episodes, experts)
+        segments, nearest, lowest = own.flatten(1).split(self._together, dim=1), [], []
+        for costs, segment in zip(self._cost_blocks(episodes, experts), segments, strict=True):
+            of_each = zip(costs.split(experts.counts, dim=1), segment, theirs, strict=True)
+            found = [each.masked_fill_(mine[:, None] != their, torch.inf).min(dim=1) for each, mine, their in of_each]
+            nearest.append(torch.stack([each.indices for each in found]))
+            lowest.append(torch.stack([each.values for each in found]))
+        steps, lows = (torch.cat(each, dim=1).view(own.shape) for each in (nearest, lowest))
+        happened = torch.arange(own.shape[2], device=lows.device) < episodes.lengths[:, None]
+        return steps, torch.where(happened, lows, 0.0)
 
-    def _segment_of(self, episodes: Sequences, experts: Sequences) -> tuple[Tensor, Tensor]:
-        """The segment of each step, ``(E, B, T)`` and ``(E, M)``; -1 in the padding of the demonstrations."""
-        lengths = experts.lengths[:, None]
-        segments = lengths.clamp(max=self._segments)
-        place = torch.arange(experts.atoms.shape[1], device=lengths.device)
-        theirs = torch.where(place < lengths, place * segments // lengths, -1)
-        time = torch.arange(episodes.atoms.shape[1], device=lengths.device)
+    def _cost_blocks(self, episodes: Sequences, experts: ExpertAtoms) -> Iterator[Tensor]:
+        """Costs ``(r, N)`` between some of the episodes' ``B * T`` atoms and all of the expert's, a block at a time."""
+        return (self.cost_matrix(some, experts.atoms) for some in episodes.atoms.flatten(0, 1).split(self._together))
+
+    @property
+    def _together(self) -> int:
+        """Rows of a block."""
+        return max(1, BLOCK // len(self.experts.atoms))
+
+    def _segments_of(self, episodes: Sequences, experts: ExpertAtoms) -> tuple[Tensor, list[Tensor]]:
+        """The segment of each step, ``(E, B, T)`` and of each demonstration ``(M,)``."""
+        lengths, device = experts.lengths[:, None], experts.lengths.device
+        theirs = [torch.arange(count, device=device) * min(count, self._segments) // count for count in experts.counts]
+        time = torch.arange(episodes.atoms.shape[1], device=device)
         horizon = torch.maximum(episodes.lengths, lengths)
-        return time * segments[:, :, None] // horizon[:, :, None], theirs
+        return time * lengths.clamp(max=self._segments)[:, :, None] // horizon[:, :, None], theirs
 
     def _cheapest(self, costs: Tensor, alone: Tensor, episodes: Sequences) -> Tensor:
         """The demonstration ``(B,)`` of lowest total cost, the state after a termination included."""
-        left = episodes.lengths.clamp(min=int(self.experts.lengths.max())) - episodes.lengths
+        left = episodes.lengths.clamp(min=self.experts.longest) - episodes.lengths
         apart = costs.amax(dim=2).clamp(min=self._absorbing_cost)
         dead = torch.where(episodes.terminated, left * alone * apart, 0.0)
         return (costs.double().sum(dim=2) + dead).argmin(dim=0)
@@ -114,7 +118,8 @@ class NearestStep(_Closest):
 
     def match(self, episodes: Sequences) -> Match:
         """The costs of the nearest steps."""
-        costs = self._closest(episodes)[1].amin(dim=0)
+        blocks = self._cost_blocks(episodes, self.experts_like(episodes.atoms))
+        costs = torch.cat([block.amin(dim=1) for block in blocks]).view(episodes.atoms.shape[:2])
         return Match(costs, torch.ones_like(costs[:, 0]))
 
     def absorbing_reward(self, episodes: Episodes) -> Tensor:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-__all__ = ["Pairs", "Sequences", "lone_shares"]
+__all__ = ["ExpertAtoms", "Pairs", "Sequences", "lone_shares"]
+
+ALIKE = 2
+"""Demonstrations that are computed together, padded to the longest of them, differ in length by less than this factor:
+what is computed for nothing is then less than what is needed."""
 
 
 @dataclass(frozen=True)
 class Sequences:
-    """Sequences of atoms of different lengths, padded at the end.
+    """Episodes as sequences of atoms of different lengths, padded at the end.
 
     Attributes:
         atoms: ``(B, T, F)``, 0 in the padding.
@@ -25,33 +29,58 @@ class Sequences:
     lengths: Tensor
     terminated: Tensor
 
-    @classmethod
-    def pad(cls, sequences: Sequence[Tensor], terminated: Sequence[bool]) -> Sequences:
-        """Of sequences ``(T, F)``."""
-        return cls(
-            torch.nn.utils.rnn.pad_sequence(list(sequences), batch_first=True),
-            torch.tensor([len(sequence) for sequence in sequences]),
-            torch.tensor(list(terminated)),
-        )
-
-    def like(self, atoms: Tensor) -> Sequences:
-        """In the dtype and on the device of other atoms."""
-        return Sequences(self.atoms.to(atoms), self.lengths.to(atoms.device), self.terminated.to(atoms.device))
-
     def last(self) -> Tensor:
         """The last atom ``(B, F)`` of each sequence."""
         return self.atoms[torch.arange(len(self.lengths), device=self.lengths.device), self.lengths - 1]
 
-    def durations(self, horizon: Tensor) -> Tensor:
-        """Steps ``(B,)`` of each sequence and of the absorbing state that follows it until the horizon."""
-        return torch.where(self.terminated, horizon, self.lengths)
 
-    def masses(self, horizon: Tensor) -> Tensor:
-        """Mass of each atom and, in the last column, of the absorbing state: rows ``(B, T+1)`` that sum to 1."""
-        each = 1.0 / self.durations(horizon).to(self.atoms)
-        happened = torch.arange(self.atoms.shape[1], device=each.device) < self.lengths[:, None]
-        absorbing = torch.where(self.terminated, (horizon - self.lengths) * each, 0.0)
-        return torch.cat([happened * each[:, None], absorbing[:, None]], dim=1)
+@dataclass(frozen=True)
+class ExpertAtoms:
+    """The atoms of all demonstrations, one demonstration after the other, without padding.
+
+    Attributes:
+        atoms: ``(N, F)``.
+        lengths: ``(E,)`` int64, number of atoms of each demonstration.
+        terminated: ``(E,)`` bool; the absorbing state follows.
+        counts: The lengths as plain numbers, which are known without waiting for a device.
+    """
+
+    atoms: Tensor
+    lengths: Tensor
+    terminated: Tensor
+    counts: tuple[int, ...]
+
+    @classmethod
+    def join(cls, sequences: Sequence[Tensor], terminated: Sequence[bool]) -> ExpertAtoms:
+        """Of sequences ``(T, F)``."""
+        counts = tuple(len(sequence) for sequence in sequences)
+        return cls(torch.cat(list(sequences)), torch.tensor(counts), torch.tensor(list(terminated)), counts)
+
+    def like(self, atoms: Tensor) -> ExpertAtoms:
+        """In the dtype and on the device of other atoms."""
+        where = atoms.device
+        return replace(
+            self, atoms=self.atoms.to(atoms), lengths=self.lengths.to(where), terminated=self.terminated.to(where)
+        )
+
+    @property
+    def longest(self) -> int:
+        """Atoms of the longest demonstration."""
+        return max(self.counts)
+
+    def of(self, expert: int) -> Tensor:
+        """The atoms ``(M, F)`` of one demonstration."""
+        return self.atoms.narrow(0, sum(self.counts[:expert]), self.counts[expert])
+
+    def last(self) -> Tensor:
+        """The last atom ``(E, F)`` of each demonstration."""
+        return self.atoms[self.lengths.cumsum(dim=0) - 1]
+
+    def padded(self, experts: Tensor, width: int) -> Tensor:
+        """Atoms ``(k, width, F)`` of some demonstrations, as often as wanted; beyond the end of one its last again."""
+        lengths, starts = self.lengths[experts], (self.lengths.cumsum(dim=0) - self.lengths)[experts]
+        places = torch.arange(width, device=lengths.device)
+        return self.atoms[starts[:, None] + torch.minimum(places, lengths[:, None] - 1)]
 
 
 @dataclass(frozen=True)
@@ -64,16 +93,18 @@ class Pairs:
     Attributes:
         episodes: All episodes.
         experts: All demonstrations, of the same dtype and on the same device.
-        episode: ``(P,)`` int64, the episode of each problem.
-        expert: ``(P,)`` int64, its demonstration.
+        episode: ``(P,)`` int64, the episode of each problem; on the CPU, so that problems are sorted without waiting.
+        expert: ``(P,)`` int64, its demonstration; likewise.
+        width: Columns ``M`` of a problem but for the last, at least as many as its demonstration has atoms.
         cost: Gives the costs ``(k, r, M)`` between atoms ``(k, r, F)`` and ``(k, M, F)``.
         absorbing_cost: Cost between the absorbing state and an atom.
     """
 
     episodes: Sequences
-    experts: Sequences
+    experts: ExpertAtoms
     episode: Tensor
     expert: Tensor
+    width: int
     cost: Callable[[Tensor, Tensor], Tensor]
     absorbing_cost: float
 
@@ -81,15 +112,33 @@ class Pairs:
     def every(
         cls,
         episodes: Sequences,
-        experts: Sequences,
+        experts: ExpertAtoms,
         cost: Callable[[Tensor, Tensor], Tensor],
         absorbing_cost: float,
     ) -> Pairs:
         """Each demonstration with each episode: problem ``e * B + b`` is between episode ``b`` and expert ``e``."""
-        batch, count, device = len(episodes.lengths), len(experts.lengths), episodes.atoms.device
-        episode = torch.arange(batch, device=device).repeat(count)
-        expert = torch.arange(count, device=device).repeat_interleave(batch)
-        return cls(episodes, experts, episode, expert, cost, absorbing_cost)
+        batch, count = len(episodes.lengths), len(experts.counts)
+        episode, expert = torch.arange(batch).repeat(count), torch.arange(count).repeat_interleave(batch)
+        return cls(episodes, experts, episode, expert, experts.longest, cost, absorbing_cost)
+
+    @property
+    def lengths(self) -> Tensor:
+        """Atoms of the demonstration of each problem, ``(P,)`` int64 on the CPU."""
+        return torch.tensor(self.experts.counts)[self.expert]
+
+    def part(self, problems: slice | Tensor) -> Pairs:
+        """Some of the problems, by index, no wider than the longest of their demonstrations."""
+        expert = self.expert[problems]
+        width = max(self.experts.counts[index] for index in expert.tolist())
+        return replace(self, episode=self.episode[problems], expert=expert, width=width)
+
+    def parts(self) -> Iterator[tuple[Tensor, Pairs]]:
+        """All problems, those whose demonstrations are about as long together, and which they are."""
+        lengths, left = self.lengths, torch.arange(len(self.expert))
+        while len(left):
+            alike = ALIKE * lengths[left] > lengths[left].max()
+            yield left[alike], self.part(left[alike])
+            left = left[~alike]
 
     def masses(self) -> tuple[Tensor, Tensor]:
         """Masses ``(P, T+1)`` of the rows and ``(P, M+1)`` of the columns.
@@ -98,21 +147,19 @@ class Pairs:
         longest demonstration's, or the episode's own if that is longer.
         """
         horizon, rows, columns = self._sides()
-        return rows.masses(horizon), columns.masses(horizon)
+        steps, like = self.episodes.atoms.shape[1], self.episodes.atoms
+        return rows.masses(horizon, steps, like), columns.masses(horizon, self.width, like)
 
     def durations(self) -> tuple[Tensor, Tensor]:
         """Steps ``(P,)`` that the mass of the rows, and of the columns, is shared by."""
         horizon, rows, columns = self._sides()
         return rows.durations(horizon), columns.durations(horizon)
 
-    def _sides(self) -> tuple[Tensor, Sequences, Sequences]:
-        """The horizon of each problem, its episode and its demonstration; all atoms are left where they are."""
-        horizon = self.episodes.lengths.clamp(min=int(self.experts.lengths.max()))[self.episode]
-        rows = Sequences(
-            self.episodes.atoms, self.episodes.lengths[self.episode], self.episodes.terminated[self.episode]
-        )
-        columns = Sequences(self.experts.atoms, self.experts.lengths[self.expert], self.experts.terminated[self.expert])
-        return horizon, rows, columns
+    def _sides(self) -> tuple[Tensor, _Ends, _Ends]:
+        """The horizon of each problem, and the ends of its episode and of its demonstration."""
+        horizon = self.episodes.lengths.clamp(min=self.experts.longest)[self.episode]
+        rows = _Ends(self.episodes.lengths[self.episode], self.episodes.terminated[self.episode])
+        return horizon, rows, _Ends(self.experts.lengths[self.expert], self.experts.terminated[self.expert])
 
     def costs(self, problems: slice, rows: slice) -> Tensor:
         """Costs ``(k, r, M+1)`` of some rows of some problems."""
@@ -127,17 +174,36 @@ class Pairs:
 
     def living_costs(self, problems: slice, rows: slice) -> Tensor:
         """Costs ``(k, r, M)`` between the steps themselves, those in the padding included."""
-        x, y = self.episodes.atoms[self.episode[problems], rows], self.experts.atoms[self.expert[problems]]
-        return self.cost(x, y)
+        x = self.episodes.atoms[self.episode[problems], rows]
+        return self.cost(x, self.experts.padded(self.expert[problems], self.width))
 
 
-def lone_shares(episodes: Sequences, experts: Sequences) -> Tensor:
+@dataclass(frozen=True)
+class _Ends:
+    """How long some sequences last, and whether they terminated, ``(P,)`` each."""
+
+    lengths: Tensor
+    terminated: Tensor
+
+    def durations(self, horizon: Tensor) -> Tensor:
+        """Steps ``(P,)`` of each sequence and of the absorbing state that follows it until the horizon."""
+        return torch.where(self.terminated, horizon, self.lengths)
+
+    def masses(self, horizon: Tensor, width: int, like: Tensor) -> Tensor:
+        """Mass of each atom and, in the last column, of the absorbing state: rows ``(P, width+1)`` that sum to 1."""
+        each = 1.0 / self.durations(horizon).to(like)
+        happened = torch.arange(width, device=each.device) < self.lengths[:, None]
+        absorbing = torch.where(self.terminated, (horizon - self.lengths) * each, 0.0)
+        return torch.cat([happened * each[:, None], absorbing[:, None]], dim=1)
+
+
+def lone_shares(episodes: Sequences, experts: ExpertAtoms) -> Tensor:
     """Share ``(E, B)`` of the time from each episode's end to the horizon through which each demonstration lives on.
 
     The horizon is that of :meth:`Pairs.masses`. At the horizon no time is left, and what counts is how the
     demonstration ended: 0 where it terminated too, 1 where it did not.
     """
-    horizon = episodes.lengths.clamp(min=int(experts.lengths.max()))
+    horizon = episodes.lengths.clamp(min=experts.longest)
     ends = torch.where(experts.terminated[:, None], experts.lengths[:, None], horizon)
     left = (horizon - episodes.lengths).to(episodes.atoms)
     alone = (ends - episodes.lengths).clamp(min=0) / left.clamp(min=1)

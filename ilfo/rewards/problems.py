@@ -41,7 +41,7 @@ class RowCosts:
         """Zeros for problems with masses ``(B, n)``."""
         return cls(torch.zeros_like(like), torch.zeros_like(like), torch.zeros_like(like[:, 0]))
 
-    def put(self, problems: slice, rows: slice, part: RowCosts) -> None:
+    def put(self, problems: slice | Tensor, rows: slice, part: RowCosts) -> None:
         """Fills in what was found for some rows of some problems; the last rows that come bring the corner."""
         for field in fields(self):
             where = problems if field.name == "corner" else (problems, rows)

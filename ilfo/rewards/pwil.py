@@ -98,7 +98,7 @@ class PWIL(StepMatching):
         means, steps, experts, amounts = self._couple(self.episode_atoms(episodes), 0)
         found = torch.from_numpy(means)
         costs = torch.where(found.isinf(), self._unmatched_cost(found[None], episodes.mask), found).float().numpy()
-        lengths = self.experts.lengths.numpy()
+        lengths = np.array(self.experts.counts)
         plan = np.zeros((len(costs), lengths.sum()), np.float32)
         plan[steps, experts] = amounts / lengths.sum()
         parts = np.split(plan, np.cumsum(lengths)[:-1], axis=1)
@@ -112,9 +112,8 @@ class PWIL(StepMatching):
         """
         atoms = episodes.atoms[row, : int(episodes.lengths[row])]
         experts = self.experts_like(atoms)
-        every = torch.cat([experts.atoms[index, :length] for index, length in enumerate(self.experts.lengths.tolist())])
-        costs = self.cost_matrix(atoms, every).cpu().numpy()
-        return greedy_coupling(costs, len(every), int(self.experts.lengths.max()))
+        costs = self.cost_matrix(atoms, experts.atoms).cpu().numpy()
+        return greedy_coupling(costs, len(experts.atoms), experts.longest)
 
 
 def greedy_coupling(costs: np.ndarray, wanted: int, held: int) -> tuple[np.ndarray, ...]:

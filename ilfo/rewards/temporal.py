@@ -120,7 +120,7 @@ class BandedPairs(Pairs):
         """``(k, r, M)`` bool, which atoms may be matched; all of them in the padding of the episodes."""
         own, theirs = (duration[problems, None, None] for duration in self.durations())
         places = torch.arange(rows.start, rows.stop, device=own.device)[:, None]
-        expert_places = torch.arange(self.experts.atoms.shape[1], device=own.device)
+        expert_places = torch.arange(self.width, device=own.device)
         # Times are counted in parts of 1 / (2 * own * theirs), so that none falls on one or the other side of the edge
         # by rounding. The plan that keeps the order of time matches what overlaps, up to half of both masses apart.
         # Half a step more, and it fits in spite of the rounding of masses.

@@ -152,8 +152,8 @@ class OptimalTransport(Matching):
         pairs = self._pairs(self.episode_atoms(episodes))
         costs, total = self._match(pairs)
         best = int(total.argmin())
-        problem = slice(best, best + 1)
-        plan = self._plan(pairs.costs(problem, slice(None)), *(mass[problem] for mass in pairs.masses()))[0]
+        alone = pairs.part(slice(best, best + 1))
+        plan = self._plan(alone.costs(slice(None), slice(None)), *alone.masses())[0]
         shares = (plan / plan.sum(dim=1, keepdim=True))[:-1, :-1]
         return Explanation(
             demonstration=best,
@@ -199,7 +199,7 @@ class OptimalTransport(Matching):
         batch, count = len(episodes.lengths), len(self._expert)
         pairs = self._pairs(atoms)
         if self.options.aggregate == "random":
-            drawn = torch.randint(count, (batch,), generator=self._generator).to(pairs.episode.device)
+            drawn = torch.randint(count, (batch,), generator=self._generator)
             return self._match(replace(pairs, episode=pairs.episode[:batch], expert=drawn))[0]
         costs, total = self._match(pairs)
         costs = costs.unflatten(0, (count, batch))
@@ -225,9 +225,21 @@ class OptimalTransport(Matching):
         return costs, found.moved.sum(dim=-1)
 
     def _row_costs(self, pairs: Pairs) -> RowCosts:
+        a, b = pairs.masses()
         if self.options.plan == "exact":
-            return exact_costs(pairs.costs, *pairs.masses(), workers=self.options.workers or None)
-        return sinkhorn_costs(pairs.costs, *pairs.masses(), **self._entropic)
+            columns = [
+                torch.cat([row[:length], row[-1:]]) for row, length in zip(b, pairs.lengths.tolist(), strict=True)
+            ]
+            return exact_costs(
+                lambda problems, rows: pairs.part(problems).costs(slice(None), rows),
+                a,
+                columns,
+                workers=self.options.workers or None,
+            )
+        found = RowCosts.empty(a)
+        for problems, part in pairs.parts():
+            found.put(problems, slice(None), sinkhorn_costs(part.costs, *part.masses(), **self._entropic))
+        return found
 
     def _plan(self, cost: Tensor, a: Tensor, b: Tensor) -> Tensor:
         if self.options.plan == "exact":

@@ -25,6 +25,17 @@ def test_costs_are_those_of_the_plans_one_by_one(workers, dtype):
         assert found.corner[index].item() == pytest.approx(plan[-1, -1].item(), abs=1e-7)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_problems_may_have_columns_of_their_own_number(workers):
+    narrow, wide = problem(10, 4, seed=1), problem(10, 30, seed=2)
+    a, columns = torch.cat([narrow[1], wide[1]]), [narrow[2][0], wide[2][0]]
+    found = exact_costs(lambda problems, rows: (narrow, wide)[problems.start][0][:, rows], a, columns, workers=workers)
+    for index, (cost, mass, other) in enumerate((narrow, wide)):
+        alone = exact_costs(blocks_of(cost), mass, other)
+        for name in ("moved", "mass", "corner"):
+            assert torch.equal(getattr(found, name)[index], getattr(alone, name)[0])
+
+
 def test_the_number_of_workers_changes_no_bit():
     cost, a, b = problem(40, 50, batch=9)
     one, three = (exact_costs(blocks_of(cost), a, b, workers=workers) for workers in (1, 3))

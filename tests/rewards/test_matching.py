@@ -166,6 +166,22 @@ def test_a_truncated_episode_has_no_absorbing_state(kind):
 
 
 @every_kind
+def test_what_is_computed_grows_with_what_the_experts_did_and_not_with_the_longest(kind, settings):
+    class Counting(kind):
+        computed = 0
+
+        def cost_matrix(self, x, y):
+            found = super().cost_matrix(x, y)
+            self.computed += found.numel()
+            return found
+
+    shorts = [rollout(seed=seed, steps=10) for seed in range(1, 20)]
+    reward = Counting(OPTIONS[kind](**settings)).fit(demonstrations(*shorts[:10], rollout(steps=200), *shorts[10:]))
+    scores(reward, rollout(flail, steps=30))
+    assert reward.computed <= 30 * (200 + 19 * 10)
+
+
+@every_kind
 def test_single_precision_agrees_with_double(kind, settings):
     reward = fitted(kind, **settings)
     single = Episodes.from_trajectories([rollout(flail, steps=50), rollout(seed=3)])

@@ -191,12 +191,18 @@ class TestSeveralDemonstrations:
 @pytest.mark.parametrize("plan", ["exact", "entropic"])
 def test_demonstrations_of_any_length_in_one_batch_count_as_one_by_one(plan, aggregate):
     """Whatever is padded to the longest: each demonstration alone, with the same features, gives the same costs."""
-    experts = (rollout(), rollout(seed=4, steps=70, terminated=True), rollout(flail, seed=7, steps=90))
+    experts = (
+        rollout(seed=5, steps=12, terminated=True),
+        rollout(),
+        rollout(seed=4, steps=70, terminated=True),
+        rollout(flail, seed=7, steps=90),
+        rollout(seed=6, steps=25),
+    )
     agents = [rollout(seed=8, steps=60, terminated=True), rollout(flail, seed=9), rollout(flail, seed=7)]
     options = {"plan": plan, "squash": "none", "scale": 1.0, "absorbing_cost": 4.0}
     together = fitted(*experts, aggregate=aggregate, **options)
     apart = []
-    for index in range(3):
+    for index in range(len(experts)):
         state = together.state_dict()
         for name in ("expert", "expert_terminated"):
             state[name] = state[name][index : index + 1]
@@ -366,6 +372,13 @@ class TestExplanation:
         np.testing.assert_allclose(told.plan.sum(axis=1), 1.0, rtol=1e-5)
         np.testing.assert_array_equal(told.expert_steps, told.plan.argmax(axis=1))
         np.testing.assert_allclose(told.costs, -scores(reward, agent)[0].numpy(), rtol=1e-6)
+
+    @pytest.mark.parametrize("plan", ["exact", "entropic"])
+    def test_the_plan_is_as_wide_as_its_demonstration(self, plan):
+        reward = fitted(rollout(), rollout(flail, seed=7, steps=50), rollout(seed=4, steps=200), plan=plan)
+        told = reward.explain(rollout(flail, seed=7, steps=40))
+        assert told.demonstration == 1
+        assert told.plan.shape == (40, 50)
 
     def test_an_end_at_the_horizon_leaves_no_nan(self):
         told = fitted().explain(rollout(seed=2, terminated=True))
