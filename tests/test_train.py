@@ -29,7 +29,7 @@ from ilfo._tools.errors import InputError
 from ilfo.cli import main
 from ilfo.demos import Demonstrations, Provenance
 from ilfo.runs import Run, read_config, read_metrics, read_summary
-from ilfo.train import train
+from ilfo.train import seconds_until_saved_again, train
 from ilfo.training import Training
 from ilfo.training.configs import parse_train
 
@@ -121,6 +121,15 @@ def test_a_run_that_dies_between_two_rows_goes_on_exactly(finished, demo, tmp_pa
     monkeypatch.undo()
     train(configure(demo, out, "--checkpoint-seconds", "0"))
     assert_same_run(finished, out)
+
+
+@pytest.mark.parametrize("least", [0.0, 30.0, 600.0])
+@pytest.mark.parametrize("took", [0.0, 0.01, 1.5, 2.0, 60.0])
+def test_saving_takes_a_twentieth_of_the_time_at_most(least, took):
+    rest = seconds_until_saved_again(least, took)
+    assert rest >= least
+    assert took <= 0.05 * (took + rest)
+    assert rest == least or took > 0.047 * (took + rest), "no rarer than it takes"
 
 
 @pytest.mark.parametrize("seeds", ["", "0-2"], ids=["one", "three at once"])
