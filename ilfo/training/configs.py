@@ -202,6 +202,7 @@ def _layers(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str], dict[st
     names, _ = _plugin_names().parse_known_args(rest)
     given = {name: value for name, value in vars(names).items() if value is not None}
     file = _read(Path(known.config)) if known.config is not None else {}
+    _check_names(file, known.config)
     terms = terms_of((file | given).get("reward", TrainConfig.reward))
     imitates = any(reward_class(name).imitates for name in terms)
     implicit = "imitation" if imitates and "demo" in given | file else None
@@ -258,7 +259,15 @@ def config_from_dict(values: Mapping[str, Any], source: str) -> TrainConfig:
     Raises:
         InputError: An unknown key or a value of the wrong type; ``source`` says where it stands.
     """
+    _check_names(values, source)
     return _fill(_config_type_of(values), values, source)
+
+
+def _check_names(values: Mapping[str, Any], source: str) -> None:
+    """Refuses what decides which other settings there are, where it is no name."""
+    for name in ("reward", "agent", "sees"):
+        if name in values:
+            _convert(str, values[name], source, name)
 
 
 def _config_type_of(values: Mapping[str, Any]) -> type[TrainConfig]:
@@ -294,17 +303,25 @@ def _read_preset(name: str | None, chosen: dict[str, Any]) -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text()
-        return json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except FileNotFoundError as error:
         raise InputError(f"there is no configuration file {path}") from error
-    except (ValueError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise InputError(
+            f"the configuration {path} cannot be read: {error.strerror}; expected a TOML or JSON file"
+        ) from error
+    except ValueError as error:
         raise InputError(f"{path} is not valid {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from error
+    if not isinstance(values, dict):
+        raise InputError(f'{path} holds a {type(values).__name__}; expected settings by name, like {{"steps": 50000}}')
+    return values
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     merged = dict(below)
     for key, value in above.items():
-        merged[key] = _merge(merged.get(key, {}), value) if isinstance(value, dict) else value
+        under = merged.get(key)
+        merged[key] = _merge(under if isinstance(under, dict) else {}, value) if isinstance(value, dict) else value
     return merged
 
 
@@ -318,10 +335,12 @@ def _fill(cls: type[Any], values: Mapping[str, Any], source: str, partial: bool 
         if key not in names:
             raise InputError(f"{source}: unknown key {prefix + raw_key!r}; {closest(key, names)}")
         arguments[key] = _convert(hints[key], value, source, prefix + key)
-    if partial:
-        for item in dataclasses.fields(cls):
-            if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
-                arguments.setdefault(item.name, tyro.MISSING)
+    for item in dataclasses.fields(cls):
+        required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+        if required and item.name not in arguments:
+            if not partial:
+                raise InputError(f"{source}: {prefix + item.name} is missing")
+            arguments[item.name] = tyro.MISSING
     return cls(**arguments)
 
 

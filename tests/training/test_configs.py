@@ -61,6 +61,19 @@ def test_a_stored_configuration_comes_back_whole():
 
 
 @pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "config.json: env is missing"),
+        ({"env": "Hopper-v5", "agent": ["td3"]}, "config.json: agent is ['td3']; expected str"),
+        ({"env": "Hopper-v5", "hidden_size": 768}, "config.json: unknown key 'hidden_size'"),
+    ],
+)
+def test_a_stored_configuration_that_is_none_is_refused(values, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        config_from_dict(values, "config.json")
+
+
+@pytest.mark.parametrize(
     ("spelled_out", "seeds"),
     [("", ()), ("3", (3,)), ("0-2", (0, 1, 2)), ("0-2,7", (0, 1, 2, 7)), (" 5 , 1 - 2 ", (5, 1, 2)), ("4-4", (4,))],
 )
@@ -101,13 +114,36 @@ def test_other_seeds_are_refused(spelled_out, message):
         ("[td7]\ndiscount = 0.9", "td7 holds options of --agent td7, and --agent is td3"),
         ("[features]\ndims = 3", "expected a list"),
         ("steps = ", "not valid TOML"),
+        ('agent = ["td3"]', "run.toml: agent is ['td3']; expected str"),
+        ("reward = 3", "run.toml: reward is 3; expected str"),
+        ("sees = false", "run.toml: sees is False; expected str"),
     ],
 )
 def test_a_wrong_file_is_refused_with_the_remedy(tmp_path, text, message):
     file = tmp_path / "run.toml"
     file.write_text(text)
-    with pytest.raises(InputError, match=message.replace("[", r"\[")):
+    with pytest.raises(InputError, match=re.escape(message)):
         parse("--config", str(file))
+
+
+@pytest.mark.parametrize(("text", "found"), [("[1, 2]", "list"), ("3", "int"), ("null", "NoneType"), ('"x"', "str")])
+def test_a_file_of_json_that_holds_no_settings_is_refused(tmp_path, text, found):
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(InputError, match=rf"run\.json holds a {found}; expected settings by name"):
+        parse("--config", str(tmp_path / "run.json"))
+
+
+def test_a_table_where_a_preset_has_a_number_is_refused(tmp_path):
+    (tmp_path / "run.toml").write_text("[random_steps]\nall = 5")
+    with pytest.raises(InputError, match=r"random_steps is {'all': 5}; expected int"):
+        parse("--preset", "td3", "--config", str(tmp_path / "run.toml"))
+
+
+def test_what_is_no_file_is_refused_as_a_configuration(tmp_path):
+    (tmp_path / "file").touch()
+    for path, reason in ((tmp_path, "Is a directory"), (tmp_path / "file" / "run.toml", "Not a directory")):
+        with pytest.raises(InputError, match=f"the configuration {path} cannot be read: {reason}; expected a TOML"):
+            parse("--config", str(path))
 
 
 @pytest.mark.parametrize(
