@@ -1,11 +1,13 @@
 """Every reward in the one training loop: it learns, it resumes exactly, its parts are logged."""
 
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 import torch
-from small_runs import KilledError, assert_same_run, configure, timeless
+from small_runs import KilledError, assert_equal, assert_same_run, configure, timeless, weights
 
+from ilfo import demos
 from ilfo.demos import Trajectory
 from ilfo.rewards import BUILT_IN
 from ilfo.runs import Run, read_metrics
@@ -55,6 +57,20 @@ def test_seeds_that_train_together_have_rewards_of_their_own(reward, demo, tmp_p
     train(alone)
     for own, other in zip(timeless(tmp_path / "together" / "seed_1"), timeless(tmp_path / "alone"), strict=True):
         assert own["imitation_return"] == pytest.approx(other["imitation_return"], rel=0.02)
+
+
+def test_how_often_a_run_is_evaluated_does_not_change_it(demo, tmp_path):
+    """Not even where the reward draws a demonstration for every episode that it scores."""
+    walk = demos.open(demo)
+    backwards = replace(walk[0], observations=walk[0].observations[::-1].copy())
+    several = demos.write(tmp_path / "several.hdf5", replace(walk, trajectories=(walk[0], backwards)))
+    trained = []
+    for often in ("100", "400"):
+        given = [*flags("transport"), "--transport.aggregate", "random", "--eval-every", often]
+        train(configure(several, tmp_path / often, *given))
+        trained.append([row["imitation_return"] for row in read_metrics(tmp_path / often) if "imitation_return" in row])
+    assert trained[0] == trained[1]
+    assert_equal(*(weights(tmp_path / often) for often in ("100", "400")))
 
 
 @pytest.mark.parametrize("reward", ["flow", "nearest"])
