@@ -53,6 +53,11 @@ class TD7Options:
     """Critic updates for each update of the actor."""
     exploration_noise: float = 0.1
     """Standard deviation of the noise on the actions taken while training."""
+    initial_exploration_noise: float | None = None
+    """What it is at first, to fall in a line to that: an imitation reward may be worth something to who stands still,
+    and little noise then leaves a policy there. None: the same from the start, as its authors have it."""
+    exploration_decay: int = 30_000
+    """Updates until it has fallen."""
     priority_exponent: float = 0.4
     """How much more often the replay draws what the critics are wrong about: 0 uniformly, 1 in proportion."""
     min_priority: float = 1.0
@@ -69,9 +74,11 @@ class TD7Options:
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "batch_size", "hidden_dim", "embedding_dim")
-        check_at_least(self, 1, "target_update_every", "policy_delay", "assessment_episodes")
+        check_at_least(self, 1, "target_update_every", "policy_delay", "assessment_episodes", "exploration_decay")
         check_not_negative(self, "encoder_learning_rate", "actor_learning_rate", "critic_learning_rate")
         check_not_negative(self, "target_noise", "target_noise_clip", "exploration_noise", "assess_more_after")
+        if self.initial_exploration_noise is not None:
+            check_not_negative(self, "initial_exploration_noise")
         check_share(self, "discount", "priority_exponent", "reset_weight")
         check_positive(self, "min_priority")
 
@@ -164,12 +171,19 @@ class TD7(Agent):
         self._assessment = Assessment()
         self.updates = 0
 
+    @property
+    def exploration_noise(self) -> float:
+        """Standard deviation of the noise on the actions of training, by now."""
+        last, first = self.options.exploration_noise, self.options.initial_exploration_noise
+        left = max(0.0, 1 - self.updates / self.options.exploration_decay)
+        return last if first is None else last + left * (first - last)
+
     @torch.no_grad()
     def act(self, observations: Tensor, explore: bool) -> Tensor:
         """Actions ``(B, A)``: exploring, the present policy's with Gaussian noise; else the checkpoint's, if any."""
         if explore:
             actions: Tensor = self._act(observations)
-            return (actions + self.options.exploration_noise * self._random.normal(actions.shape)).clamp(-1, 1)
+            return (actions + self.exploration_noise * self._random.normal(actions.shape)).clamp(-1, 1)
         kept: Tensor = (self._act_as_kept if self.options.checkpoints else self._act)(observations)
         return kept
 

@@ -48,6 +48,7 @@ def test_the_default_options_are_the_authors():
     assert (options.discount, options.batch_size, options.hidden_dim, options.embedding_dim) == (0.99, 256, 256, 256)
     assert {options.encoder_learning_rate, options.actor_learning_rate, options.critic_learning_rate} == {3e-4}
     assert (options.target_noise, options.target_noise_clip, options.exploration_noise) == (0.2, 0.5, 0.1)
+    assert options.initial_exploration_noise is None
     assert (options.policy_delay, options.target_update_every) == (2, 250)
     assert (options.priority_exponent, options.min_priority) == (0.4, 1.0)
     assert options.checkpoints
@@ -62,6 +63,8 @@ def test_the_default_options_are_the_authors():
         *((f"{name}_learning_rate", -1e-3, "finite and at least 0") for name in ("encoder", "actor", "critic")),
         *((name, float("nan"), "finite and at least 0") for name in ("target_noise", "target_noise_clip")),
         ("exploration_noise", float("inf"), "finite and at least 0"),
+        ("initial_exploration_noise", -0.1, "finite and at least 0"),
+        ("exploration_decay", 0, "at least 1"),
         ("assess_more_after", -1, "finite and at least 0"),
         *((name, 1.1, "between 0 and 1") for name in ("discount", "priority_exponent", "reset_weight")),
         ("min_priority", 0.0, "above 0"),
@@ -313,6 +316,15 @@ def test_exploration_is_gaussian_for_every_row_and_clipped():
     assert noise.std(dim=0).tolist() == pytest.approx([0.1, 0.1], rel=0.05)
     loud = make(exploration_noise=5.0).act(observations, explore=True)
     assert loud.abs().max() == 1.0
+
+
+def test_exploration_falls_in_a_line_from_what_it_is_at_first():
+    agent, observations = make(initial_exploration_noise=0.3, exploration_decay=40), torch.zeros(4000, OBSERVATIONS)
+    for updates, expected in ((0, 0.3), (20, 0.2), (40, 0.1), (1000, 0.1)):
+        agent.updates = updates
+        noise = agent.act(observations, explore=True) - agent.act(observations, explore=False)
+        assert agent.exploration_noise == pytest.approx(expected)
+        assert noise.std(dim=0).tolist() == pytest.approx([expected, expected], rel=0.05)
 
 
 def test_acting_without_exploration_draws_nothing():
