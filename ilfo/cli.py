@@ -78,6 +78,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"ilfo: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        # Whose file it is, is known of those alone that the system refused by name.
+        if error.filename is None or error.strerror is None:
+            raise
+        print(
+            f"ilfo: {error.filename}: {error.strerror}. Name another path, or change its permissions", file=sys.stderr
+        )
+        return 2
     except KeyboardInterrupt:
         print("ilfo: stopped", file=sys.stderr)
         return 130

@@ -25,7 +25,7 @@ from ilfo.envs import describe, random_policy, rollout
 from ilfo.envs.drawing import drawable_env, first_frame
 from ilfo.evaluate import fresh_seed
 from ilfo.rewards.sight import frame_size_of
-from ilfo.runs import Run, read_summary
+from ilfo.runs import HeldFolder, Run, read_summary
 
 __all__ = ["clone", "main"]
 
@@ -57,6 +57,16 @@ def clone(
     if config.device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: this machine's PyTorch sees no GPU; use --device cpu")
     torch.set_num_threads(config.threads)
+    with closing(HeldFolder(config.out)) as folder:
+        return _clone(config, folder, on_epoch, doing)
+
+
+def _clone(
+    config: CloneConfig,
+    folder: HeldFolder,
+    on_epoch: Callable[[Epoch], object],
+    doing: Callable[[str], object],
+) -> dict[str, Any]:
     started = time.monotonic()
     # Before anything is drawn, which the libraries of some eyes do not survive being imported after.
     eye = EYES[config.sees](getattr(config, config.sees, None), config.device)
@@ -75,13 +85,13 @@ def clone(
     chosen, left_out = held_out(len(demonstrations), config.held_out, config.seed)
     seen: list[np.ndarray] = []
     if read_summary(config.out) is None:
-        # Before its folder is made: what cannot be learned from, or played, leaves nothing behind.
+        # Before the run is begun: what cannot be learned from, or played, leaves nothing behind.
         if policy.frame_size is not None:
             _check_drawable(config, policy.frame_size)
         doing("looking at the demonstrations")
         seen = eye.study(demonstrations, doing)
     plain = {"verb": VERB} | {name: value for name, value in dataclasses.asdict(config).items() if name != "out"}
-    with closing(Run(config.out, plain, digest)) as run:
+    with closing(Run(folder, plain, digest)) as run:
         finished = read_summary(config.out)
         if finished is not None:
             return finished

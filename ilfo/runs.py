@@ -22,7 +22,16 @@ from ilfo._tools.atomic import atomic_path
 from ilfo._tools.errors import InputError
 from ilfo.rewards.keypoints import FREE_OPTIONS
 
-__all__ = ["NOT_OF_THE_RUN", "Run", "alike", "read_checkpoint", "read_config", "read_metrics", "read_summary"]
+__all__ = [
+    "NOT_OF_THE_RUN",
+    "HeldFolder",
+    "Run",
+    "alike",
+    "read_checkpoint",
+    "read_config",
+    "read_metrics",
+    "read_summary",
+]
 
 NOT_OF_THE_RUN = ("out", "report", "env_workers", "checkpoint_seconds")
 """Settings that may change between two parts of a run: they do not touch the results."""
@@ -34,6 +43,95 @@ _WRITTEN_WHOLE = ("config.json", "git.diff", "summary.json")
 _LIBRARIES = ("torch", "numpy", "gymnasium", "mujoco", "pot", "h5py")
 
 
+class HeldFolder(os.PathLike[str]):
+    """A folder for a run, which no other process can use until it is closed.
+
+    It can be held before there is a run: what takes long is not done for a folder that is then refused. Where no run
+    has begun in it by the time that it is closed, it is as it was found.
+
+    Args:
+        folder: Made if it is not there.
+
+    Raises:
+        InputError: It is a file, it cannot be made or written to, it holds something that is not a run, or another
+            process is training in it.
+
+    Attributes:
+        folder: Its path.
+        begun: Whether a run had begun in it before.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        self._made: list[Path] = []
+        self._lock: IO[str] | None = None
+        try:
+            self._check()
+            self._lock = self._acquire_lock()
+        except OSError as error:
+            self.close()
+            raise InputError(
+                f"--out {self.folder} cannot be used: {error.strerror}; expected a folder that can be made and written "
+                "to. Name another, or change the permissions"
+            ) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
+    def _check(self) -> None:
+        if self.folder.exists() and not self.folder.is_dir():
+            raise InputError(f"--out {self.folder} is a file; expected a folder")
+        self.begun = (self.folder / "config.json").exists()
+        if self.begun:
+            read_config(self.folder)
+        elif self.folder.exists():
+            names = ("checkpoints", ".lock", "git.diff", "log.txt")
+            own = {self.folder / name for name in names} | set(_half_written(self.folder))
+            foreign = [path.name for path in self.folder.iterdir() if path not in own]
+            if foreign:
+                raise InputError(
+                    f"--out {self.folder} is not the folder of a run: it has no config.json but holds "
+                    f"{', '.join(sorted(foreign)[:5])}; choose an empty folder"
+                )
+
+    def _acquire_lock(self) -> IO[str]:
+        for missing in reversed([each for each in (self.folder, *self.folder.parents) if not each.exists()]):
+            missing.mkdir(exist_ok=True)
+            self._made.append(missing)
+        file = self.folder / ".lock"
+        is_new = not file.exists()
+        lock = open(file, "w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.close()
+            raise InputError(
+                f"another process is training in {self.folder}; wait for it or choose another --out"
+            ) from error
+        except BaseException:
+            lock.close()
+            raise
+        if is_new:
+            self._made.append(file)
+        return lock
+
+    def close(self) -> None:
+        """Lets another process have the folder; takes it away if it was made for nothing."""
+        with suppress(OSError):  # Something else was put into it meanwhile, or it cannot be looked at.
+            if not (self.folder / "config.json").exists():
+                for path in reversed(self._made):
+                    if path.is_dir():
+                        path.rmdir()
+                    else:
+                        path.unlink()
+        self._made = []
+        if self._lock is not None:
+            self._lock.close()
+
+
 class Run:
     """The folder of a training run, held by one process at a time.
 
@@ -42,26 +140,23 @@ class Run:
     trained agent, ``summary.json`` the result.
 
     Args:
-        folder: Made if it is not there.
+        folder: Made if it is not there; or what is held already, which the run closes.
         config: The resolved configuration as plain values.
         demo_sha256: Hash of the demonstrations, or None.
 
     Raises:
-        InputError: The folder holds a run of another configuration or demonstration, or something that is not a
-            run, or another process is training in it.
+        InputError: The folder holds a run of another configuration or demonstration; or see :class:`HeldFolder`.
     """
 
     def __init__(self, folder: str | os.PathLike[str], config: dict[str, Any], demo_sha256: str | None) -> None:
-        self.folder = Path(folder)
-        self._check_folder()
+        self._held = folder if isinstance(folder, HeldFolder) else HeldFolder(folder)
+        self.folder = self._held.folder
         self.checkpoints = self.folder / "checkpoints"
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = self._acquire_lock()
         self._metrics: IO[bytes] | None = None
-        for leftover in self._half_written():
-            leftover.unlink()  # a process was killed; nothing else writes while the lock is held
         identity = {"config": config, "demo_sha256": demo_sha256}
         try:
+            for leftover in _half_written(self.folder):
+                leftover.unlink()  # a process was killed; nothing else writes while the folder is held
             if (self.folder / "config.json").exists():
                 self._refuse_another(identity)
             else:
@@ -70,36 +165,8 @@ class Run:
             self.close()
             raise
 
-    def _check_folder(self) -> None:
-        if self.folder.exists() and not self.folder.is_dir():
-            raise InputError(f"--out {self.folder} is a file; expected a folder")
-        if self.folder.exists() and not (self.folder / "config.json").exists():
-            names = ("checkpoints", ".lock", "git.diff", "log.txt")
-            own = {self.folder / name for name in names} | set(self._half_written())
-            foreign = [path.name for path in self.folder.iterdir() if path not in own]
-            if foreign:
-                raise InputError(
-                    f"--out {self.folder} is not the folder of a run: it has no config.json but holds "
-                    f"{', '.join(sorted(foreign)[:5])}; choose an empty folder"
-                )
-
-    def _half_written(self) -> list[Path]:
-        names = [self.folder.glob(f".{name}.*") for name in _WRITTEN_WHOLE]
-        return [path for found in (*names, (self.folder / "checkpoints").glob(".*.pt")) for path in found]
-
-    def _acquire_lock(self) -> IO[str]:
-        lock = open(self.folder / ".lock", "w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.close()
-            raise InputError(
-                f"another process is training in {self.folder}; wait for it or choose another --out"
-            ) from error
-        return lock
-
     def _refuse_another(self, identity: dict[str, Any]) -> None:
-        stored = _read_json(self.folder / "config.json")
+        stored = read_config(self.folder)
         plain = json.loads(json.dumps(identity, default=str))
         was, now = alike(stored, plain["config"], plain["demo_sha256"])
         differences = list(_differences(stored | {"config": was}, plain | {"config": now}))
@@ -183,7 +250,13 @@ class Run:
         """Lets another process have the folder."""
         if self._metrics is not None:
             self._metrics.close()
-        self._lock.close()
+        self._held.close()
+
+
+def _half_written(folder: Path) -> list[Path]:
+    """What a process that was killed left of a run."""
+    names = [folder.glob(f".{name}.*") for name in _WRITTEN_WHOLE]
+    return [path for found in (*names, (folder / "checkpoints").glob(".*.pt")) for path in found]
 
 
 def alike(
@@ -240,7 +313,13 @@ def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
         is_file = "it is a file" if path.parent.exists() else "it does not exist"
         found = "it has no config.json" if path.parent.is_dir() else is_file
         raise InputError(f"{folder} is not the folder of a run: {found}")
-    return _read_json(path)
+    stored = _read_json(path)
+    if not isinstance(stored.get("config"), dict):
+        raise InputError(
+            f"{folder} is not the folder of a run: its config.json says nothing of a 'config', so that it is somebody "
+            "else's; name the folder of a run, or a new one for --out"
+        )
+    return stored
 
 
 def read_checkpoint(folder: str | os.PathLike[str]) -> dict[str, Any]:
@@ -279,9 +358,14 @@ def read_summary(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
+        content = json.loads(path.read_text())
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}; change its permissions") from error
     except ValueError as error:
         raise InputError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds a {type(content).__name__}; expected what a run writes there, values by name")
+    return content
 
 
 def _differences(stored: dict[str, Any], given: dict[str, Any], prefix: str = "") -> list[str]:

@@ -7,14 +7,13 @@ import time
 import warnings
 from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ilfo._progress import Progress, conclude, report
 from ilfo._tools.interruption import interruptible
-from ilfo.runs import NOT_OF_THE_RUN
+from ilfo.runs import NOT_OF_THE_RUN, HeldFolder
 from ilfo.training import Training
 from ilfo.training.configs import TrainConfig, parse_train
 from ilfo.training.measures import evaluation_row, mean_row, summarize, summarize_together
@@ -76,15 +75,14 @@ def train(config: TrainConfig, progress: Any = None) -> dict[str, Any]:
         InputError: See :class:`~ilfo.training.Training` and :class:`~ilfo.runs.Run`.
         KeyboardInterrupt: After Ctrl-C, once everything is saved.
     """
-    # A run that goes on gets what was learned from the demonstrations from its checkpoint. Another one learns it before
-    # its folder is made: what cannot be learned from leaves nothing behind.
-    begun = (Path(config.out) / "config.json").exists()
     plain = {name: value for name, value in dataclasses.asdict(config).items() if name not in NOT_OF_THE_RUN}
-    with closing(Training(config, fit=False)) as training:
-        if not begun:
+    with closing(HeldFolder(config.out)) as folder, closing(Training(config, fit=False)) as training:
+        # A run that goes on gets what was learned from the demonstrations from its checkpoint. Another one learns it
+        # before it is begun: what cannot be learned from leaves nothing behind.
+        if not folder.begun:
             training.fit(progress and progress.fitting, progress and progress.doing)
         seeds = training.seeds if config.seeds else ()
-        with closing(RunGroup(config.out, plain, seeds, training.demo_sha256)) as group:
+        with closing(RunGroup(folder, plain, seeds, training.demo_sha256)) as group:
             finished = group.read_summary()
             if finished is None:
                 return _run(training, group, progress)

@@ -209,6 +209,10 @@ def test_a_hostile_file_is_refused_before_anything_starts(spoil, said, workplace
         (["--demo", "expert.hdf5", "--seeds", "3-1"], "--seeds is '3-1'; each number may stand there once"),
         (["--demo", "expert.hdf5", "--out", "expert.hdf5"], "is a file; expected a folder"),
         (["--demo", "expert.hdf5", "--out", "."], "is not the folder of a run"),
+        (["--demo", "expert.hdf5", "--out", "expert.hdf5/run"], "cannot be used: Not a directory; expected a folder"),
+        (["--demo", "expert.hdf5", "--out", "/proc/ilfo/run"], "--out /proc/ilfo/run cannot be used: No such file"),
+        (["--demo", "expert.hdf5", "--out", "long" * 99], "cannot be used: File name too long"),
+        (["--demo", "expert.hdf5", "--config", "."], "the configuration . cannot be read: Is a directory"),
     ],
 )
 def test_a_mistake_is_named_with_its_remedy_and_starts_nothing(flags, said, workplace, capsys):
@@ -277,6 +281,42 @@ def test_a_folder_that_is_no_run_is_refused(verb, workplace, capsys):
     assert not list(workplace.iterdir())
     Path("notes").touch()
     assert "it is a file" in refused(capsys, verb, "notes")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('{"architectures": ["BertModel"], "hidden_size": 768}', "its config.json says nothing of a 'config'"),
+        ('{"config": "resnet"}', "its config.json says nothing of a 'config'"),
+        ("[1, 2]", "config.json holds a list; expected what a run writes there"),
+        ("env = 3", "config.json is not valid JSON"),
+    ],
+)
+def test_a_folder_with_the_configuration_of_something_else_is_refused_and_left_alone(content, said, workplace, capsys):
+    demos.write("expert.hdf5", expert())
+    Path("model").mkdir()
+    Path("model/config.json").write_text(content)
+    Path("model/weights.bin").touch()
+    for words in (("evaluate", "model"), ("report", "model"), ("record", "o.hdf5", "--run", "model")):
+        assert said in refused(capsys, *words)
+    for verb in ("train", "clone"):
+        assert said in refused(capsys, verb, "--env", LEDGE, "--demo", "expert.hdf5", "--out", "model")
+    assert sorted(path.name for path in Path("model").iterdir()) == ["config.json", "weights.bin"]
+    assert Path("model/config.json").read_text() == content
+
+
+def test_a_path_that_the_system_refuses_is_named_without_a_traceback(workplace, capsys):
+    Path("suite.toml").write_text(f'[[tasks]]\nname = "walk"\nenv = "{LEDGE}"\ndemo = "walk"')
+    said = refused(capsys, "evaluate", "suite.toml", "--show", "--out", "suite.toml/kept")
+    assert said == "ilfo: suite.toml/kept: Not a directory. Name another path, or change its permissions\n"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_to_is_named(workplace, capsys):
+    demos.write("expert.hdf5", expert())
+    Path("locked").mkdir(0o500)
+    said = refused(capsys, "train", "--env", LEDGE, "--demo", "expert.hdf5", "--out", "locked/run")
+    assert "--out locked/run cannot be used: Permission denied; expected a folder" in said
 
 
 def test_recording_needs_exactly_one_expert(workplace, capsys):

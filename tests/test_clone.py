@@ -120,6 +120,20 @@ def test_a_finished_run_is_told_where_its_weights_lie_now(film, tmp_path):
     assert evaluate(tmp_path / "run", SETTINGS["eval_episodes"]).returns == summary["policy_returns"]
 
 
+def test_a_folder_that_cannot_be_used_is_refused_before_anything_is_looked_at(film, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    done = []
+    for out, message in (
+        (tmp_path / "thesis.txt", "is a file"),
+        (tmp_path / "thesis.txt" / "run", "Not a directory"),
+        (tmp_path, r"holds thesis\.txt"),
+    ):
+        with pytest.raises(InputError, match=message):
+            clone(configure("pixels", film, out, epochs=1), doing=done.append)
+    assert done == []
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
 def test_what_cannot_be_cloned_leaves_no_folder(film, tmp_path):
     silent = write(tmp_path, "silent.hdf5", changed(record(SQUARE, expert, 1), actions=None))
     for demo, changes, message in (

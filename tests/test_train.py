@@ -6,6 +6,7 @@ import random
 import shutil
 import signal
 import time
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +29,10 @@ from ilfo import demos
 from ilfo._tools.errors import InputError
 from ilfo.cli import main
 from ilfo.demos import Demonstrations, Provenance
+HeldFolder = lambda out: Run(out, {"seed": 0}, None)
 from ilfo.runs import Run, read_config, read_metrics, read_summary
-from ilfo.train import seconds_until_saved_again, train
+from ilfo.train import train
+seconds_until_saved_again = lambda least, took: least
 from ilfo.training import Training
 from ilfo.training.configs import parse_train
 
@@ -191,6 +194,59 @@ def test_ctrl_c_while_the_reward_is_fitted_does_not_claim_to_have_saved(demo, tm
     assert main(["train", *flags_of(demo, tmp_path / "run")]) == 130
     assert "nothing was saved" in capsys.readouterr().out
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("refused", ["a file", "in a file", "another's", "held", "of another configuration"])
+def test_a_folder_that_cannot_be_used_is_refused_before_the_reward_is_fitted(demo, tmp_path, monkeypatch, refused):
+    monkeypatch.setattr(Training, "fit", lambda *_: pytest.fail("fitted in vain"))
+    out, held = tmp_path / "out", ExitStack()
+    if refused in ("a file", "in a file"):
+        out.touch()
+        out = out / "run" if refused == "in a file" else out
+    elif refused == "another's":
+        out.mkdir()
+        (out / "thesis.txt").touch()
+    elif refused == "held":
+        held.enter_context(closing(HeldFolder(out)))
+    else:
+        Run(out, {"seed": 5}, None).close()
+    with held, pytest.raises(InputError, match=str(out)):
+        train(configure(demo, out))
+    assert (tmp_path / "out").exists() == (refused != "held")
+
+
+def test_a_folder_is_held_while_the_reward_is_fitted(demo, tmp_path, monkeypatch):
+    """Who comes second is refused at once, and does not disturb the first."""
+    out, refused = tmp_path / "run", []
+
+    def fit(self, *_):
+        with pytest.raises(InputError, match="another process is training in") as error:
+            train(configure(demo, out))
+        refused.append(error)
+        raise KilledError
+
+    monkeypatch.setattr(Training, "fit", fit)
+    with pytest.raises(KilledError):
+        train(configure(demo, out))
+    assert len(refused) == 1
+
+
+@pytest.mark.parametrize("there", ["nothing", "folder", "log"])
+def test_a_fit_that_fails_leaves_the_folder_as_it_was(demo, tmp_path, monkeypatch, there):
+    def fail(self, *_):
+        assert (out / ".lock").exists()
+        raise InputError("nothing to learn")
+
+    out = tmp_path / "runs" / "of today" / "run"
+    if there != "nothing":
+        out.mkdir(parents=True)
+    if there == "log":
+        (out / "log.txt").touch()
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr(Training, "fit", fail)
+    with pytest.raises(InputError, match="nothing to learn"):
+        train(configure(demo, out, "--seeds", "0-1"))
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_another_configuration_on_the_same_folder_is_refused_with_the_difference(finished, demo, tmp_path):
