@@ -29,10 +29,8 @@ from ilfo import demos
 from ilfo._tools.errors import InputError
 from ilfo.cli import main
 from ilfo.demos import Demonstrations, Provenance
-HeldFolder = lambda out: Run(out, {"seed": 0}, None)
-from ilfo.runs import Run, read_config, read_metrics, read_summary
-from ilfo.train import train
-seconds_until_saved_again = lambda least, took: least
+from ilfo.runs import HeldFolder, Run, read_config, read_metrics, read_summary
+from ilfo.train import seconds_until_saved_again, train
 from ilfo.training import Training
 from ilfo.training.configs import parse_train
 
