@@ -1,26 +1,50 @@
-"""Ctrl-C that waits for a good moment."""
+"""Ctrl-C that waits for a good moment, and one that does not."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from types import FrameType
 
 __all__ = ["interruptible"]
+
+_STANDARD_ERROR = 2
+_TOLD = b"\nilfo: stopping as soon as everything is saved; Ctrl-C again stops at once, without saving\n"
 
 
 @contextmanager
 def interruptible() -> Iterator[list[bool]]:
-    """Ctrl-C and SIGTERM set a mark that a loop sees between two steps, so that what is saved is consistent."""
+    """Ctrl-C and SIGTERM set a mark that a loop sees between two steps, so that what is saved is consistent.
+
+    Who presses Ctrl-C is told so at once. A second signal, of either kind, does not wait for the loop: it gives both
+    their handlers from before back and raises ``KeyboardInterrupt`` wherever the process is. The mark is longer then.
+    """
     mark: list[bool] = []
     if threading.current_thread() is not threading.main_thread():
         yield mark  # signals reach the main thread alone
         return
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, lambda *_: mark.append(True)) for number in signals]
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def handle(number: int, _: FrameType | None) -> None:
+        mark.append(True)
+        if len(mark) > 1:
+            restore()
+            raise KeyboardInterrupt
+        if number == signal.SIGINT:
+            # Not through Python's files, which a handler may have interrupted in the middle of a line.
+            with suppress(OSError):
+                os.write(_STANDARD_ERROR, _TOLD)
+
+    for number in before:
+        signal.signal(number, handle)
     try:
         yield mark
     finally:
-        for number, handler in zip(signals, before, strict=True):
-            signal.signal(number, handler)
+        restore()

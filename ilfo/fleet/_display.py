@@ -33,6 +33,9 @@ class Display:
         runs: How many there will be.
         size: Steps, or what else they count, of all of them together.
         counts: What that is: the column of their metrics.
+
+    Attributes:
+        at_once: Whether nothing waits for a save at Ctrl-C.
     """
 
     def __init__(self, console: Console | None, runs: int, size: int, counts: str = "step") -> None:
@@ -55,6 +58,7 @@ class Display:
         self._all = self._bars.add_task(f"0 of {runs}", total=size, numbers="")
         self._under_way: dict[str, tuple[Any, Path, int]] = {}
         self._read = 0.0
+        self.at_once = False
 
     def __enter__(self) -> Display:
         self._bars.start()
@@ -64,7 +68,8 @@ class Display:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is KeyboardInterrupt:
-            self._say("stopped: what was under way has saved")
+            saved = "stopped: what was training has saved" if self._counts == "step" else "stopped"
+            self._say("stopped at once, without waiting for a save" if self.at_once else saved)
         self._bars.stop()
 
     def begin(self, name: str, folder: Path, size: int) -> None:

@@ -9,7 +9,7 @@ import sys
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol, TypeVar
@@ -65,6 +65,9 @@ class Process(Protocol):
     def stop(self) -> None:
         """Has it save and end, without waiting for it."""
 
+    def kill(self) -> None:
+        """Has it end at once, if that can be."""
+
     def wait(self) -> int:
         """Waits for its end."""
 
@@ -87,6 +90,9 @@ class _Child:
 
     def stop(self) -> None:
         self._process.terminate()
+
+    def kill(self) -> None:
+        self._process.kill()
 
     def wait(self) -> int:
         return self._process.wait()
@@ -157,7 +163,7 @@ def run_jobs(
 
     Raises:
         InputError: ``side_by_side`` is below 1.
-        KeyboardInterrupt: After Ctrl-C or SIGTERM, once all that were under way have saved.
+        KeyboardInterrupt: After Ctrl-C or SIGTERM, once all that were under way have saved; after a second one at once.
     """
     if side_by_side < 1:
         raise InputError(f"--jobs is {side_by_side}; expected at least 1")
@@ -170,7 +176,7 @@ def run_jobs(
     display = Display(console, len(jobs), sum(job.size for job in jobs), counts)
     with interruptible() as interrupted, display:
         try:
-            while waiting or running:
+            while (waiting or running) and not interrupted:
                 while waiting and len(running) < side_by_side:
                     job = waiting.popleft()
                     display.begin(job.name, job.folder, job.size)
@@ -183,15 +189,26 @@ def run_jobs(
                     else:
                         failures.append(Failure(job, _last_words(job, status)))
                 display.refresh()
-                if interrupted:
-                    raise KeyboardInterrupt
                 time.sleep(_LOOK)
+            if interrupted:
+                _stop(running)
+                raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            if len(interrupted) > 1:
+                display.at_once = True
+                for process in running:
+                    process.kill()
+            raise
         finally:
-            for process in running:
-                process.stop()
-            for process in running:
-                process.wait()
+            _stop(running)
     return failures
+
+
+def _stop(running: Collection[Process]) -> None:
+    for process in running:
+        process.stop()
+    for process in running:
+        process.wait()
 
 
 def _one_by_one(jobs: Sequence[_Work], console: Console | None, ended: Callable[[_Work], object]) -> list[Failure]:

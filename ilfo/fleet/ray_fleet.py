@@ -108,6 +108,9 @@ class _Task:
     def stop(self) -> None:
         self._ray.cancel(self._reference, force=False)
 
+    def kill(self) -> None:
+        """Nothing: the child of a task that is ended by force lives on, and this one is told to save and end."""
+
     def wait(self) -> int:
         try:
             return int(self._ray.get(self._reference))

@@ -96,6 +96,51 @@ def test_ctrl_c_has_all_of_them_save(demo, tmp_path):
         Run(run, stored["config"], stored["demo_sha256"]).close()
 
 
+def pressed(told: list[str], times: int):
+    """A fleet whose jobs do not end by themselves, under somebody who presses Ctrl-C so often."""
+
+    class Running:
+        status = None
+
+        def start(self, job):
+            return self
+
+        def press(self):
+            nonlocal times
+            if times:
+                times -= 1
+                os.kill(os.getpid(), signal.SIGINT)
+
+        def poll(self):
+            self.press()
+            return self.status
+
+        def stop(self):
+            told.append("stop")
+
+        def kill(self):
+            told.append("kill")
+            self.status = -9
+
+        def wait(self):
+            told.append("wait")
+            self.press()
+            return self.status
+
+    return Running()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_second_ctrl_c_waits_for_no_save(demo, tmp_path, times):
+    told, said = [], io.StringIO()
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs([job(demo, tmp_path / "a")], 1, Console(file=said), fleet=pressed(told, times))
+    assert told[:2] == ["stop", "wait"]
+    assert ("kill" in told) is (times == 2)
+    ended = {1: "stopped: what was training has saved", 2: "stopped at once, without waiting for a save"}
+    assert ended[times] in said.getvalue()
+
+
 def test_what_cannot_be_started_leaves_no_child_behind(demo, tmp_path):
     started = []
 
