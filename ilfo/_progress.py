@@ -71,7 +71,7 @@ class Progress:
         )
         self._fitting_task = self._fitting.add_task("fit", total=1.0, numbers="")
         self._fitted: str | None = None
-        self._begun = False
+        self._begun, self._saved, self._goes_on = False, 0, False
 
     def __enter__(self) -> Progress:
         return self
@@ -97,7 +97,6 @@ class Progress:
 
     def begin(self, training: Training) -> None:
         """Prints what the run is about to do, and shows the bar."""
-        self._begun = True
         if self._fitted is not None:
             self._fitting.stop()
             if not self._console.is_terminal:
@@ -107,6 +106,7 @@ class Progress:
             self._say(f"Going on from step {training.step:,}.")
         self._bar.update(self._task, completed=training.step)
         self._bar.start()
+        self._begun = self._goes_on = True
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -148,6 +148,15 @@ class Progress:
         numbers = "  ".join(text.format(self._shown[name]) for name, text in labels if name in self._shown)
         return f"mean of {self._seeds} seeds: {numbers}" if numbers and self._seeds else numbers
 
+    def saved(self, step: int, goes_on: bool) -> None:
+        """Notes what can be gone on from: see :meth:`interrupted`.
+
+        Args:
+            step: The step of the newest checkpoint; 0: there is none.
+            goes_on: Whether training goes on from there in this process.
+        """
+        self._saved, self._goes_on = step, goes_on
+
     def already_finished(self) -> None:
         """Says that the run in the folder is at its end."""
         self._say(f"The run in {self._config.out} is finished; nothing is left to train.")
@@ -156,10 +165,17 @@ class Progress:
         """Says after Ctrl-C how to go on, if there is anything to go on from."""
         self._fitting.stop()
         self._bar.stop()
-        if not self._begun:
+        if self._saved and not self._goes_on:
+            self._say(f"Stopped and saved in {self._config.out}. The same command goes on from here.")
+        elif self._saved:
+            self._say(
+                f"Stopped at once. The same command goes on from step {self._saved:,}, the last that was saved in "
+                f"{self._config.out}."
+            )
+        elif self._begun:
+            self._say("Stopped at once: nothing was saved. The same command begins anew.")
+        else:
             self._say("Stopped before any step was taken: nothing was saved.")
-            return
-        self._say(f"Stopped and saved in {self._config.out}. The same command goes on from here.")
 
     def _say(self, text: str) -> None:
         """A line as it is: a bracket in the name of a folder is no markup."""

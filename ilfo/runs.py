@@ -360,7 +360,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}; change its permissions") from error
+        raise InputError(f"{path} cannot be read: {error.strerror}; expected a file that this user may read") from error
     except ValueError as error:
         raise InputError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(content, dict):

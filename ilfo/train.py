@@ -73,7 +73,7 @@ def train(config: TrainConfig, progress: Any = None) -> dict[str, Any]:
 
     Raises:
         InputError: See :class:`~ilfo.training.Training` and :class:`~ilfo.runs.Run`.
-        KeyboardInterrupt: After Ctrl-C, once everything is saved.
+        KeyboardInterrupt: After Ctrl-C, once everything is saved; after a second one at once.
     """
     plain = {name: value for name, value in dataclasses.asdict(config).items() if name not in NOT_OF_THE_RUN}
     with closing(HeldFolder(config.out)) as folder, closing(Training(config, fit=False)) as training:
@@ -95,6 +95,8 @@ def _run(training: Training, group: RunGroup, progress: Any) -> dict[str, Any]:
     config = training.config
     states = group.restore()
     if states is not None:
+        if progress is not None:
+            progress.saved(states[0]["step"], goes_on=False)
         training.load_state_dicts(states)
     elif not training.fitted:
         training.fit(progress and progress.fitting, progress and progress.doing)
@@ -104,13 +106,19 @@ def _run(training: Training, group: RunGroup, progress: Any) -> dict[str, Any]:
     if progress is not None:
         progress.begin(training)
 
-    def save() -> None:
+    def due(every: int) -> bool:
+        return training.step // every > (training.step - config.num_envs) // every
+
+    def save(last: bool = False) -> None:
+        """Saves, and stops where that was asked for."""
         common = {"seconds": clock.seconds}
         pairs = zip(training.state_dicts(), rows, strict=True)
         group.save(training.step, [state | common | {"row": row} for state, row in pairs])
-
-    def due(every: int) -> bool:
-        return training.step // every > (training.step - config.num_envs) // every
+        stopping = bool(interrupted)
+        if progress is not None:
+            progress.saved(training.step, goes_on=not (last or stopping))
+        if stopping:
+            raise KeyboardInterrupt
 
     rest, saved = config.checkpoint_seconds, time.monotonic()
     with interruptible() as interrupted, _Boards(group, training.step) as boards:
@@ -125,20 +133,18 @@ def _run(training: Training, group: RunGroup, progress: Any) -> dict[str, Any]:
                 shown = mean_row(rows)
             if progress is not None:
                 progress.show(training.step, shown, training.owes)
-            if interrupted:
-                save()
-                raise KeyboardInterrupt
-            if time.monotonic() - saved > rest:
+            if interrupted or time.monotonic() - saved > rest:
                 begun = time.monotonic()
                 save()
                 saved = time.monotonic()
                 rest = seconds_until_saved_again(config.checkpoint_seconds, saved - begun)
+        # Nothing waits from here on: Ctrl-C among the random episodes, or a kill between the summaries of two seeds,
+        # then leaves all that it takes to finish.
+        save(last=True)
     if not len(training.replay):
         warnings.warn(
             f"no episode ended within {training.step} steps, so nothing was learned: give more steps", stacklevel=2
         )
-    if config.seeds:
-        save()  # a kill between the summaries of two seeds then leaves all that it takes to finish
     return _finish(training, group, rows)
 
 

@@ -64,10 +64,11 @@ def test_brackets_are_no_markup(terminal):
         progress.doing("seeing [red]")
         progress.fitting(0.5, "[/loss] 3")
         progress.already_finished()
-        progress._begun = True
-        progress.interrupted()
+        for goes_on in (False, True):
+            progress.saved(100, goes_on)
+            progress.interrupted()
     said = written.getvalue()
-    assert said.count(config.out) == 2
+    assert said.count(config.out) == 3
     assert ("[/loss] 3" if terminal else "seeing [red]") in said
 
 

@@ -184,6 +184,61 @@ def test_ctrl_c_saves_and_says_how_to_go_on(demo, tmp_path, monkeypatch, capsys,
     assert "is finished" in capsys.readouterr().out
 
 
+def test_ctrl_c_after_the_last_step_says_saved_and_has_saved(demo, tmp_path, monkeypatch, capsys, finished):
+    """While random episodes are played for the summary, signals are nobody's but Python's."""
+    out = tmp_path / "run"
+    monkeypatch.setattr(Training, "random_episodes", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    flags = ["train", *flags_of(demo, out)]
+    assert main(flags) == 130
+    assert f"Stopped and saved in {out}. The same command goes on" in capsys.readouterr().out
+    assert [path.name for path in (out / "checkpoints").iterdir()] == ["step_0000000400.pt"]
+    monkeypatch.undo()
+    monkeypatch.setattr(Training, "advance", lambda *_: pytest.fail("no step is left"))
+    assert main(flags) == 0
+    assert_same_run(finished, out)
+    assert [path.name for path in (out / "checkpoints").iterdir()] == ["final.pt"]
+
+
+def test_ctrl_c_while_the_plan_is_printed_does_not_claim_to_have_saved(demo, tmp_path, monkeypatch, capsys):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ilfo._progress.print_plan", interrupt)
+    assert main(["train", *flags_of(demo, tmp_path / "run")]) == 130
+    assert "nothing was saved" in capsys.readouterr().out
+    assert not list(tmp_path.rglob("*.pt"))
+
+
+@pytest.mark.parametrize("seconds", ["0", "1000"], ids=["saved before", "never saved"])
+def test_a_second_ctrl_c_stops_at_once_and_says_from_where_the_command_goes_on(
+    demo, tmp_path, monkeypatch, capfd, finished, seconds
+):
+    out = tmp_path / "run"
+    append = Run.append
+
+    def interrupt_twice(self, row):
+        append(self, row)
+        if row["step"] == 200:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            pytest.fail("went on")
+
+    flags = ["train", *flags_of(demo, out, "--checkpoint-seconds", seconds)]
+    monkeypatch.setattr(Run, "append", interrupt_twice)
+    assert main(flags) == 130
+    said = capfd.readouterr()
+    assert "Ctrl-C again stops at once, without saving" in said.err
+    saved = newest_checkpoint(out)
+    assert saved < 200
+    assert (saved > 0) == (seconds == "0")
+    begun_anew = "Stopped at once: nothing was saved. The same command begins anew."
+    going_on = f"Stopped at once. The same command goes on from step {saved}, the last that was saved in {out}."
+    assert (going_on if saved else begun_anew) in said.out
+    monkeypatch.undo()
+    assert main(flags) == 0
+    assert_same_run(finished, out)
+
+
 def test_ctrl_c_while_the_reward_is_fitted_does_not_claim_to_have_saved(demo, tmp_path, monkeypatch, capsys):
     def interrupt(*_):
         raise KeyboardInterrupt
