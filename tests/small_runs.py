@@ -25,6 +25,11 @@ class KilledError(Exception):
     """What a test raises where a process would die."""
 
 
+def save_after_every_step(monkeypatch) -> None:
+    """With ``--checkpoint-seconds 0``, however long that takes; else saving would take a twentieth of the time."""
+    monkeypatch.setattr("ilfo.train.seconds_until_saved_again", lambda least, took: least)
+
+
 def flags_of(demo: Path, out: Path, *flags: str, steps: int = 400) -> list[str]:
     given = ["--env", LEDGE, "--demo", str(demo), "--out", str(out), "--steps", str(steps), "--random-steps", "100"]
     return [*given, "--eval-every", "200", "--log-every", "100", *SMALL, *flags]

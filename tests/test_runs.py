@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from small_envs import LEDGE
+from small_runs import save_after_every_step
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ilfo._tools.errors import InputError
@@ -138,6 +139,7 @@ def test_tensorboard_shows_every_logged_step_once_after_a_resume(tmp_path, monke
             raise _KilledError
         append(self, row)
 
+    save_after_every_step(monkeypatch)
     monkeypatch.setattr(Run, "append", die_at_the_last_row)
     monkeypatch.setattr(Run, "save", lambda self, step, state: save(self, step, state) if step <= 120 else None)
     monkeypatch.setattr(Run, "keep_only", lambda self, step: keep_only(self, step) if step <= 120 else None)

@@ -21,6 +21,7 @@ from small_runs import (
     flags_of,
     ilfo_process,
     newest_checkpoint,
+    save_after_every_step,
     timeless,
     wait_for_a_checkpoint,
 )
@@ -74,7 +75,8 @@ def test_a_seed_decides_the_run(finished, demo, tmp_path):
     assert timeless(tmp_path / "other") != timeless(finished)
 
 
-def test_saving_does_not_change_the_run(finished, demo, tmp_path):
+def test_saving_does_not_change_the_run(finished, demo, tmp_path, monkeypatch):
+    save_after_every_step(monkeypatch)
     train(configure(demo, tmp_path / "run", "--checkpoint-seconds", "0"))
     assert_same_run(finished, tmp_path / "run")
 
@@ -116,6 +118,7 @@ def test_a_run_that_dies_between_two_rows_goes_on_exactly(finished, demo, tmp_pa
         if len(rows) == 3:
             raise KilledError
 
+    save_after_every_step(monkeypatch)
     monkeypatch.setattr(Run, "append", die_after_three)
     with pytest.raises(KilledError):
         train(configure(demo, out, "--checkpoint-seconds", "0"))

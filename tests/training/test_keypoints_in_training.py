@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from rich.console import Console
-from small_runs import KilledError, assert_equal, assert_same_run, timeless
+from small_runs import KilledError, assert_equal, assert_same_run, save_after_every_step, timeless
 
 from ilfo import demos
 from ilfo._progress import Progress
@@ -238,6 +238,7 @@ class TestRun:
                 killed.append(step)
                 raise KilledError
 
+        save_after_every_step(monkeypatch)
         monkeypatch.setattr(RunGroup, "save", dying_save)
         config = configure(film, tmp_path / "killed", "--checkpoint-seconds", "0")
         with pytest.raises(KilledError):

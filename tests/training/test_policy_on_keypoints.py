@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from small_envs import Square
-from small_runs import KilledError, assert_same_run, timeless
+from small_runs import KilledError, assert_same_run, save_after_every_step, timeless
 
 from ilfo import demos
 from ilfo._tools.errors import InputError
@@ -348,6 +348,7 @@ class TestTraining:
                 killed.append(step)
                 raise KilledError
 
+        save_after_every_step(monkeypatch)
         monkeypatch.setattr(RunGroup, "save", dying_save)
         config = configure(film, tmp_path / "killed", "--checkpoint-seconds", "0")
         with pytest.raises(KilledError):

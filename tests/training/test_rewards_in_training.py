@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_runs import KilledError, assert_equal, assert_same_run, configure, timeless, weights
+from small_runs import KilledError, assert_equal, assert_same_run, configure, save_after_every_step, timeless, weights
 
 from ilfo import demos
 from ilfo.demos import Trajectory
@@ -40,6 +40,7 @@ def test_a_run_that_is_killed_and_started_again_ends_the_same(reward, demo, tmp_
             raise KilledError
 
     again = [*flags(reward), "--checkpoint-seconds", "0"]
+    save_after_every_step(monkeypatch)
     monkeypatch.setattr(Run, "append", die_after_two)
     with pytest.raises(KilledError):
         train(configure(demo, killed, *again))
