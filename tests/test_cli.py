@@ -317,6 +317,8 @@ def test_a_folder_that_cannot_be_written_to_is_named(workplace, capsys):
     Path("locked").mkdir(0o500)
     said = refused(capsys, "train", "--env", LEDGE, "--demo", "expert.hdf5", "--out", "locked/run")
     assert "--out locked/run cannot be used: Permission denied; expected a folder" in said
+    said = refused(capsys, "record", "--env", LEDGE, "--policy", "no_such_module:act", "locked/new.hdf5")
+    assert "locked/new.hdf5: the folder locked cannot be written to" in said
 
 
 def test_recording_needs_exactly_one_expert(workplace, capsys):
