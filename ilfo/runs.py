@@ -337,9 +337,12 @@ def read_checkpoint(folder: str | os.PathLike[str]) -> dict[str, Any]:
         saved = [final] if final.exists() else sorted(checkpoints.glob("step_*.pt"))
         if not saved:
             break
-        with suppress(FileNotFoundError):
+        try:
             state: dict[str, Any] = torch.load(saved[-1], map_location="cpu", weights_only=True, mmap=True)
             return state
+        except (FileNotFoundError, RuntimeError):  # PyTorch opens a file that it maps twice, the second time in C++
+            if saved[-1].exists():
+                raise
     raise InputError(f"{folder} holds no checkpoint yet: let the run train for a while")
 
 

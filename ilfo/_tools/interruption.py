@@ -19,8 +19,9 @@ _TOLD = b"\nilfo: stopping as soon as everything is saved; Ctrl-C again stops at
 def interruptible() -> Iterator[list[bool]]:
     """Ctrl-C and SIGTERM set a mark that a loop sees between two steps, so that what is saved is consistent.
 
-    Who presses Ctrl-C is told so at once. A second signal, of either kind, does not wait for the loop: it gives both
-    their handlers from before back and raises ``KeyboardInterrupt`` wherever the process is. The mark is longer then.
+    Who presses Ctrl-C is told so at once. Ctrl-C after that does not wait for the loop: it gives both signals their
+    handlers from before back and raises ``KeyboardInterrupt`` wherever the process is. The mark is longer then. A
+    second SIGTERM changes nothing: whoever ends a group of processes may send it twice.
     """
     mark: list[bool] = []
     if threading.current_thread() is not threading.main_thread():
@@ -33,11 +34,13 @@ def interruptible() -> Iterator[list[bool]]:
             signal.signal(number, handler)
 
     def handle(number: int, _: FrameType | None) -> None:
-        mark.append(True)
-        if len(mark) > 1:
+        first = not mark
+        if first or number == signal.SIGINT:
+            mark.append(True)
+        if not first and number == signal.SIGINT:
             restore()
             raise KeyboardInterrupt
-        if number == signal.SIGINT:
+        if first and number == signal.SIGINT:
             # Not through Python's files, which a handler may have interrupted in the middle of a line.
             with suppress(OSError):
                 os.write(_STANDARD_ERROR, _TOLD)

@@ -243,8 +243,8 @@ def _hides_time_limits(terminals: np.ndarray, limit: int) -> bool:
 def _warn_of_assumed(limit: int, path: str) -> None:
     warnings.warn(
         f"{path}: no 'timeouts' and no 'next_observations' to tell its episodes apart; read as if the environment's "
-        f"time limit, {limit:,} steps, had ended those that go on. If it had not, convert it first: "
-        f"ilfo demos convert {path} NEW.hdf5 --to ilfo, with --max-episode-steps if another limit had.",
+        f"time limit, {limit:,} steps, had ended those that go on. If another one had, convert it first by that: "
+        f"ilfo demos convert {path} NEW.hdf5 --to ilfo --max-episode-steps N; if none had, by more than its rows.",
         stacklevel=2,
     )
 

@@ -163,7 +163,8 @@ def run_jobs(
 
     Raises:
         InputError: ``side_by_side`` is below 1.
-        KeyboardInterrupt: After Ctrl-C or SIGTERM, once all that were under way have saved; after a second one at once.
+        KeyboardInterrupt: After Ctrl-C or SIGTERM, once all that were under way have saved; after a second Ctrl-C at
+            once, but for those on Ray, which save all the same.
     """
     if side_by_side < 1:
         raise InputError(f"--jobs is {side_by_side}; expected at least 1")

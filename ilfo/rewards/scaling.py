@@ -37,9 +37,9 @@ class ScalingOptions:
 
     method: Method = "none"
     """None: as the generator gives them. Fixed: times the factor. Expert-range: the factor is what the expert gets a
-    step, and 0 what it gets with its time shuffled. First-episode: the first episode's rewards sum to the factor in
-    size (as ROT, arXiv 2206.15469, with 10). Running: over the standard deviation of discounted returns so far, times
-    the factor."""
+    step, and 0 what it gets with its time shuffled. First-episode: the rewards of the first episode that has some sum
+    to the factor in size (as ROT, arXiv 2206.15469, with 10). Running: over the standard deviation of discounted
+    returns so far, times the factor."""
     factor: float = 1.0
     """Size of the scaled reward, in the sense of the method."""
     discount: float | None = None

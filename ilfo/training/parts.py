@@ -234,7 +234,7 @@ def warn_of_checkpoints(config: TrainConfig, agent: Agent, reward: RewardGenerat
     Args:
         config: The resolved configuration.
         agent: Which may keep checkpoints.
-        reward: Which may change while the agent learns. The scale of a first episode moves once, at the start.
+        reward: Which may change while the agent learns. The scale of a first episode moves once, early on.
     """
     method = config.scaling.method
     if agent.plays_best and (not reward.stationary or (reward.observes and method != "first-episode")):

@@ -27,15 +27,24 @@ def test_the_first_sets_a_mark_and_says_what_a_second_one_does(number, capfd):
     assert ("Ctrl-C again stops at once, without saving" in said) == (number == signal.SIGINT), "who sits at a keyboard"
 
 
-@pytest.mark.parametrize("second", SIGNALS)
-def test_the_second_interrupts_wherever_the_process_is(second):
+@pytest.mark.parametrize("first", SIGNALS)
+def test_ctrl_c_after_that_interrupts_wherever_the_process_is(first):
     before = [signal.getsignal(each) for each in SIGNALS]
     with interruptible() as interrupted:
-        press()
+        press(first)
         with pytest.raises(KeyboardInterrupt):
-            press(second)
+            press()
         assert len(interrupted) == 2
         assert [signal.getsignal(each) for each in SIGNALS] == before
+
+
+@pytest.mark.parametrize("first", SIGNALS)
+def test_a_second_sigterm_leaves_the_time_to_save(first):
+    with interruptible() as interrupted:
+        press(first)
+        press(signal.SIGTERM)
+        press(signal.SIGTERM)
+        assert len(interrupted) == 1
 
 
 def test_signals_are_left_to_the_main_thread():
