@@ -93,6 +93,7 @@ def test_flags_that_the_readme_names_exist(capsys):
         "train",
         "train --features keypoints",
         "train --reward flow",
+        "train --agent td7",
         "clone",
         "compare",
         "label",
