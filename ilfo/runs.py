@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import importlib.metadata
 import json
 import math
 import os
 import platform
 import subprocess
-from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -18,26 +16,11 @@ from typing import IO, Any
 import torch
 
 import ilfo
+from ilfo._same_run import alike, differences, weights_of
 from ilfo._tools.atomic import atomic_path
 from ilfo._tools.errors import InputError
-from ilfo.rewards.keypoints import FREE_OPTIONS
 
-__all__ = [
-    "NOT_OF_THE_RUN",
-    "HeldFolder",
-    "Run",
-    "alike",
-    "read_checkpoint",
-    "read_config",
-    "read_metrics",
-    "read_summary",
-]
-
-NOT_OF_THE_RUN = ("out", "report", "env_workers", "checkpoint_seconds")
-"""Settings that may change between two parts of a run: they do not touch the results."""
-
-WEIGHTS = "weights_sha256"
-"""The hash of a backbone's file of weights in ``config.json``."""
+__all__ = ["HeldFolder", "Run", "read_checkpoint", "read_config", "read_metrics", "read_summary"]
 
 _WRITTEN_WHOLE = ("config.json", "git.diff", "summary.json")
 _LIBRARIES = ("torch", "numpy", "gymnasium", "mujoco", "pot", "h5py")
@@ -169,14 +152,14 @@ class Run:
         stored = read_config(self.folder)
         plain = json.loads(json.dumps(identity, default=str))
         was, now = alike(stored, plain["config"], plain["demo_sha256"])
-        differences = list(_differences(stored | {"config": was}, plain | {"config": now}))
-        if differences:
+        found = list(differences(stored | {"config": was}, plain | {"config": now}))
+        if found:
             raise InputError(
-                f"{self.folder} holds a run of another configuration: {'; '.join(differences)}. Give the same "
+                f"{self.folder} holds a run of another configuration: {'; '.join(found)}. Give the same "
                 "values to go on with it, or another --out to start afresh"
             )
         if any(stored["config"].get(name) != value for name, value in plain["config"].items()):
-            self._write_json("config.json", stored | plain | _weights_of(plain["config"]))
+            self._write_json("config.json", stored | plain | weights_of(plain["config"]))
 
     def _describe(self, identity: dict[str, Any]) -> None:
         commit, diff = _git_state()
@@ -187,7 +170,7 @@ class Run:
         versions |= {name: importlib.metadata.version(name) for name in _LIBRARIES}
         machine = {"platform": platform.platform(), "cores": os.cpu_count()}
         facts = {"git_commit": commit, "versions": versions, "machine": machine}
-        self._write_json("config.json", identity | _weights_of(identity["config"]) | facts)
+        self._write_json("config.json", identity | weights_of(identity["config"]) | facts)
 
     def _write_json(self, name: str, value: dict[str, Any]) -> None:
         with atomic_path(self.folder / name) as path:
@@ -259,49 +242,6 @@ def _half_written(folder: Path) -> list[Path]:
     return [path for found in (*names, (folder / "checkpoints").glob(".*.pt")) for path in found]
 
 
-def alike(
-    stored: Mapping[str, Any], config: dict[str, Any], demo_sha256: str | None = None
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Two configurations as plain values, to be compared without what may change from one part of a run to the next.
-
-    Demonstrations and weights of a backbone are told by their content where that is known of both, for a file may be
-    moved: ``demo`` is in neither where the content is the same.
-
-    Args:
-        stored: ``config.json`` of a run.
-        config: What it is compared with.
-        demo_sha256: Hash of the demonstrations that this names; None: there are none, or it is not known.
-    """
-    given = _weights_of(config)
-    known = bool(given) and WEIGHTS in stored
-    pairs = (stored["config"], stored.get(WEIGHTS)), (config, given.get(WEIGHTS))
-    same_demo = demo_sha256 is not None and stored.get("demo_sha256") == demo_sha256
-    free = {*NOT_OF_THE_RUN, *(["demo"] if same_demo else [])}
-    was, now = (_without_free_options(each, digest if known else None, free) for each, digest in pairs)
-    return was, now
-
-
-def _without_free_options(config: dict[str, Any], digest: str | None, free: Collection[str]) -> dict[str, Any]:
-    config = {name: value for name, value in config.items() if name not in free}
-    keypoints = config.get("keypoints")
-    if not isinstance(keypoints, dict):
-        return config
-    kept = {name: value for name, value in keypoints.items() if name not in FREE_OPTIONS}
-    if keypoints.get("backbone_weights") is not None:
-        kept["backbone_weights"] = f"SHA-256 {digest[:12]}" if digest else "a file"
-    return config | {"keypoints": kept}
-
-
-def _weights_of(config: Mapping[str, Any]) -> dict[str, str]:
-    """SHA-256 of the file of weights that a configuration names; nothing where there is none."""
-    keypoints = config.get("keypoints")
-    path = keypoints.get("backbone_weights") if isinstance(keypoints, dict) else None
-    if path is None or not Path(path).is_file():
-        return {}
-    with open(path, "rb") as file:
-        return {WEIGHTS: hashlib.file_digest(file, "sha256").hexdigest()}
-
-
 def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """What a run was told: ``config.json`` as a dictionary.
 
@@ -369,22 +309,6 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{path} holds a {type(content).__name__}; expected what a run writes there, values by name")
     return content
-
-
-def _differences(stored: dict[str, Any], given: dict[str, Any], prefix: str = "") -> list[str]:
-    found: list[str] = []
-    for key in sorted(given.keys() | (stored.keys() if prefix else set())):
-        name = f"{prefix}{key}"
-        old, new = stored.get(key), given.get(key)
-        if isinstance(old, dict) and isinstance(new, dict):
-            found += _differences(old, new, f"{name}.")
-        elif prefix and key not in stored:
-            found.append(
-                f"{name.removeprefix('config.')} is {new!r}, and earlier code, which began it, did not know that"
-            )
-        elif old != new:
-            found.append(f"{name.removeprefix('config.')} was {old!r} and is now {new!r}")
-    return found
 
 
 def _git_state() -> tuple[str | None, str]:

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from ilfo._progress import Progress, conclude, report
+from ilfo._same_run import NOT_OF_THE_RUN
 from ilfo._tools.interruption import interruptible
-from ilfo.runs import NOT_OF_THE_RUN, HeldFolder
+from ilfo.runs import HeldFolder
 from ilfo.training import Training
 from ilfo.training.configs import TrainConfig, parse_train
 from ilfo.training.measures import evaluation_row, mean_row, summarize, summarize_together

@@ -91,6 +91,7 @@ def test_a_run_of_earlier_code_goes_on_whatever_it_kept_of_how_often_it_saved(tm
     stored["config"] |= {"checkpoint_seconds": 30.0}
     (tmp_path / "run" / "config.json").write_text(json.dumps(stored))
     Run(tmp_path / "run", {"seed": 3}, None).close()
+    assert read_config(tmp_path / "run") == stored, "as it was"
 
 
 def test_a_run_of_earlier_code_that_lacks_a_setting_is_told_so(tmp_path):

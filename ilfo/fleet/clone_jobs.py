@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ilfo._same_run import alike
 from ilfo._tools.errors import InputError
 from ilfo.clone import clone
 from ilfo.cloning import EYES, CloneConfig, evaluate_looks, parse_clone
@@ -15,7 +16,7 @@ from ilfo.cloning.data import open_demonstrations
 from ilfo.cloning.eyes import Sees
 from ilfo.evaluate import fresh_seed, write_looks
 from ilfo.fleet.jobs import Work, check_unchanged, without_flags
-from ilfo.runs import alike, read_config, read_summary
+from ilfo.runs import read_config, read_summary
 from ilfo.variants import Kind
 
 if TYPE_CHECKING:

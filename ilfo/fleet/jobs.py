@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from ilfo import demos
 from ilfo._progress import Progress
+from ilfo._same_run import NOT_OF_THE_RUN, alike
 from ilfo._tools.errors import InputError
 from ilfo.envs import describe
 from ilfo.evaluate import evaluate, evaluate_seeds, write_evaluation
 from ilfo.plugins import option_group
 from ilfo.rewards.registry import terms_of
-from ilfo.runs import NOT_OF_THE_RUN, alike, read_config, read_summary
+from ilfo.runs import read_config, read_summary
 from ilfo.train import train
 from ilfo.training.configs import TrainConfig, parse_train, sees_of, several_seeds
 

@@ -1,0 +1,78 @@
+"""Whether two configurations are of one run: what may change from one part of it to the next, and what else did."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from ilfo.rewards.keypoints import FREE_OPTIONS
+
+__all__ = ["NOT_OF_THE_RUN", "alike", "differences", "weights_of"]
+
+NOT_OF_THE_RUN = ("out", "report", "env_workers", "checkpoint_seconds")
+"""Settings that may change between two parts of a run: they do not touch the results."""
+
+_WEIGHTS = "weights_sha256"
+"""The hash of a backbone's file of weights in ``config.json``."""
+
+
+def alike(
+    stored: Mapping[str, Any], config: dict[str, Any], demo_sha256: str | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Two configurations as plain values, to be compared without what may change from one part of a run to the next.
+
+    Demonstrations and weights of a backbone are told by their content where that is known of both, for a file may be
+    moved: ``demo`` is in neither where the content is the same.
+
+    Args:
+        stored: ``config.json`` of a run.
+        config: What it is compared with.
+        demo_sha256: Hash of the demonstrations that this names; None: there are none, or it is not known.
+    """
+    given = weights_of(config)
+    known = bool(given) and _WEIGHTS in stored
+    pairs = (stored["config"], stored.get(_WEIGHTS)), (config, given.get(_WEIGHTS))
+    same_demo = demo_sha256 is not None and stored.get("demo_sha256") == demo_sha256
+    free = {*NOT_OF_THE_RUN, *(["demo"] if same_demo else [])}
+    was, now = (_without_free_options(each, digest if known else None, free) for each, digest in pairs)
+    return was, now
+
+
+def _without_free_options(config: dict[str, Any], digest: str | None, free: Collection[str]) -> dict[str, Any]:
+    config = {name: value for name, value in config.items() if name not in free}
+    keypoints = config.get("keypoints")
+    if not isinstance(keypoints, dict):
+        return config
+    kept = {name: value for name, value in keypoints.items() if name not in FREE_OPTIONS}
+    if keypoints.get("backbone_weights") is not None:
+        kept["backbone_weights"] = f"SHA-256 {digest[:12]}" if digest else "a file"
+    return config | {"keypoints": kept}
+
+
+def weights_of(config: Mapping[str, Any]) -> dict[str, str]:
+    """SHA-256 of the file of weights that a configuration names; nothing where there is none."""
+    keypoints = config.get("keypoints")
+    path = keypoints.get("backbone_weights") if isinstance(keypoints, dict) else None
+    if path is None or not Path(path).is_file():
+        return {}
+    with open(path, "rb") as file:
+        return {_WEIGHTS: hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def differences(stored: dict[str, Any], given: dict[str, Any], prefix: str = "") -> list[str]:
+    """What of the given values was another one in a stored run, or was not known to it: a sentence each."""
+    found: list[str] = []
+    for key in sorted(given.keys() | (stored.keys() if prefix else set())):
+        name = f"{prefix}{key}"
+        old, new = stored.get(key), given.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += differences(old, new, f"{name}.")
+        elif prefix and key not in stored:
+            found.append(
+                f"{name.removeprefix('config.')} is {new!r}, and earlier code, which began it, did not know that"
+            )
+        elif old != new:
+            found.append(f"{name.removeprefix('config.')} was {old!r} and is now {new!r}")
+    return found
