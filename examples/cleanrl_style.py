@@ -1,6 +1,6 @@
 """A training loop of one's own, TD3 in CleanRL's manner, on imitation rewards: python cleanrl_style.py --steps 60000
 
-Without the lines marked "# ilfo", and with this one for that marked "# ilfo instead", HalfCheetah's own rewards count:
+To train on HalfCheetah's own rewards, remove the lines marked "# ilfo" and replace the one marked "# ilfo instead" by:
 
     rb.extend(zip(obs, real_next_obs, actions, rewards, terminations, strict=True))
 """

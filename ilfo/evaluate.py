@@ -205,10 +205,10 @@ def _command(
         episodes: Episodes to play (of each seed), without exploration noise, under the run's protocol.
         seed: Seed of their initial states; by default one that the evaluations in training do not use.
         video: Film the best of them (of the best seed): a file that ends in .webm or .mp4.
-        variants: Of a cloned policy: play where the environment looks different in one of these ways at a time, and
-            print one table. It is kept as variants.json.
-        split: Seen: the variants that the demonstrations show, in turn, and of a kind that they do not show others of
-            the same ranges. Unseen: of ranges that are held out, each episode in a variant of its own.
+        variants: For a cloned policy: play it where the environment looks different, in one of these ways at a time.
+            Prints one table and writes variants.json.
+        split: Seen: the variants that the demonstrations show, in turn; for a kind that they do not show, other
+            variants from the same ranges. Unseen: variants from held-out ranges, a different one for each episode.
         stop_after_success: With --variants: steps that an episode goes on after its first success; by default it goes
             on to its end. Success stays what it is, and returns count fewer steps.
     """

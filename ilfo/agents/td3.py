@@ -38,7 +38,7 @@ class TD3Options:
     hidden_dim: int = 256
     """Units in each of the two hidden layers of every network."""
     critic_hidden_dim: int | None = None
-    """The same of the critics alone, where they differ."""
+    """Units in each hidden layer of the critics; None: hidden_dim."""
     actor_learning_rate: float = 3e-4
     """Step size of Adam on the actor."""
     critic_learning_rate: float = 3e-4
@@ -56,8 +56,8 @@ class TD3Options:
     layer_norm: bool = False
     """Normalise the critics' hidden layers before each ReLU; not in the paper, see the notes of TD3."""
     critic_loss: CriticLoss = "squared"
-    """Loss of the critics' errors: their square; LAP's, which draws large errors more often and counts them less; or
-    PAL, which does the same to gradients drawn uniformly (both arXiv 2007.06049, with its 0.4 and 1)."""
+    """Loss of the critics' errors: their square; LAP, which samples large errors more often and weights them less; or
+    PAL, whose gradient under uniform sampling is LAP's on average (both arXiv 2007.06049, with its 0.4 and 1)."""
     critic_gradient_clip: float | None = None
     """Largest norm of the critics' gradient."""
     train_between: TrainBetween = "steps"

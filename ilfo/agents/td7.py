@@ -44,7 +44,7 @@ class TD7Options:
     critic_learning_rate: float = 3e-4
     """Step size of Adam on both critics."""
     target_update_every: int = 250
-    """Updates until the targets and the encoder that is looked through are made anew, as copies."""
+    """Updates between two copies of the online networks into the targets and the fixed encoder."""
     target_noise: float = 0.2
     """Standard deviation of the noise on the target action; the action range is [-1, 1]."""
     target_noise_clip: float = 0.5
@@ -54,10 +54,11 @@ class TD7Options:
     exploration_noise: float = 0.1
     """Standard deviation of the noise on the actions taken while training."""
     initial_exploration_noise: float | None = None
-    """What it is at first, to fall in a line to that: an imitation reward may be worth something to who stands still,
-    and little noise then leaves a policy there. None: the same from the start, as its authors have it."""
+    """Standard deviation of that noise at the start, falling linearly to exploration_noise: an imitation reward may pay
+    for standing still, and with little noise the policy stays there. None: exploration_noise from the start, as in the
+    authors' code."""
     exploration_decay: int = 30_000
-    """Updates until it has fallen."""
+    """Updates over which initial_exploration_noise falls to exploration_noise."""
     priority_exponent: float = 0.4
     """How much more often the replay draws what the critics are wrong about: 0 uniformly, 1 in proportion."""
     min_priority: float = 1.0
@@ -66,11 +67,11 @@ class TD7Options:
     """Train between episodes, and evaluate the policy whose worst episode was the best so far. Several seeds
     are then updated in turn."""
     assessment_episodes: int = 20
-    """Episodes that a policy must get through to become a checkpoint, late in training; early one is enough."""
+    """Episodes that a policy is assessed on before it can become a checkpoint, late in training; early on, one."""
     assess_more_after: int = 750_000
-    """Updates from which on these many are wanted."""
+    """Updates after which policies are assessed on assessment_episodes episodes."""
     reset_weight: float = 0.9
-    """Factor on the return to beat at that time, for it was the worst of fewer episodes."""
+    """Factor on the return to beat at that moment, because it was the worst of fewer episodes."""
 
     def __post_init__(self) -> None:
         check_at_least(self, 1, "batch_size", "hidden_dim", "embedding_dim")

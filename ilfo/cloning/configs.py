@@ -34,22 +34,22 @@ class CloneConfig:
     finds in the frames; pixels, the frames through a convolutional network that is trained with the rest. The flags of
     the last two: --sees keypoints --help, --sees pixels --help."""
     state_dims: str = ""
-    """Columns of the state that a policy which sees keypoints or pixels knows beside them, like '0-3,7': those of a
-    robot's own joints, which it has no need to look for. None by default."""
+    """Columns of the state that the policy is given in addition to keypoints or pixels, like '0-3,7': a robot's own
+    joints, for example, which it need not find in the picture. None by default."""
     out: str = "runs/clone"
-    """Folder of the run. A run that was stopped begins again with the same command on the same folder."""
+    """Folder of the run. A run that was stopped starts over with the same command on the same folder."""
     seed: int = 0
-    """Of weights, batches, shifts, of the episodes that are held out, and of the evaluation."""
+    """Seed of weights, batches, shifts, the choice of held-out episodes, and the evaluation."""
     epochs: int = 100
     """Passes over the demonstrations. The policy of the epoch with the lowest loss on what is held out is kept."""
     batch_size: int = 128
     """Steps of the demonstrations that an update learns from."""
     learning_rate: float = 1e-3
-    """Of Adam."""
+    """Learning rate of Adam."""
     hidden_dim: int = 256
-    """Units of each of two hidden layers."""
+    """Units in each of the two hidden layers."""
     held_out: float = 0.1
-    """Share of the episodes, whole ones and at least one of three or more, that no update sees."""
+    """Share of the episodes that no update sees: whole episodes, and at least one if there are three or more."""
     protocol: Protocol = "standard"
     """How episodes of the evaluation end."""
     eval_episodes: int = 10

@@ -40,7 +40,8 @@ class DiscriminatorOptions:
     hidden_dim: int = 256
     """Units in each of the two hidden layers."""
     activation: Activation = "tanh"
-    """What follows a hidden layer: tanh, or relu, with which steps like nobody's can seem more than an expert's."""
+    """Activation after each hidden layer: tanh, or relu, with which steps far from all training data can score higher
+    than the expert's."""
     learning_rate: float = 3e-4
     """Step size of Adam."""
     batch_size: int = 256
@@ -49,12 +50,12 @@ class DiscriminatorOptions:
     """Updates for each step of the agent, made when its episode is over. One takes as long as an update of TD3:
     a tenth adds a tenth to the learning of a run, and one a step would double it."""
     gradient_penalty: float = 10.0
-    """Weight of the squared distance from 1 of the logit's slope between expert and agent; it keeps
-    the reward smooth."""
+    """Weight of the gradient penalty: the squared difference from 1 of the norm of the logit's gradient, at points
+    between expert and agent. It keeps the reward smooth."""
     entropy_bonus: float = 1e-3
-    """Weight of the entropy of D, which is taken off the loss."""
+    """Weight of the entropy of D, which is subtracted from the loss."""
     capacity: int = 100_000
-    """Latest states of the agent that the discriminator learns from."""
+    """How many of the agent's latest states the discriminator learns from."""
     seed: int = 0
     """Seed of the first weights and of every draw."""
 

@@ -28,8 +28,8 @@ class ColumnOptions:
     """Which columns of the state are looked at, and in which units."""
 
     dims: tuple[int, ...] = ()
-    """Columns of the flat observation that are looked at; empty: all. With keys, each must lie in one. Of keypoints,
-    each concept has three: where it is, across and down, and how visible."""
+    """Columns of the flat observation that are looked at; empty: all. If keys are given too, each column must belong to
+    one of them. With keypoints, each concept has three columns: its position across and down, and its visibility."""
     std_floor: float = 0.02
     """Smallest standard deviation to divide by, in the units of the state: it keeps a dimension that the
     expert barely moves, or never moves, from drowning the others."""
@@ -56,11 +56,11 @@ class FeatureOptions(ColumnOptions):
     """Which columns of the state are looked at, where what is relative to what, and in which units."""
 
     relative: tuple[str, ...] = ()
-    """Columns less others, such as 0-2:36-38 for where a hand is relative to its goal, looked at too: what is the same
-    wherever the goal is. With one, dims (and keys) that are empty mean no columns besides, and not all."""
+    """Differences between columns to look at too, such as 0-2:36-38 for the position of a hand relative to its goal,
+    which is the same wherever the goal is. If any are given, empty dims (and keys) mean no other columns, not all."""
     time: float | None = None
-    """Look at the time since the episode began too, as the last column: so many steps count as one standard deviation.
-    Who is where the expert was, but at another time, is then unlike it. None: the time does not matter."""
+    """Look at the time since the episode began too, as the last column: this many steps count as one standard
+    deviation. Being where the expert was, but at another time, then differs from the expert. None: ignore the time."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -239,8 +239,7 @@ def _pairs(relative: Sequence[str]) -> list[tuple[int, int]]:
         sides = [read_ranges(f"relative {spelled!r}", side) for side in spelled.split(":")]
         if len(sides) != 2 or len(sides[0]) != len(sides[1]) or not sides[0]:
             raise InputError(
-                f"relative names {spelled!r}; expected as many columns as those that are taken from them, like "
-                "0-2:36-38"
+                f"relative names {spelled!r}; expected as many columns after the colon as before it, like 0-2:36-38"
             )
         found += zip(*sides, strict=True)
     _check_distinct("relative", [f"{column}:{other}" for column, other in found])

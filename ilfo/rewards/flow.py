@@ -41,8 +41,8 @@ class FlowOptions(FlowModelOptions):
     difference_floor: float = 0.02
     """Smallest standard deviation of the difference s' - s of a feature, in those of the feature itself."""
     quantile: float = 0.1
-    """Low quantile of the log-densities of held-out transitions. There a step's shortfall x is 1, and 0 at their
-    median."""
+    """Low quantile of the log-densities of held-out transitions: a step's shortfall x is 1 at this quantile, and 0 at
+    the median."""
     squash: Squash = "exponential"
     """Exponential: exp(-x). Rational: 1 / (1 + x), which tells transitions apart however far they are. Clip: 1 - x, cut
     off at 0."""

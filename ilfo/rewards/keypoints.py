@@ -37,12 +37,13 @@ class KeypointOptions(DescriptorOptions, ConceptOptions, LocationOptions):
     """Vision transformer that sees the frames: ilfo_vit_tiny, which comes with the package, or one of timm's, like
     vit_small_patch8_224.dino, whose weights are downloaded."""
     backbone_weights: str | None = None
-    """Safetensors file with its weights, in place of those that are downloaded. A run goes on with a copy elsewhere."""
+    """Safetensors file with its weights, in place of those that are downloaded. A run may be resumed with a copy of it
+    at another path."""
     pretrained: bool = True
-    """Without: random weights, to compare with."""
+    """Use trained weights; if not, random ones, for comparison."""
     stride: int | None = None
-    """Pixels between patches, a divisor of the patch size; smaller: a denser grid, in the square of the time. None: the
-    patch size."""
+    """Pixels between patches, a divisor of the patch size; a smaller stride gives a denser grid and takes quadratically
+    longer. None: the patch size."""
     image_size: int | None = None
     """Pixels that frames are resized to, whole patches; None: what the backbone was trained on, 518 for DINOv2."""
     resize: Resize = "shorter"

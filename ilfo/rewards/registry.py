@@ -144,8 +144,8 @@ def option_groups(expression: str) -> dict[str, type]:
             continue
         if group in found:
             raise InputError(
-                f"--reward is {expression!r}, of which two terms take flags that begin with --{group}: call one of the "
-                "classes otherwise"
+                f"--reward is {expression!r}, of which two terms take flags that begin with --{group}: rename one of "
+                "the classes"
             )
         found[group] = options
     return found

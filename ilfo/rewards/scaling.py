@@ -36,14 +36,14 @@ class ScalingOptions:
     """How rewards are scaled before an agent learns from them."""
 
     method: Method = "none"
-    """None: as the generator gives them. Fixed: times the factor. Expert-range: the factor is what the expert gets a
-    step, and 0 what it gets with its time shuffled. First-episode: the rewards of the first episode that has some sum
-    to the factor in size (as ROT, arXiv 2206.15469, with 10). Running: over the standard deviation of discounted
-    returns so far, times the factor."""
+    """None: as the generator gives them. Fixed: multiplied by the factor. Expert-range: shifted and scaled so that the
+    expert gets the factor per step, and 0 with its states in random order. First-episode: scaled so that the rewards of
+    the first episode that has any add up to the factor in absolute value (as in ROT, arXiv 2206.15469, with 10).
+    Running: divided by the standard deviation of the discounted returns so far, and multiplied by the factor."""
     factor: float = 1.0
-    """Size of the scaled reward, in the sense of the method."""
+    """Size of the scaled reward; its meaning depends on the method."""
     discount: float | None = None
-    """Discount of the returns that 'running' takes the spread of. None: that of the agent; 0.99 where there is none."""
+    """Discount of the returns whose standard deviation 'running' divides by. None: the agent's, or 0.99 without one."""
 
     def __post_init__(self) -> None:
         check_choices(self, {"method": Method})

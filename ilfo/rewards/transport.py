@@ -33,11 +33,11 @@ class TransportOptions(MatchingOptions):
     workers: int = 0
     """Exact plans solved at a time; 0: one on each core that PyTorch may use (--threads). It changes no reward."""
     regularization: float = 0.05
-    """Entropy of an entropic plan, in the units of the cost."""
+    """Weight of the entropy in an entropic plan, in the units of the cost."""
     max_iterations: int = 1000
-    """Iterations of an entropic plan at most."""
+    """Most Sinkhorn iterations for an entropic plan."""
     tolerance: float = 1e-3
-    """Share of the expert's mass that an entropic plan may put on the wrong step."""
+    """Marginal error at which an entropic plan stops: the share of the expert's mass that may be on the wrong step."""
     scale_per_sqrt_dim: bool = False
     """Divide the factor by the square root of the number of features of one state, as OOPS does."""
     aggregate: Aggregate = "best"

@@ -45,7 +45,7 @@ class CloneSuiteOptions:
     """Clone an expert by each eye, and play the policies where every task only looks different."""
 
     sees: tuple[Sees, ...] = ("states", "keypoints", "pixels")
-    """What policies see; each is cloned from the same demonstrations."""
+    """What the policies see; one is cloned for each, all from the same demonstrations."""
     tasks: tuple[str, ...] = ()
     """Tasks of the suite, by name; by default all."""
     kinds: tuple[Kind, ...] = KINDS
@@ -53,8 +53,8 @@ class CloneSuiteOptions:
     demos: int = 20
     """Episodes of the expert to learn from, in all looks together."""
     looks: int = 2
-    """Variants of each kind that episodes are recorded in, besides the plain look: those that policies are then said to
-    have seen. 0: the plain look alone."""
+    """Variants of each kind that demonstrations are recorded in, besides the plain look; these are the seen variants.
+    0: the plain look alone."""
     seeds: str = "0-2"
     """Seeds of every policy."""
     episodes: int = 20

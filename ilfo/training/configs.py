@@ -60,14 +60,14 @@ class TrainConfig:
     steps: int = 100_000
     """Environment steps in all, over all copies."""
     seed: int = 0
-    """Seed of everything random: weights, exploration, episodes, sampling. What a reward fits has a seed of its own,
-    like --flow.seed, so that the seeds of a run share one reward."""
+    """Seed of everything random: weights, exploration, episodes, sampling. Fitting a reward has a seed of its own, like
+    --flow.seed, so that all seeds of a run share one reward."""
     seeds: str = ""
     """Seeds to train side by side as one computation, like '0-9' or '0,3,7', in place of --seed. Each gets a folder
-    'seed_N' in --out and is what it would be alone, once each has an episode by the end of the random steps."""
+    'seed_N' in --out and trains as it would alone, if every seed has finished an episode within the random steps."""
     protocol: Protocol = "standard"
-    """How episodes end: as the environment says, or only at the time limit (in the evaluation
-    nothing counts after the environment would have ended)."""
+    """How episodes end: as the environment says, or only at the time limit (in the evaluation, rewards
+    after the environment would have ended the episode count 0)."""
     absorbing: bool = True
     """Give a terminated episode the value of staying in an absorbing state for ever, so that neither dying nor
     living pays by itself. Only under 'standard'."""
@@ -75,7 +75,8 @@ class TrainConfig:
     """Copies of the environment that step together (for each seed); each step brings --updates-per-step updates for
     every copy."""
     env_workers: int = 0
-    """Processes that step the environments while the agent learns; 0 steps them in between. Results are the same."""
+    """Processes that step the environments while the agent learns; 0: the learner's own process steps them, between
+    updates. Results are the same."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where the agent and its replay live."""
     threads: int = 1
@@ -87,22 +88,22 @@ class TrainConfig:
     random_steps: int = 5_000
     """Steps of uniformly random actions at the start, before any learning. TD3's authors take 25,000."""
     updates_per_step: int = 1
-    """Updates of the agent for each step of an environment (its update-to-data ratio): more learn from fewer steps, in
-    as many times the time."""
+    """Updates of the agent for each step of an environment (the update-to-data ratio): more updates learn from fewer
+    steps, but each step takes proportionally longer."""
     replay_size: int = 1_000_000
     """Transitions kept; never more than the steps of the run."""
     reward_keys: tuple[str, ...] = ()
     """Parts of a dict observation that the reward sees, by their names in the environment; all by default. With
     --features keypoints, concepts: 'concept 0', 'concept 3'."""
     policy_keys: tuple[str, ...] = ()
-    """Parts of a dict observation that the policy sees; all by default. With --policy-sees keypoints those that it sees
-    beside them; none by default."""
+    """Parts of a dict observation that the policy sees; all by default. With --policy-sees keypoints: the parts that it
+    sees beside the keypoints; none by default."""
     normalize_observations: Normalization = "expert"
-    """By what the policy's observations are standardised: those of the expert (its states, or its keypoints), these and
-    the ones of the random steps in equal parts (as OOPS does), the ones of the random steps alone, or nothing. Without
-    a demonstration they are raw."""
+    """Whose statistics standardise the policy's observations: the expert's (of its states, or its keypoints), the
+    expert's and the random steps' in equal parts (as in OOPS), the random steps' alone, or none. Without a
+    demonstration, observations are raw."""
     time_aware: bool = False
-    """Show the policy how much of the horizon is left, and take the time limit for a true end."""
+    """Show the policy how much of the horizon is left, and treat the time limit as a true end of the episode."""
     eval_every: int = 5_000
     """Environment steps between evaluations."""
     eval_episodes: int = 10
@@ -110,27 +111,27 @@ class TrainConfig:
     log_every: int = 1_000
     """Environment steps between rows of metrics.jsonl."""
     checkpoint_seconds: float = 30.0
-    """Seconds between checkpoints: what a crash can cost. Where writing one takes long, 20 times as long as that:
-    at most 5 % of the time goes into them."""
+    """Seconds between checkpoints, which is what a crash can cost. If writing one takes long, the interval grows to 20
+    times the writing time, so that checkpoints take at most 5 % of the time."""
     report: bool = False
     """Write the report, with a video of the best episode, at the end."""
     sees: Annotated[Sees, tyro.conf.arg(name="features")] = "states"
-    """What the reward looks at: the states, or keypoints that are found in frames, the demonstration's and those that
-    the environment draws (their flags: --features keypoints --help). In a file it is called 'sees'."""
+    """What the reward looks at: the states, or keypoints found in the frames of the demonstration and of the
+    environment (for their flags: --features keypoints --help). In a configuration file, this is 'sees'."""
     policy_sees: Sees = "states"
-    """What the policy looks at: the states, or the keypoints of the newest frame, which take --features keypoints: then
-    the reward sees the same ones. A robot that knows its own joints is shown these beside them with --policy-keys or
-    --policy-features.dims."""
+    """What the policy looks at: the states, or keypoints of the newest frame. Keypoints need --features keypoints:
+    reward and policy then see the same ones. To show the policy a part of the state beside the keypoints, such as a
+    robot's own joints, name it with --policy-keys or --policy-features.dims."""
     features: FeatureOptions = field(default_factory=FeatureOptions)
-    """Which columns of that, in which units."""
+    """Which columns the reward looks at, and in which units."""
     hold_end: bool = False
-    """Let a demonstration that is shorter than the environment's time limit stand still in its last state until then,
-    unless the environment ended it: for tasks that are done before an episode is over, like opening a door."""
+    """Hold a demonstration that is shorter than the environment's time limit in its last state until then, unless it
+    ended by a termination: for tasks that are finished before the episode is over, like opening a door."""
     scaling: ScalingOptions = field(default_factory=ScalingOptions)
-    """How large rewards are; in a sum, those of each term before its weight."""
+    """How rewards are scaled; in a sum, each term before its weight."""
     policy_features: ColumnOptions = field(default_factory=lambda: ColumnOptions(std_floor=0.1))
-    """What the policy looks at, in which units, like the reward's features. With --policy-sees keypoints 'dims' are
-    columns of the state that it sees beside them; none by default."""
+    """Which columns the policy looks at, and in which units, like the reward's features. With --policy-sees keypoints,
+    'dims' are columns of the state that it sees beside the keypoints; none by default."""
 
 
 def several_seeds(spelled_out: str) -> tuple[int, ...]:
@@ -243,8 +244,8 @@ def config_type(reward: str, agent: str, sees: str = TrainConfig.sees) -> type[T
     for name, _ in groups:
         if name in taken:
             raise InputError(
-                f"--reward {reward} with --agent {agent}: there are other flags called or beginning with --{name}; "
-                "call the class otherwise"
+                f"--reward {reward} with --agent {agent}: other flags are already called --{name} or begin with it; "
+                "rename the class"
             )
         taken.add(name)
     extra = [(name, options, field(default_factory=options)) for name, options in groups]

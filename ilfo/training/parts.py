@@ -102,13 +102,14 @@ def make_reward(config: TrainConfig) -> RewardGenerator:
     if made.imitates and config.demo is None:
         raise InputError(f"--reward {config.reward} learns from demonstrations: give --demo FILE")
     if config.sees == "keypoints" and not made.imitates:
-        raise InputError(f"--features keypoints: --reward {config.reward} looks at no demonstration; leave them out")
+        raise InputError(f"--features keypoints: --reward {config.reward} looks at no demonstration; drop --features")
     if config.sees == "keypoints" and config.policy_sees == "states" and not made.stationary:
         raise InputError(
             f"--features keypoints: --reward {config.reward} with --scaling.method {config.scaling.method} changes "
-            "what it says of a transition while the agent learns; it would have to be seen again, but frames are kept "
-            "for one episode alone. Use a reward that stays, like transport, nearest or flow, and --scaling.method "
-            "none, fixed or expert-range; or let the policy see keypoints too, which are kept: --policy-sees keypoints"
+            "what a transition is worth while the agent learns; it would have to be scored again, but frames are kept "
+            "for one episode alone. Use a reward that stays the same, like transport, nearest or flow, and "
+            "--scaling.method none, fixed or expert-range; or let the policy see keypoints too, which are kept: "
+            "--policy-sees keypoints"
         )
     return made
 

@@ -45,7 +45,7 @@ def print_plan(training: Training, measure: bool = False, console: Console | Non
     row(
         "agent",
         f"{config.agent} on {config.device}, batch {training.agent.batch_size}, discount {training.agent.discount}"
-        + ("; evaluated is its best policy so far, by the imitation return" if training.agent.plays_best else ""),
+        + ("; evaluations play its best policy so far, by the imitation return" if training.agent.plays_best else ""),
     )
     row(
         "replay",

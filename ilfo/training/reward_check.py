@@ -102,8 +102,8 @@ def print_findings(training: Training, console: Console) -> None:
         "share",
         "steps",
         "return",
-        title="What the reward says of the expert, of what is like it and is not, and of a random policy",
-        caption="share: from a random policy, 0 %, to the expert, 100 %, in as many steps; return: the environment's",
+        title="How the reward scores the expert, variations of its episodes, and a random policy",
+        caption="share: 0 % is a random policy, 100 % the expert, over equally many steps; return: the environment's",
     )
     for one in findings:
         table.add_row(
@@ -143,7 +143,7 @@ def remedies(config: TrainConfig) -> str:
     if not config.hold_end:
         known.append("let the expert stand still once it is done (--hold-end)")
     if hasattr(config, "transport"):
-        known.append("make less of what is half right (a lower --transport.temperature)")
+        known.append("reward a partial match less (a lower --transport.temperature)")
     return f"What may help: {'; '.join(known)}."
 
 
