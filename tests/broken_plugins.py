@@ -212,7 +212,7 @@ class InPlace(Sound):
 
 class Exploding(Sound):
     def rewards(self, episodes):
-        return -torch.exp(self.distances(episodes) / 10)
+        return torch.exp(self.distances(episodes) / 10)
 
 
 class Remembering(Sound):
@@ -228,6 +228,11 @@ class AbsorbingEveryStep(Sound):
 class AbsorbingNumber(Sound):
     def absorbing_reward(self, episodes):
         return 0.0
+
+
+class Negative(Sound):
+    def rewards(self, episodes):
+        return -self.distances(episodes)
 
 
 class ObservesTensors(Sound):
@@ -442,6 +447,18 @@ class NoBatch(SoundAgent):
 
 class Impatient(SoundAgent):
     discount = 1.5
+
+
+@dataclass(frozen=True)
+class PatientOptions(AgentOptions):
+    discount: float = 0.95
+    """Factor by which a reward one step later counts less."""
+
+
+class Deaf(SoundAgent):
+    """Its options say a discount, and it goes by the usual one."""
+
+    Options = PatientOptions
 
 
 class Maybe(SoundAgent):

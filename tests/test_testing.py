@@ -121,6 +121,7 @@ def test_the_examples_keep_the_contract(monkeypatch):
         (broken.Remembering, "transition", "which it gets on its own"),
         (broken.AbsorbingEveryStep, "absorbing_reward", "absorbing_reward returned torch.float32 of shape (6, 60)"),
         (broken.AbsorbingNumber, "absorbing_reward", "absorbing_reward returned float for 6 episodes"),
+        (broken.Negative, "absorbing_reward", "that is the last step alone"),
         (broken.ObservesTensors, "observe", "observe returned {'mean': tensor"),
         (broken.ObservesNothing, "observe", "observe returned None"),
         (broken.SecretlyLearning, "observe", "stationary is True, and after observe step"),
@@ -156,6 +157,7 @@ def test_a_reward_that_breaks_a_clause_is_told_which(reward, clauses, sentence):
         (broken.MeltedAgent, "options", "Melting can be changed after it was made"),
         (broken.NoBatch, "attributes update", "batch_size is 16.5"),
         (broken.Impatient, "attributes", "discount is 1.5"),
+        (broken.Deaf, "attributes", "discount is 0.99, and its options say 0.95"),
         (broken.Maybe, "attributes", "compiles is None"),
         (broken.StacksNot, "attributes stack", "can_stack says True, of an agent that does not stack"),
         (broken.Squeezed, "act", "act((1, D), explore=False) returned (2,)"),
@@ -237,7 +239,7 @@ def test_what_keeps_the_contract_and_is_odd_is_remarked():
         Options = broken.ShyOptions
 
         def rewards(self, episodes):
-            return -super().rewards(episodes)
+            return 1 - super().rewards(episodes)
 
     class Shy(broken.SoundAgent):
         Options = broken.ShyOptions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -152,10 +153,24 @@ class RewardGenerator(ABC):
     def absorbing_reward(self, episodes: Episodes) -> Tensor:
         """Reward per step, ``(B,)``, of the absorbing state that follows a terminated episode, for ever after.
 
-        The default is the worst step of the episode, and at most 0, so that dying never pays whatever the sign of
-        the rewards (Discriminator-Actor-Critic, arXiv 1809.02925, section 4.1, names the bias).
+        The default is the worst step of the episode, and at most 0, so that dying never pays (the bias is named in
+        Discriminator-Actor-Critic, arXiv 1809.02925, section 4.1). That takes whole episodes. A generator of
+        transitions is shown the last step alone; if its rewards can be negative, it has to define this itself, as a
+        value that no step falls below.
+
+        Warns:
+            UserWarning: It has to, and has not.
         """
-        return self.score(episodes).amin(dim=1).clamp(max=0.0)
+        worst = self.score(episodes).amin(dim=1).clamp(max=0.0)
+        if self.needs == "transition" and bool((worst < 0).any()):
+            warnings.warn(
+                f"{type(self).__qualname__} scores single transitions, some below 0, and has no absorbing_reward: the "
+                "state after a termination counts as the last step, so that ending an episode after a good step pays. "
+                "Give it an absorbing_reward that no step falls below, or keep its scores at 0 or above; or use no "
+                "absorbing states (--no-absorbing, absorbing=False)",
+                stacklevel=2,
+            )
+        return worst
 
     @property
     def observes(self) -> bool:

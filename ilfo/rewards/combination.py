@@ -85,7 +85,7 @@ class SumReward(RewardGenerator):
         found = [self.weights[name] * absorbing_of(each, episodes) for name, each in self.generators.items()]
         total = torch.stack(found).sum(dim=0)
         if any(weight < 0 for weight in self.weights.values()):
-            total = torch.minimum(total, super().absorbing_reward(episodes))
+            total = torch.minimum(total, self.score(episodes).amin(dim=1).clamp(max=0.0))
         return total
 
     @property

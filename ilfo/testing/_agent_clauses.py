@@ -58,6 +58,14 @@ def _says_what_it_is(trial: AgentTrial) -> Iterator[Breach]:
             yield f"{name} is {value!r}.", f"make it a whole number from {least} up."
     if not 0 <= agent.discount <= 1:
         yield f"discount is {agent.discount!r}.", "make it a number from 0 to 1, below 1 for absorbing states."
+    options = trial.options or (kind.Options and kind.Options())
+    for name in ("discount", "batch_size"):
+        found, told = getattr(agent, name), getattr(options, name, None)
+        if told is not None and found != told:
+            yield (
+                f"{name} is {found!r}, and its options say {told!r}.",
+                f"set self.{name} = options.{name} in __init__: the training loop reads the attribute.",
+            )
     if kind.can_stack(trial.options) and (agent.trains_between_episodes or not kind.stacks):
         yield (
             "can_stack says True, of an agent that does not stack or trains between episodes.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,8 +70,11 @@ def examine(trial: Trial, clauses: Sequence[Clause[Trial]], subject: str, contra
         clause, before = unchecked.pop(0), _random_states()
         breaches: list[Breach] = []
         try:
-            for found, remedy in clause.check(trial):
-                breaches.append((found, remedy))
+            with warnings.catch_warnings():
+                # A clause says it, with its remedy.
+                warnings.filterwarnings("ignore", message=".* has no absorbing_reward")
+                for found, remedy in clause.check(trial):
+                    breaches.append((found, remedy))
         except Exception as error:
             errors.append(error)
             breaches.append((_described(error), "see the exception above, which this one follows from."))

@@ -203,6 +203,13 @@ def _rewards_the_absorbing_state(trial: RewardTrial) -> Iterator[Breach]:
             f"absorbing_reward is on {found.device}, with a gradient: {found.requires_grad}.",
             "return it on the device of the episodes, under @torch.no_grad().",
         )
+    default = type(trial.reward).absorbing_reward is RewardGenerator.absorbing_reward
+    if default and trial.reward.needs == "transition" and bool((trial.scores < 0).any()):
+        yield (
+            "it is left to the default, the worst step of an episode; of transitions, some of which get less than 0, "
+            "that is the last step alone, so that ending an episode after a good step pays.",
+            "define absorbing_reward as a value that no step falls below, or keep scores at 0 or above.",
+        )
 
 
 def _observes(trial: RewardTrial) -> Iterator[Breach]:

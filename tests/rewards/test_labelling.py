@@ -60,6 +60,16 @@ def test_the_default_absorbing_reward_makes_dying_never_better(constant):
     assert dead <= alive + 1e-4
 
 
+def test_a_reward_of_transitions_is_told_where_its_default_lets_dying_pay():
+    reward = Constant(-1.0)
+    reward.needs = "transition"
+    episodes = Episodes.from_trajectories([walk(-0.2)])
+    with pytest.warns(UserWarning, match="Constant scores single transitions, some below 0, and has no absorbing_rew"):
+        imitation_rewards(reward, episodes, discount=DISCOUNT, absorbing=True)
+    reward.value = 1.0
+    assert imitation_rewards(reward, episodes, discount=DISCOUNT, absorbing=True).rewards.gt(0).any()
+
+
 def test_a_constant_negative_reward_is_worth_the_same_dead_or_alive():
     dead, alive = values(Constant(-1.0), absorbing=True)
     assert dead == pytest.approx(alive, rel=1e-5) == pytest.approx(-1 / (1 - DISCOUNT), rel=1e-5)
