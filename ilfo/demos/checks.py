@@ -98,12 +98,19 @@ def _arranged(
         trajectories = tuple(_rearranged(trajectory, columns) for trajectory in demonstrations)
         return _renamed(demonstrations, here, trajectories), columns, found
     _check_same_columns(there, environment, width, name)
-    found = [
-        f"{name} calls its states {_described(there)}, {_called(environment)} {_described(here)}: taken as the same "
-        "columns."
-    ]
+    found = []
+    if there:
+        found.append(
+            f"{name} calls its states {_described(there)}, {_called(environment)} {_described(here)}: taken as the "
+            "same columns."
+        )
+    elif len(here) > 1:
+        found.append(
+            f"{name} does not name its columns: taken for those of {_called(environment)} in its order, "
+            f"{_described(here)}. If they are in another order, name them (Provenance.observation_keys)."
+        )
     finer = max(here, there, key=len)
-    return _renamed(demonstrations, finer, demonstrations.trajectories), as_it_is, found if there else []
+    return _renamed(demonstrations, finer, demonstrations.trajectories), as_it_is, found
 
 
 def _by_name(
@@ -127,9 +134,12 @@ def _by_name(
             if shared
             else ""
         )
+        remedy = f"Use a demonstration of {env}{way_out}."
+        if len(there) == 1 and sum(there.values()) == sum(here.values()):
+            remedy = f"If these are its columns, name its parts in their order, observation_keys={dict(here)}."
         raise InputError(
             f"{name}, dataset 'observations': {lack}, but {env} has {_described(here)}, and the reward or the policy "
-            f"looks at it; the file has {_described(there)}. Use a demonstration of {env}{way_out}."
+            f"looks at it; the file has {_described(there)}. {remedy}"
         )
     found = []
     dropped = [key for key in there if key not in here]

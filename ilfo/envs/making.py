@@ -45,8 +45,14 @@ _REGISTER = {
 """Modules that register environments once they are imported, and how their ids begin."""
 
 
+_SUCCESS = ("success", "is_success")
+"""What ``info`` calls it: Meta-World and Gymnasium the first, Gymnasium-Robotics the second."""
+
+
 class FixedHorizon(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Steps on to the time limit; after the step at which the environment would have ended, rewards count 0.
+    """Steps on to the time limit; after the step at which the environment would have ended, nothing counts.
+
+    Rewards are 0 then, and there is no success.
 
     This is the protocol under which OOPS (arXiv 2310.01632) was run.
 
@@ -67,9 +73,10 @@ class FixedHorizon(gymnasium.Wrapper[Any, Any, Any, Any]):
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """Steps; ``terminated`` is always False."""
         observation, reward, terminated, truncated, info = self.env.step(action)
-        counted = 0.0 if self._ended else reward
+        if self._ended:
+            reward, info = 0.0, info | {name: False for name in _SUCCESS if name in info}
         self._ended |= terminated
-        return observation, counted, False, truncated, info
+        return observation, reward, False, truncated, info
 
 
 class SameStart(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -131,6 +138,7 @@ def make_env(env_id: str, protocol: Protocol = "standard", render: bool = False)
     """
     env = _make_as_registered(env_id, render)
     if isinstance(env.observation_space, gymnasium.spaces.Dict):
+        _check_vectors(env_id, env.observation_space)
         if "desired_goal" in env.observation_space.spaces:
             env = TellGoal(env)
         env = gymnasium.wrappers.FlattenObservation(env)
@@ -148,6 +156,19 @@ def make_env(env_id: str, protocol: Protocol = "standard", render: bool = False)
     if env.spec is None or env.spec.max_episode_steps is None:
         raise InputError(f"environment {env_id!r} has no time limit: give it one, {env_id}@1000-steps")
     return FixedHorizon(env) if protocol == "fixed-horizon" else env
+
+
+def _check_vectors(env_id: str, space: gymnasium.spaces.Dict) -> None:
+    """Refuses pictures among the parts, of which each pixel would become a column of the state."""
+    for name, part in space.spaces.items():
+        if isinstance(part, gymnasium.spaces.Dict):
+            _check_vectors(env_id, part)
+        elif part.shape is not None and len(part.shape) > 1:
+            raise InputError(
+                f"environment {env_id!r} has observations of shape {part.shape} under {name!r}; expected one vector or "
+                "a dict of vectors: leave it out with gymnasium.wrappers.FilterObservation, and let --features "
+                "keypoints see frames"
+            )
 
 
 def _within_one(actions: gymnasium.spaces.Box) -> bool:
@@ -220,11 +241,8 @@ def _follow(env: gymnasium.Env[Any, Any]) -> None:
 
 
 def success_of(info: Mapping[str, Any]) -> bool | None:
-    """Whether the task's own criterion is met, by what ``step`` returned beside the rest; None where it says nothing.
-
-    Meta-World and Gymnasium say ``success``, Gymnasium-Robotics ``is_success``.
-    """
-    success = info.get("success", info.get("is_success"))
+    """Whether the task's own criterion is met, by the ``info`` of a step; None where that says nothing."""
+    success = next((info[name] for name in _SUCCESS if name in info), None)
     return None if success is None else bool(success)
 
 

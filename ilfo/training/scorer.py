@@ -209,7 +209,12 @@ class Scorer:
         states = [self._looked_at(state) for state in states]
         once = torch.ones(len(left), dtype=torch.int64, device=left.device)
         starts = self._horizon - 1 - left.round().long() if self._time_aware else -once
-        steps = Episodes(torch.stack(states, dim=1), once, batch.terminated > 0, starts=starts)
+        terminated = batch.terminated > 0
+        if self._time_aware:
+            terminated = terminated & (
+                left.round() > 0
+            )  # The replay marks the time limit too, which ends nothing here.
+        steps = Episodes(torch.stack(states, dim=1), once, terminated, starts=starts)
         return self._labels(self._rewards[member], steps, left).rewards[:, 0]
 
     def _looked_at(self, observations: Tensor) -> Tensor:

@@ -25,7 +25,8 @@ ENVIRONMENT = Provenance(
 
 def expert(width=3, **provenance):
     states = np.linspace(-1, 1, 5 * width, dtype=np.float32).reshape(5, width)
-    return Demonstrations((Trajectory(np.zeros_like(states)), Trajectory(states)), Provenance(**provenance))
+    named = {"observation_keys": ENVIRONMENT.observation_keys} if width == 3 else {}
+    return Demonstrations((Trajectory(np.zeros_like(states)), Trajectory(states)), Provenance(**named | provenance))
 
 
 def of_keys(keys):
@@ -38,10 +39,13 @@ def of_keys(keys):
 
 
 def test_what_the_file_does_not_say_is_no_difference():
-    found = expert()
-    fitted, sentences = fit_to(found, ENVIRONMENT)
-    assert sentences == []
+    found = expert(observation_keys={})
+    fitted, (sentence,) = fit_to(found, ENVIRONMENT)
+    assert sentence.startswith(
+        "demonstrations does not name its columns: taken for those of Hopper-v5 in its order, position[2], velocity[1]."
+    )
     assert fitted.trajectories is found.trajectories
+    assert fit_to(found, replace(ENVIRONMENT, observation_keys={"observation": 3}))[1] == []
     assert fitted.provenance.observation_keys == ENVIRONMENT.observation_keys
 
 
@@ -50,10 +54,18 @@ def test_a_file_without_keys_fits_an_environment_that_has_several(tmp_path):
         file["observations"] = np.arange(15, dtype=np.float32).reshape(5, 3)
         file["timeouts"] = np.arange(5) == 4
     found = ilfo.demos.open(tmp_path / "flat.hdf5")
-    assert check_fits(found, ENVIRONMENT) == []
+    assert len(check_fits(found, ENVIRONMENT)) == 1
     copy = ilfo.demos.open(ilfo.demos.write(tmp_path / "copy.hdf5", found))
     assert copy.provenance.observation_keys == {}
-    assert check_fits(copy, ENVIRONMENT) == []
+    assert len(check_fits(copy, ENVIRONMENT)) == 1
+
+
+def test_one_name_for_all_parts_is_told_theirs():
+    whole, _ = of_keys({"position": 3})
+    with pytest.raises(
+        InputError, match=r"'position' has 3 dim.* parts in their order, observation_keys=\{'position': 2,"
+    ):
+        fit_to(whole, ENVIRONMENT)
 
 
 def test_the_same_provenance_is_no_difference():
@@ -213,7 +225,7 @@ def test_values_outside_the_bounds_are_named():
     with pytest.raises(InputError, match=message):
         check_fits(expert(), ENVIRONMENT, low, high)
     with pytest.raises(InputError, match=r"step 0, dimension 0 is -1, below .* bound -0\.5"):
-        check_fits(expert(), Provenance(observation_keys={"observation": 3}), np.full(3, -0.5), high)
+        check_fits(expert(observation_keys={}), Provenance(observation_keys={"observation": 3}), np.full(3, -0.5), high)
 
 
 def test_bounds_are_of_the_environments_columns():

@@ -54,6 +54,36 @@ def test_fixed_horizon_counts_the_step_that_ends_as_the_standard_does():
     assert total == pytest.approx(expected)
 
 
+class Late(gymnasium.Env):
+    """Ends at its second step, and succeeds at its third."""
+
+    observation_space = gymnasium.spaces.Box(0, 1, (1,), np.float32)
+    action_space = gymnasium.spaces.Box(-1, 1, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        self.steps = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        return (
+            np.zeros(1, np.float32),
+            1.0,
+            self.steps == 2,
+            False,
+            {"is_success": self.steps == 3, "steps": self.steps},
+        )
+
+
+def test_fixed_horizon_counts_no_success_after_the_end():
+    env = FixedHorizon(Late())
+    env.reset()
+    found = [env.step(np.zeros(1, np.float32)) for _ in range(3)]
+    assert [reward for _, reward, *_ in found] == [1, 1, 0]
+    assert [success_of(info) for *_, info in found] == [False] * 3
+    assert found[-1][-1]["steps"] == 3
+
+
 @pytest.mark.parametrize("protocol", ["standard", "fixed-horizon"])
 def test_an_environment_without_a_time_limit_is_refused(protocol):
     with pytest.raises(InputError, match=r"no time limit: give it one, .*@1000-steps"):
@@ -113,6 +143,24 @@ def test_dict_observations_are_flattened_in_the_order_that_is_described():
     environments = Environments("DictLedge-v0")
     steps = environments.step(np.array([[0.5]], np.float32))
     assert steps.next_observations[0, 1] == pytest.approx(0.1)
+
+
+class Seen(DictLedge):
+    """One that is shown a picture too."""
+
+    observation_space = gymnasium.spaces.Dict(
+        {"wrist": gymnasium.spaces.Dict({"image": gymnasium.spaces.Box(0, 255, (8, 8, 3), np.uint8)})}
+        | DictLedge.observation_space.spaces
+    )
+
+
+def test_a_picture_among_the_observations_is_refused():
+    gymnasium.register("Seen-v0", Seen, max_episode_steps=40)
+    try:
+        with pytest.raises(InputError, match=r"shape \(8, 8, 3\) under 'image'.*FilterObservation"):
+            make_env("Seen-v0")
+    finally:
+        del gymnasium.registry["Seen-v0"]
 
 
 class Sent(DictLedge):
