@@ -14,7 +14,7 @@ from ilfo.demos import Trajectory
 from ilfo.envs.drawing import drawable_env, first_frame, frame
 from ilfo.envs.making import Protocol, goal_of, make_env, success_of
 
-__all__ = ["Copies", "Here", "Moves"]
+__all__ = ["Copies", "Copy", "Here", "Moves"]
 
 
 class Moves(NamedTuple):
@@ -38,7 +38,7 @@ class Moves(NamedTuple):
     frames: np.ndarray | None = None
 
 
-class _Copy:
+class Copy:
     """One simulator, and the episode under way in it.
 
     Args:
@@ -66,6 +66,7 @@ class _Copy:
 
     @property
     def resting(self) -> bool:
+        """Whether it has played its quota of episodes."""
         return self.quota is not None and self.number >= self.quota
 
     def begin(self, number: int) -> None:
@@ -84,6 +85,7 @@ class _Copy:
         self.success_step: int | None = None
 
     def step(self, action: np.ndarray) -> tuple[float, bool, bool]:
+        """Steps with an action ``(A,)``: the reward, whether the episode terminated, whether it was cut off."""
         # Copies: an environment may change the action that it is given, and go on writing to what it hands out.
         observation, env_reward, terminated, truncated, info = self.env.step(action.copy())
         self.observations.append(np.array(observation, np.float32))
@@ -112,7 +114,20 @@ class _Copy:
             self._newest = frame(picture, self.frame_size)
         return self._newest
 
+    @property
+    def finite(self) -> bool:
+        """Whether the newest observation and reward are."""
+        return bool(np.isfinite(self.observations[-1]).all()) and all(map(isfinite, self.env_rewards[-1:]))
+
+    def diverged(self, env_id: str) -> InputError:
+        """What to raise where it is not."""
+        return InputError(
+            f"{env_id} returned a NaN or an infinity at step {len(self.actions) - 1} of the episode with seed "
+            f"{self.episode_seed}: the simulation is unstable under these actions"
+        )
+
     def episode(self, terminated: bool) -> Trajectory:
+        """The episode so far; if it did not terminate, it is truncated."""
         return Trajectory(
             observations=np.array(self.observations),
             actions=np.array(self.actions),
@@ -131,7 +146,7 @@ class Copies:
     """``M`` copies of an environment, stepped one after the other; :meth:`make` comes before all else."""
 
     def __init__(self) -> None:
-        self._copies: list[_Copy] = []
+        self._copies: list[Copy] = []
 
     def __len__(self) -> int:
         return len(self._copies)
@@ -169,7 +184,7 @@ class Copies:
         self._copies = []
         for seed, index in identities:
             env = make_env(env_id, protocol) if size is None else drawable_env(env_id, protocol, size)
-            self._copies.append(_Copy(env, seed, index, size, films, stop_after_success))
+            self._copies.append(Copy(env, seed, index, size, films, stop_after_success))
         env = self._copies[0].env
         seen, done, spec = env.observation_space.shape, env.action_space.shape, env.spec
         assert seen
@@ -205,7 +220,7 @@ class Copies:
         # The sum of squares tells it in a fifth of the time of np.isfinite, and float64 holds it for any float32.
         flat = after.ravel().astype(np.float64)
         if not (finite and isfinite(flat.dot(flat))):
-            raise self._diverged()
+            raise next(copy for copy in self._copies if not copy.finite).diverged(self._made[0])
         finished = tuple((row, copy.episode(bool(terminations[row]))) for row, copy in ended)
         frames = [copy.look() for copy in self._copies] if self._looks else []
         now = after.copy()
@@ -217,18 +232,6 @@ class Copies:
             if self._looks:
                 frames.append(copy.look())
         return Moves(after, env_rewards, terminations, now, finished, np.array(frames) if self._looks else None)
-
-    def _diverged(self) -> InputError:
-        copy = next(
-            copy
-            for copy in self._copies
-            if not (np.isfinite(copy.observations[-1]).all() and all(map(isfinite, copy.env_rewards[-1:])))
-        )
-        return InputError(
-            f"{self._made[0]} returned a NaN or an infinity at step {len(copy.actions) - 1} of the episode with seed "
-            f"{copy.episode_seed} (environment {copy.index} of seed {copy.seed}): the simulation is unstable under "
-            "these actions"
-        )
 
     def observations(self) -> np.ndarray:
         """Where the copies stand now, ``(M, D)`` float32."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import isfinite
 from typing import Any
 
 import gymnasium
@@ -10,8 +9,9 @@ import numpy as np
 
 from ilfo._tools.errors import InputError
 from ilfo.demos import Trajectory
-from ilfo.envs.drawing import drawable_env, first_frame, frame
-from ilfo.envs.making import Protocol, goal_of, make_env, success_of
+from ilfo.envs.copies import Copy
+from ilfo.envs.drawing import drawable_env
+from ilfo.envs.making import Protocol, make_env
 from ilfo.envs.rollouts import Policy
 from ilfo.rewards.sight import View
 
@@ -84,67 +84,28 @@ class Recorder:
                 diverges; or a success to stop after, of which the environment says nothing.
             RenderError: Nothing can be drawn here.
         """
-        seed = int(np.random.SeedSequence(seed, spawn_key=(0, 0)).generate_state(1)[0])
-        observation, info = self._env.reset(seed=seed)
-        goal = goal_of(info)
-        observations = [np.array(observation, np.float32)]
-        actions: list[np.ndarray] = []
-        env_rewards: list[float] = []
-        shown, picture = self._look(observations[-1], first=True)
-        frames = [picture]
-        success: bool | None = None
-        success_step: int | None = None
-        steps_left = -1
+        copy = Copy(self._env, seed, 0, self._drawn_size, self._keeps_frames, self._stop_after_success)
+        shown = self._shown(copy)
         terminated = truncated = False
         while not (terminated or truncated):
-            action = self._act(shown, len(actions), seed)
-            observation, env_reward, terminated, truncated, info = self._env.step(action.copy())
-            observations.append(np.array(observation, np.float32))
-            actions.append(action)
-            env_rewards.append(float(env_reward))
-            if not (isfinite(env_rewards[-1]) and np.isfinite(observations[-1]).all()):
-                raise InputError(
-                    f"{self._env_id} returned a NaN or an infinity at step {len(actions) - 1} of the episode with "
-                    f"seed {seed}: the simulation is unstable under these actions"
-                )
-            shown, picture = self._look(observations[-1])
-            if self._keeps_frames:
-                frames.append(picture)
-            now = success_of(info)
-            if now is not None:
-                success = now or bool(success)
-                success_step = len(actions) if now and success_step is None else success_step
-            elif self._stop_after_success is not None:
+            _, terminated, truncated = copy.step(self._act(shown, len(copy.actions), copy.episode_seed))
+            if not copy.finite:
+                raise copy.diverged(self._env_id)
+            if self._stop_after_success is not None and copy.success is None:
                 raise InputError(
                     f"--stop-after-success: {self._env_id} does not say whether an episode succeeded; leave it out"
                 )
-            if self._stop_after_success is not None and success:
-                steps_left = self._stop_after_success if steps_left < 0 else steps_left - 1
-                truncated = truncated or steps_left == 0
-        return Trajectory(
-            observations=np.array(observations),
-            actions=np.array(actions),
-            env_rewards=np.array(env_rewards, np.float32),
-            terminated=bool(terminated),
-            truncated=not terminated,
-            success=success,
-            success_step=success_step,
-            seed=seed,
-            frames=np.array(frames) if self._keeps_frames else None,
-            goal=goal,
-        )
+            shown = self._shown(copy)
+        return copy.episode(terminated)
 
-    def _look(self, state: np.ndarray, first: bool = False) -> tuple[np.ndarray, np.ndarray | None]:
-        """What the policy sees of the newest observation ``(D,)``, and its frame where one is drawn."""
-        if self._drawn_size is None:
-            return state, None
-        drawn: Any = first_frame(self._env) if first else self._env.render()
-        picture = frame(drawn, self._drawn_size)
+    def _shown(self, copy: Copy) -> np.ndarray:
+        """What the policy sees of the newest observation, ``(D,)``."""
+        state = copy.observations[-1]
         if self._gaze is None:
-            return state, picture
-        if first:
-            return self._gaze.begin(state[None], picture[None])[0], picture
-        return self._gaze.step(state[None], state[None], picture[None], [])[0][0], picture
+            return state
+        if not copy.actions:
+            return self._gaze.begin(state[None], copy.look()[None])[0]
+        return self._gaze.step(state[None], state[None], copy.look()[None], [])[0][0]
 
     def _act(self, observation: np.ndarray, step: int, seed: int) -> np.ndarray:
         """The policy's action ``(A,)`` float32, sure to be one."""

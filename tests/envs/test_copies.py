@@ -23,7 +23,7 @@ def test_a_diverging_simulation_is_named():
     diverging = copies("Exploding-v0", 2)
     for _ in range(10):
         diverging.step(rightwards(2))
-    with pytest.raises(InputError, match=r"step 10 of the episode with seed \d+ \(environment 0 of seed 9\)"):
+    with pytest.raises(InputError, match=r"step 10 of the episode with seed \d+: the simulation is unstable"):
         diverging.step(rightwards(2))
 
 
