@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, overload
+from contextlib import closing
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ilfo._tools.errors import InputError
 from ilfo.demos import Trajectory
 from ilfo.envs.environments import Environments
 from ilfo.envs.making import Protocol
@@ -24,86 +24,20 @@ COPIES = 10
 """Environments that step together, for each seed."""
 
 
-@overload
 def rollout(
-    policy: Policy,
-    env_id: str,
-    episodes: int,
-    *,
-    protocol: Protocol = ...,
-    seed: int = ...,
-    num_envs: int = ...,
-    environments: Environments | None = ...,
-) -> list[Trajectory]: ...
-@overload
-def rollout(
-    policy: Policy,
-    env_id: str,
-    episodes: int,
-    *,
-    protocol: Protocol = ...,
-    seed: Sequence[int],
-    num_envs: int = ...,
-    environments: Environments | None = ...,
-) -> list[list[Trajectory]]: ...
-def rollout(
-    policy: Policy,
-    env_id: str,
-    episodes: int,
-    *,
-    protocol: Protocol = "standard",
-    seed: int | Sequence[int] = 0,
-    num_envs: int = COPIES,
-    environments: Environments | None = None,
-) -> list[Trajectory] | list[list[Trajectory]]:
-    """Plays whole episodes with a policy.
-
-    Copy ``i`` of a seed plays episodes ``i, i + N, ...``; which episodes are played, and how they start, depends on
-    the seed and on ``N`` alone. A copy that has played its own stands still until the last is done.
+    policy: Policy, env_id: str, episodes: int, *, protocol: Protocol = "standard", seed: int = 0
+) -> list[Trajectory]:
+    """Plays whole episodes with a policy, in environments that are made for it.
 
     Args:
-        policy: Observations ``(N, D)`` to actions ``(N, A)`` in [-1, 1]; of ``S`` seeds, ``(S*N, D)`` to ``(S*N, A)``.
+        policy: Observations ``(N, D)`` to actions ``(N, A)`` in [-1, 1].
         env_id: Gymnasium id.
-        episodes: How many of each seed.
+        episodes: How many.
         protocol: How they end.
-        seed: Seed of their initial states, or ``S`` of them.
-        num_envs: Copies of each seed that step together, ``N``; no more than there are episodes.
-        environments: Restarted and played in, instead of environments that are made for it; they are at rest
-            afterwards and can be restarted.
-
-    Returns:
-        The episodes, or for a sequence of seeds those of each.
-
-    Raises:
-        InputError: ``environments`` are not what the other arguments describe.
+        seed: Seed of their initial states.
     """
-    count = max(1, min(num_envs, episodes))
-    given = environments is not None
-    environments = environments or Environments(env_id, count, protocol, seed)
-    wanted = (env_id, protocol, count, _as_tuple(seed))
-    found = (environments.env_id, environments.protocol, environments.num_envs, environments.seeds)
-    if found != wanted:
-        raise InputError(
-            f"the environments to play in are (id, protocol, copies, seeds) {found}; expected {wanted}: make others"
-        )
-    played: list[list[Trajectory]] = [[] for _ in range(len(environments))]
-    try:
-        if given:
-            environments.restart()
-        environments.rest_after([len(range(copy, episodes, count)) for copy in range(count)] * len(environments.seeds))
-        missing = episodes * len(environments.seeds)
-        while missing:
-            for row, trajectory in environments.step(policy(environments.observations, environments.ages)).finished:
-                played[row].append(trajectory)
-                missing -= 1
-    finally:
-        if not given:
-            environments.close()
-    grouped = [
-        [played[start + index % count][index // count] for index in range(episodes)]
-        for start in range(0, len(played), count)
-    ]
-    return grouped if isinstance(seed, Sequence) else grouped[0]
+    with closing(Stage(env_id, protocol, [seed])) as stage:
+        return stage.play(policy, episodes)[0]
 
 
 def random_policy(action_dim: int, seed: int) -> Policy:
@@ -114,10 +48,6 @@ def random_policy(action_dim: int, seed: int) -> Policy:
         return generator.uniform(-1, 1, (len(observations), action_dim)).astype(np.float32)
 
     return act
-
-
-def _as_tuple(seed: int | Sequence[int]) -> tuple[int, ...]:
-    return tuple(seed) if isinstance(seed, Sequence) else (seed,)
 
 
 class Stage:
@@ -139,20 +69,35 @@ class Stage:
         self._environments: dict[int, Environments] = {}
 
     def play(self, policy: Policy, episodes: int) -> list[list[Trajectory]]:
-        """Episodes of each seed; see :func:`rollout`."""
-        copies = min(COPIES, episodes)
-        if copies not in self._environments:
+        """Plays whole episodes of each of ``S`` seeds.
+
+        Copy ``i`` of ``N`` of a seed plays episodes ``i, i + N, ...``; which episodes are played, and how they start,
+        depends on the seed and on their number alone. A copy that has played its own stands still until the last is
+        done.
+
+        Args:
+            policy: Observations ``(S*N, D)`` to actions ``(S*N, A)`` in [-1, 1], the rows of the first seed first.
+            episodes: How many of each seed.
+        """
+        copies = max(1, min(COPIES, episodes))
+        if copies in self._environments:
+            self._environments[copies].restart()
+        else:
             self._environments[copies] = Environments(
                 self._env_id, copies, self._protocol, self._seeds, self._workers, view=self._view
             )
-        return rollout(
-            policy,
-            self._env_id,
-            episodes,
-            protocol=self._protocol,
-            seed=self._seeds,
-            environments=self._environments[copies],
-        )
+        environments = self._environments[copies]
+        environments.rest_after([len(range(copy, episodes, copies)) for copy in range(copies)] * len(self._seeds))
+        played: list[list[Trajectory]] = [[] for _ in range(len(environments))]
+        missing = episodes * len(self._seeds)
+        while missing:
+            for row, trajectory in environments.step(policy(environments.observations, environments.ages)).finished:
+                played[row].append(trajectory)
+                missing -= 1
+        return [
+            [played[start + index % copies][index // copies] for index in range(episodes)]
+            for start in range(0, len(played), copies)
+        ]
 
     def close(self) -> None:
         """Frees the simulators."""

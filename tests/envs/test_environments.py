@@ -111,12 +111,6 @@ def test_episodes_depend_on_seed_copy_and_number_alone():
     assert not np.array_equal(one.observations, Environments(LEDGE, 1, seed=6).observations)
 
 
-def test_the_seeds_of_episodes_stay_what_they_were():
-    (first, second) = rollout(leftwards, LEDGE, 2, seed=11, num_envs=1)
-    expected = [np.random.SeedSequence(11, spawn_key=(0, number)).generate_state(1)[0] for number in (0, 1)]
-    assert [first.seed, second.seed] == expected
-
-
 def test_a_seed_plays_the_same_episodes_alone_and_among_others():
     together = Environments(LEDGE, 2, seed=[5, 6, 7])
     alone = [Environments(LEDGE, 2, seed=seed) for seed in (5, 6, 7)]
