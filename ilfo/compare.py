@@ -12,6 +12,7 @@ import numpy as np
 
 from ilfo._tools.atomic import atomic_path
 from ilfo._tools.errors import InputError
+from ilfo._tools.tables import markdown_table
 from ilfo.fleet import Job, check_apart, failures_in_words, flags_of_cell, job_folder, run_jobs
 from ilfo.report import comparison_figure
 from ilfo.runs import read_metrics, read_summary
@@ -194,11 +195,7 @@ def table(options: CompareOptions, cells: Sequence[Cell]) -> str:
 def _markdown(options: CompareOptions, texts: Mapping[tuple[str, str], str]) -> list[str]:
     """Lines of a table with a row for each reward and a column for each agent."""
     rows = ([reward, *(texts[reward, agent] for agent in options.agents)] for reward in options.rewards)
-    return [
-        f"| reward | {' | '.join(options.agents)} |",
-        "| --- " * (1 + len(options.agents)) + "|",
-        *(f"| {' | '.join(row)} |" for row in rows),
-    ]
+    return markdown_table(["reward", *options.agents], rows)
 
 
 def _write(options: CompareOptions, cells: Sequence[Cell]) -> None:

@@ -46,7 +46,8 @@ INSIDE = {
         {"plan"},
     ),
     "suites": (
-        {"suite", "figure"},
+        {"suite", "reached"},
+        {"figure"},
         {"table", "looks_figure", "command", "look_films"},
         {"looks_table"},
         {"evaluate_suite", "evaluate_clones"},

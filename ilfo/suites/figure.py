@@ -5,23 +5,17 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from ilfo.suites.reached import Reached
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Reached", "draw_suite", "suite_figure"]
+__all__ = ["draw_suite", "suite_figure"]
 
 NAME_WIDTH = 14
 """Characters in a line of a task's name, which is broken at its hyphens."""
-
-
-class Reached(NamedTuple):
-    """A number with the ends of its interval, all of them rates or scores."""
-
-    value: float
-    low: float
-    high: float
 
 
 def suite_figure(

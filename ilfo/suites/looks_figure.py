@@ -6,7 +6,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ilfo.suites.figure import Reached
+from ilfo.suites.reached import Reached
 
 __all__ = ["PLAIN", "Look", "looks_figure"]
 

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ilfo._tools.errors import InputError
+from ilfo._tools.tables import markdown_table
 from ilfo._tools.words import counted
-from ilfo.statistics import bootstrap_interval, interquartile_mean, wilson_interval
-from ilfo.suites.figure import Reached
 from ilfo.suites.looks_figure import PLAIN, Look
+from ilfo.suites.reached import MISSING, Reached, returns_in_words
 from ilfo.suites.suite import Suite
 from ilfo.variants import Kind
 
@@ -94,14 +94,12 @@ class CloneCell:
         if not counts or None in counts:
             return None
         successes, played = (sum(column) for column in zip(*counts, strict=True))
-        return Reached(successes / played, *wilson_interval(successes, played))
+        return Reached.of_successes(successes, played)
 
     def score(self, look: Look) -> Reached | None:
         """Interquartile mean of the seeds' scores, 0 random and 1 the expert, with its bootstrap interval."""
         scores = [each[look]["score"] for each in self.found]
-        if not scores or None in scores:
-            return None
-        return Reached(interquartile_mean(scores), *bootstrap_interval(scores, interquartile_mean))
+        return None if None in scores else Reached.of_scores(scores)
 
     def returns(self, look: Look) -> list[float]:
         """Mean return of each seed."""
@@ -159,7 +157,7 @@ def looks_table(
     measured, _, says = measure(cells)
     columns = looks_of(kinds)
     lines = _grid(cells, columns, lambda cell, look: _text(measured(cell, look)))
-    returns = _grid(cells, columns, lambda cell, look: _returned(cell.returns(look)))
+    returns = _grid(cells, columns, lambda cell, look: returns_in_words(cell.returns(look)))
     more = [
         "Return, mean over seeds, with its 95 % bootstrap interval, of the episodes as they ended:",
         "",
@@ -181,45 +179,31 @@ def looks_table(
 
 def _grid(cells: Sequence[CloneCell], columns: Sequence[Look], text: Callable[[CloneCell, Look], str]) -> list[str]:
     """Lines of a table with a row for each cell and a column for each look."""
-    return [
-        f"| task | sees | {' | '.join(' '.join(filter(None, look)) for look in columns)} |",
-        "| --- " * (2 + len(columns)) + "|",
-        *(f"| {cell.task} | {cell.sees} | {' | '.join(text(cell, look) for look in columns)} |" for cell in cells),
-    ]
+    head = ["task", "sees", *(" ".join(filter(None, look)) for look in columns)]
+    return markdown_table(head, ([cell.task, cell.sees, *(text(cell, look) for look in columns)] for cell in cells))
 
 
 def means_table(cells: Sequence[CloneCell], kinds: Sequence[Kind]) -> str:
     """For what each policy sees: plain, and the means over kinds seen and unseen, all of them over the tasks too."""
     measured = measure(cells).of
-    lines = [
-        f"Means over {counted(len(kinds), 'kind')}, and over tasks:",
-        "",
-        "| sees | tasks | plain | seen | unseen |",
-        "| --- " * 5 + "|",
-    ]
+    rows = []
     for sees in dict.fromkeys(cell.sees for cell in cells):
         alike = [cell for cell in cells if cell.sees == sees and measured(cell, PLAIN) is not None]
         groups = [PLAIN], [(kind, "seen") for kind in kinds], [(kind, "unseen") for kind in kinds]
         means = [_mean(measured(cell, look) for cell in alike for look in looks) for looks in groups]
-        lines.append(f"| {sees} | {len(alike)} | {' | '.join(means)} |")
-    return "\n".join([*lines, ""])
+        rows.append([sees, str(len(alike)), *means])
+    lines = markdown_table(["sees", "tasks", "plain", "seen", "unseen"], rows)
+    return "\n".join([f"Means over {counted(len(kinds), 'kind')}, and over tasks:", "", *lines, ""])
 
 
 def _text(found: Reached | None) -> str:
-    return "–" if found is None else f"{found.value:.0%} ({found.low:.0%} to {found.high:.0%})"
-
-
-def _returned(returns: Sequence[float]) -> str:
-    if len(returns) < 2:
-        return f"{returns[0]:,.1f}" if returns else "–"
-    low, high = bootstrap_interval(returns)
-    return f"{np.mean(returns):,.1f} ({low:,.1f} to {high:,.1f})"
+    return MISSING if found is None else found.in_percent
 
 
 def _time(steps: float | None) -> str:
-    return "–" if steps is None else f"{steps:,.0f}"
+    return MISSING if steps is None else f"{steps:,.0f}"
 
 
 def _mean(found: Iterator[Reached | None]) -> str:
     values = [each.value for each in found if each is not None]
-    return f"{np.mean(values):.0%}" if values else "–"
+    return f"{np.mean(values):.0%}" if values else MISSING

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from ilfo._tools.tables import markdown_table
 from ilfo._tools.words import counted
 from ilfo.runs import read_config, read_summary
-from ilfo.statistics import bootstrap_interval, interquartile_mean, wilson_interval
-from ilfo.suites.figure import Reached
+from ilfo.suites.reached import MISSING, Reached, returns_in_words
 from ilfo.suites.suite import Suite
 from ilfo.training.run_group import seed_runs
 
@@ -81,7 +81,7 @@ class SuiteCell:
     def success(self) -> Reached | None:
         """Share of all episodes that succeeded, with its Wilson interval; None where the task has no success."""
         known = [episode["success"] for episode in self.played if episode["success"] is not None]
-        return Reached(sum(known) / len(known), *wilson_interval(sum(known), len(known))) if known else None
+        return Reached.of_successes(sum(known), len(known))
 
     @property
     def time_to_success(self) -> float | None:
@@ -109,9 +109,7 @@ class SuiteCell:
     @property
     def score(self) -> Reached | None:
         """Interquartile mean of the scores, with its bootstrap interval."""
-        if not self.scores:
-            return None
-        return Reached(interquartile_mean(self.scores), *bootstrap_interval(self.scores, interquartile_mean))
+        return Reached.of_scores(self.scores)
 
     def is_done(self, episodes: int) -> bool:
         """Whether all seeds are trained, and evaluated on so many episodes."""
@@ -144,16 +142,21 @@ def seeds_of(cells: Sequence[SuiteCell]) -> str:
 
 def suite_table(suite: Suite, cells: Sequence[SuiteCell], left: Sequence[LeftOut]) -> str:
     """The cells as a Markdown table, a second one over all tasks, and what the numbers are."""
-    lines = [
-        "| task | reward | agent | steps | success | return | ratio | score | time to success |",
-        "| --- " * 9 + "|",
-        *(
-            f"| {cell.task} | {cell.reward} | {cell.agent} | {_steps(cell)} | {_share(cell.success)} "
-            f"| {_returns(cell.returns)} | {_plain(cell.ratio)} | {_score(cell.score)} "
-            f"| {_plain(cell.time_to_success, '{:,.0f}')} |"
+    head = ["task", "reward", "agent", "steps", "success", "return", "ratio", "score", "time to success"]
+    lines = markdown_table(
+        head,
+        (
+            [
+                *(cell.task, cell.reward, cell.agent, _steps(cell)),
+                cell.success.in_percent if cell.success else MISSING,
+                returns_in_words(cell.returns),
+                _plain(cell.ratio),
+                cell.score.in_decimals if cell.score else MISSING,
+                _plain(cell.time_to_success, "{:,.0f}"),
+            ]
             for cell in cells
         ),
-    ]
+    )
     over_all = _over_all_tasks(cells) if len({cell.task for cell in cells}) > 1 else []
     protocols = sorted({cell.summary["protocol"] for cell in cells if cell.summary})
     says = (
@@ -178,35 +181,20 @@ def _played(cells: Sequence[SuiteCell]) -> str:
 
 
 def _over_all_tasks(cells: Sequence[SuiteCell]) -> list[str]:
-    lines = ["| reward | agent | tasks | mean success | score |", "| --- " * 5 + "|"]
+    rows = []
     for reward, agent in dict.fromkeys((cell.reward, cell.agent) for cell in cells):
         alike = [cell for cell in cells if (cell.reward, cell.agent) == (reward, agent) and cell.evaluations]
         rates = [cell.success.value for cell in alike if cell.success is not None]
-        scores = [score for cell in alike for score in cell.scores]
-        found = Reached(interquartile_mean(scores), *bootstrap_interval(scores, interquartile_mean)) if scores else None
-        rate = f"{np.mean(rates):.0%}" if rates else "–"
-        lines.append(f"| {reward} | {agent} | {len(alike)} | {rate} | {_score(found)} |")
+        score = Reached.of_scores([score for cell in alike for score in cell.scores])
+        rate = f"{np.mean(rates):.0%}" if rates else MISSING
+        rows.append([reward, agent, str(len(alike)), rate, score.in_decimals if score else MISSING])
+    lines = markdown_table(["reward", "agent", "tasks", "mean success", "score"], rows)
     return ["Over all tasks; tasks and seeds are pooled in the score:", "", *lines, ""]
 
 
 def _steps(cell: SuiteCell) -> str:
-    return "–" if cell.summary is None else f"{cell.summary['steps']:,}"
-
-
-def _share(found: Reached | None) -> str:
-    return "–" if found is None else f"{found.value:.0%} ({found.low:.0%} to {found.high:.0%})"
-
-
-def _score(found: Reached | None) -> str:
-    return "–" if found is None else f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
+    return MISSING if cell.summary is None else f"{cell.summary['steps']:,}"
 
 
 def _plain(value: float | None, text: str = "{:.2f}") -> str:
-    return "–" if value is None else text.format(value)
-
-
-def _returns(returns: Sequence[float]) -> str:
-    if len(returns) < 2:
-        return f"{returns[0]:,.1f}" if returns else "–"
-    low, high = bootstrap_interval(returns)
-    return f"{np.mean(returns):,.1f} ({low:,.1f} to {high:,.1f})"
+    return MISSING if value is None else text.format(value)

@@ -1,0 +1,53 @@
+"""How far runs came: numbers with their intervals, and how tables write them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ilfo.statistics import bootstrap_interval, interquartile_mean, wilson_interval
+
+__all__ = ["MISSING", "Reached", "returns_in_words"]
+
+MISSING = "–"
+"""What stands in a table where there is no number."""
+
+
+class Reached(NamedTuple):
+    """A number with the ends of its 95 % interval, all of them rates or scores."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of_successes(cls, successes: int, played: int) -> Reached | None:
+        """The share of episodes that succeeded, with its Wilson interval; None where none was played."""
+        return cls(successes / played, *wilson_interval(successes, played)) if played else None
+
+    @classmethod
+    def of_scores(cls, scores: Sequence[float]) -> Reached | None:
+        """The interquartile mean of scores, with its bootstrap interval; None where there are none."""
+        if not scores:
+            return None
+        return cls(interquartile_mean(scores), *bootstrap_interval(scores, interquartile_mean))
+
+    @property
+    def in_percent(self) -> str:
+        """Like ``86% (74% to 93%)``."""
+        return f"{self.value:.0%} ({self.low:.0%} to {self.high:.0%})"
+
+    @property
+    def in_decimals(self) -> str:
+        """Like ``0.86 (0.74 to 0.93)``."""
+        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+def returns_in_words(returns: Sequence[float]) -> str:
+    """The mean of the seeds' returns, with its bootstrap interval where there are several."""
+    if len(returns) < 2:
+        return f"{returns[0]:,.1f}" if returns else MISSING
+    low, high = bootstrap_interval(returns)
+    return f"{np.mean(returns):,.1f} ({low:,.1f} to {high:,.1f})"
