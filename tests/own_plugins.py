@@ -18,7 +18,7 @@ class HeightOptions:
 
 
 class Height(RewardGenerator):
-    """Rewards one number of the next state."""
+    """Rewards one number of the next state, and being dead with one that is lower."""
 
     Options = HeightOptions
     needs: ClassVar[Literal["transition", "trajectory"]] = "transition"
@@ -28,6 +28,9 @@ class Height(RewardGenerator):
 
     def score(self, episodes):
         return episodes.observations[:, 1:, self.options.column] * episodes.mask
+
+    def absorbing_reward(self, episodes):
+        return torch.full(episodes.lengths.shape, -9.0)
 
 
 @dataclass(frozen=True)

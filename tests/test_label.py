@@ -19,6 +19,7 @@ from ilfo.demos.logged import open_logged
 from ilfo.label import LabelConfig, label, main, parse_label
 from ilfo.rewards import Episodes, OptimalTransport, RewardGenerator, StateFeatures
 
+COLUMNS = Provenance(observation_keys={"height": 1, "pace": 1})
 HEIGHT = "own_plugins:Height"
 TOLL = "own_plugins:Toll"
 
@@ -72,7 +73,7 @@ def logged_file(path, lengths=(5, 8, 3, 8), terminated=(), layout="ilfo"):
         walk(steps, number, terminated=number in terminated, truncated=number not in terminated)
         for number, steps in enumerate(lengths)
     ]
-    demos.write(path, Demonstrations(tuple(walks), Provenance(observation_keys={"height": 1, "pace": 1})), layout)
+    demos.write(path, Demonstrations(tuple(walks), COLUMNS), layout)
     return walks
 
 
@@ -98,7 +99,7 @@ def rewards_in(path):
 @pytest.fixture
 def expert(tmp_path):
     """A file with one walk, which is all that a reward of height needs."""
-    return str(demos.write(tmp_path / "expert.hdf5", Demonstrations((walk(12, 99),))))
+    return str(demos.write(tmp_path / "expert.hdf5", Demonstrations((walk(12, 99),), COLUMNS)))
 
 
 @pytest.mark.parametrize("layout", ["ilfo", "d4rl", "robomimic", "minari"])
@@ -209,9 +210,7 @@ class TestWithoutSuccessors:
         data = flat_file(tmp_path / "x.hdf5", walks)
         label(LabelConfig(str(data), tmp_path / "out.hdf5", expert, reward=HEIGHT, fold_absorbing=0.5))
         own = walks[0].observations[1:-1, 0]
-        dead = min(own.min(), 0)
-        expected = [*own, own[-1] + dead]
-        assert dead < 0
+        expected = [*own, own[-1] - 9]
         np.testing.assert_allclose(rewards_in(tmp_path / "out.hdf5")[:5], expected, rtol=1e-6)
 
 
@@ -225,7 +224,7 @@ class TestTerminations:
         found = [each.env_rewards for each in demos.open(tmp_path / "out.hdf5")]
         np.testing.assert_array_equal(found[0], own[0])
         np.testing.assert_array_equal(found[1][:-1], own[1][:-1])
-        assert found[1][-1] == pytest.approx(own[1][-1] + 9 * min(own[1].min(), 0), rel=1e-5)
+        assert found[1][-1] == pytest.approx(own[1][-1] + 9 * -9, rel=1e-5)
         plain = label(LabelConfig(str(tmp_path / "data.hdf5"), tmp_path / "plain.hdf5", expert, reward=HEIGHT))
         assert plain.terminated == folded.terminated == 1
         assert plain.rank_correlation == folded.rank_correlation
@@ -235,7 +234,7 @@ class TestTerminations:
         found = {}
         for ends in (True, False):
             name = str(tmp_path / f"{ends}.hdf5")
-            demos.write(name, Demonstrations((walk(12, 99, terminated=ends, truncated=not ends),)))
+            demos.write(name, Demonstrations((walk(12, 99, terminated=ends, truncated=not ends),), COLUMNS))
             for discount in (None, 0.9):
                 out = tmp_path / f"{ends}-{discount}.hdf5"
                 label(LabelConfig(str(tmp_path / "data.hdf5"), out, name, fold_absorbing=discount))

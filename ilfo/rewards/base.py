@@ -155,14 +155,14 @@ class RewardGenerator(ABC):
 
         The default is the worst step of the episode, and at most 0, so that dying never pays (the bias is named in
         Discriminator-Actor-Critic, arXiv 1809.02925, section 4.1). That takes whole episodes. A generator of
-        transitions is shown the last step alone; if its rewards can be negative, it has to define this itself, as a
-        value that no step falls below.
+        transitions is shown the last step alone while an agent learns; if its rewards can be negative, it has to define
+        this itself, as a value that no step falls below.
 
         Warns:
-            UserWarning: It has to, and has not.
+            UserWarning: It is shown the last step alone, whose reward is negative.
         """
         worst = self.score(episodes).amin(dim=1).clamp(max=0.0)
-        if self.needs == "transition" and bool((worst < 0).any()):
+        if episodes.observations.shape[1] == 2 and self.needs == "transition" and bool((worst < 0).any()):
             warnings.warn(
                 f"{type(self).__qualname__} scores single transitions, some below 0, and has no absorbing_reward: the "
                 "state after a termination counts as the last step, so that ending an episode after a good step pays. "

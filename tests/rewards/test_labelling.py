@@ -63,11 +63,13 @@ def test_the_default_absorbing_reward_makes_dying_never_better(constant):
 def test_a_reward_of_transitions_is_told_where_its_default_lets_dying_pay():
     reward = Constant(-1.0)
     reward.needs = "transition"
-    episodes = Episodes.from_trajectories([walk(-0.2)])
+    whole = Episodes.from_trajectories([walk(-0.2)])
+    last = Episodes(whole.observations[:, -2:], torch.ones_like(whole.lengths), whole.terminated)
     with pytest.warns(UserWarning, match="Constant scores single transitions, some below 0, and has no absorbing_rew"):
-        imitation_rewards(reward, episodes, discount=DISCOUNT, absorbing=True)
+        imitation_rewards(reward, last, discount=DISCOUNT, absorbing=True)
+    assert imitation_rewards(reward, whole, discount=DISCOUNT, absorbing=True).rewards.lt(0).all()
     reward.value = 1.0
-    assert imitation_rewards(reward, episodes, discount=DISCOUNT, absorbing=True).rewards.gt(0).any()
+    assert imitation_rewards(reward, last, discount=DISCOUNT, absorbing=True).rewards.gt(0).all()
 
 
 def test_a_constant_negative_reward_is_worth_the_same_dead_or_alive():
