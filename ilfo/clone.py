@@ -14,16 +14,16 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ilfo._tools.errors import InputError
+from ilfo._tools.seeds import EVALUATION, derived_seed, seeded
 from ilfo._tools.words import counted
 from ilfo.cloning.configs import CloneConfig, parse_clone, state_columns
 from ilfo.cloning.data import Samples, held_out, open_demonstrations
 from ilfo.cloning.eyes import EYES
-from ilfo.cloning.fit import Epoch, fit_network, seeded
+from ilfo.cloning.fit import Epoch, fit_network
 from ilfo.cloning.looks import evaluation_of
 from ilfo.cloning.policy import VERB, ClonedPolicy
 from ilfo.envs import describe, random_policy, rollout
 from ilfo.envs.drawing import drawable_env, first_frame
-from ilfo.evaluate import fresh_seed
 from ilfo.rewards.sight import frame_size_of
 from ilfo.runs import HeldFolder, Run, read_summary
 
@@ -145,7 +145,7 @@ def _check_drawable(config: CloneConfig, frame_size: tuple[int, int]) -> None:
 
 def _measured(policy: ClonedPolicy, config: CloneConfig, expert_return: float | None) -> dict[str, Any]:
     """What the policy does on the episodes that ``ilfo evaluate`` plays, as plain values."""
-    seed = fresh_seed(config.seed, 0)
+    seed = derived_seed(config.seed, EVALUATION)
     at_random = rollout(
         random_policy(policy.action_dim, config.seed), config.env, _RANDOM_EPISODES, protocol=config.protocol, seed=seed
     )

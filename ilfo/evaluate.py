@@ -10,12 +10,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ilfo._evaluation_display import print_evaluation, print_looks, print_seeds
 from ilfo._evaluations import Evaluation, SeedsEvaluation
 from ilfo._tools.atomic import atomic_path
+from ilfo._tools.checks import check_episodes, check_seed
 from ilfo._tools.errors import InputError, closest
+from ilfo._tools.seeds import EVALUATION, derived_seed
 from ilfo.cloning import Looks, evaluate_clone, evaluate_looks, is_clone
 from ilfo.envs.video import check_video_path, write_video
 from ilfo.runs import read_config, read_summary
@@ -31,7 +31,6 @@ __all__ = [
     "SeedsEvaluation",
     "evaluate",
     "evaluate_seeds",
-    "fresh_seed",
     "main",
     "play",
     "write_evaluation",
@@ -96,7 +95,7 @@ def evaluate_seeds(
 
 def play(imitation: Imitation, run: str | os.PathLike[str], episodes: int, seed: int | None = None) -> Evaluation:
     """:func:`evaluate` for a run that is loaded already."""
-    seed = fresh_seed(imitation.config.seed, 0) if seed is None else seed
+    seed = derived_seed(imitation.config.seed, EVALUATION) if seed is None else seed
     summary = read_summary(run) or {}
     return Evaluation(
         env_id=imitation.config.env,
@@ -141,25 +140,8 @@ def _write(folder: Path, name: str, content: dict[str, Any]) -> None:
         warnings.warn(f"{name} is not kept: {error}", stacklevel=3)
 
 
-def fresh_seed(run_seed: int, purpose: int) -> int:
-    """A seed that no part of a run's training uses, another for every purpose."""
-    return int(np.random.SeedSequence(run_seed, spawn_key=(purpose,)).generate_state(1)[0])
-
-
 def _seed_of(run: str | os.PathLike[str], seed: int | None) -> int:
-    return fresh_seed(read_config(run)["config"]["seed"], 0) if seed is None else seed
-
-
-def check_episodes(episodes: int) -> None:
-    """Refuses a number of episodes below 1."""
-    if episodes < 1:
-        raise InputError(f"--episodes is {episodes}; expected at least 1")
-
-
-def check_seed(seed: int | None) -> None:
-    """Refuses a seed below 0."""
-    if seed is not None and seed < 0:
-        raise InputError(f"--seed is {seed}; expected 0 or more")
+    return derived_seed(read_config(run)["config"]["seed"], EVALUATION) if seed is None else seed
 
 
 def main(argv: Sequence[str]) -> int:

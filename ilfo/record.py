@@ -17,20 +17,20 @@ import tyro
 
 import ilfo
 from ilfo import demos
+from ilfo._tools.checks import check_episodes, check_seed
 from ilfo._tools.errors import InputError
+from ilfo._tools.seeds import RECORDING, derived_seed
 from ilfo._tools.target import file_to_write
 from ilfo._tools.words import counted
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.envs import describe
 from ilfo.envs.recorder import Recorder
-from ilfo.evaluate import check_episodes, check_seed, fresh_seed
 from ilfo.experts import Expert, own_policy, scripted_policy, trained_expert
 
 __all__ = ["RecordOptions", "main", "record"]
 
 _TRIES_FOR_EACH = 20
 _FRAME_SIZE = "84"
-_PURPOSE = 1
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def _play(
 ) -> tuple[list[Trajectory], int]:
     """The episodes that pass the bar, and how many it took."""
     # Purposes keep apart what is recorded and what is evaluated, also where both are told the same seed.
-    base = fresh_seed(expert.seed, _PURPOSE)
+    base = derived_seed(expert.seed, RECORDING)
     kept: list[Trajectory] = []
     seen: list[float] = []
     recorder = Recorder(
@@ -158,7 +158,7 @@ def _play(
                     "the bar, find a better expert, or raise --max-tries"
                 )
             # Each try has a seed of its own, whatever became of those before it.
-            seed = int(np.random.SeedSequence(base, spawn_key=(len(seen),)).generate_state(1)[0])
+            seed = derived_seed(base, len(seen))
             trajectory = recorder.play(seed)
             seen.append(trajectory.env_return or 0.0)
             if _passes(trajectory, options, expert.env_id):

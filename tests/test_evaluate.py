@@ -12,7 +12,7 @@ from ilfo._evaluation_display import print_seeds
 from ilfo._tools.errors import InputError
 from ilfo.cli import main
 from ilfo.demos import Trajectory
-from ilfo.evaluate import Evaluation, SeedsEvaluation, evaluate, evaluate_seeds, fresh_seed, write_evaluation
+from ilfo.evaluate import Evaluation, SeedsEvaluation, evaluate, evaluate_seeds, write_evaluation
 from ilfo.runs import read_metrics, read_summary
 from ilfo.statistics import interquartile_mean, wilson_interval
 from ilfo.training.imitation import load
@@ -82,10 +82,6 @@ def test_no_expert_no_ratio():
 def test_one_episode_has_no_interval():
     assert outcomes(with_outcome(1)).return_text == "1.0"
     assert "interval" in outcomes(with_outcome(1), with_outcome(2)).return_text
-
-
-def test_seeds_differ_by_run_and_purpose():
-    assert len({fresh_seed(run, purpose) for run in range(5) for purpose in range(3)}) == 15
 
 
 def test_prints_all_that_a_number_needs(imitation_run, capsys):

@@ -8,7 +8,15 @@ from typing import Any, get_args
 
 from ilfo._tools.errors import InputError, closest
 
-__all__ = ["check_at_least", "check_choices", "check_not_negative", "check_positive", "check_share"]
+__all__ = [
+    "check_at_least",
+    "check_choices",
+    "check_episodes",
+    "check_not_negative",
+    "check_positive",
+    "check_seed",
+    "check_share",
+]
 
 
 def check_choices(options: Any, choices: Mapping[str, Any]) -> None:
@@ -47,5 +55,17 @@ def check_share(options: Any, *names: str) -> None:
     """Refuses numbers outside of 0 to 1."""
     for name in names:
         value = getattr(options, name)
-        if not 0 <= value <= 1:
+        if value is not None and not 0 <= value <= 1:
             raise InputError(f"{name} is {value}: it must lie between 0 and 1.")
+
+
+def check_episodes(episodes: int) -> None:
+    """Refuses a number of ``--episodes`` below 1."""
+    if episodes < 1:
+        raise InputError(f"--episodes is {episodes}; expected at least 1")
+
+
+def check_seed(seed: int | None) -> None:
+    """Refuses a ``--seed`` below 0."""
+    if seed is not None and seed < 0:
+        raise InputError(f"--seed is {seed}; expected 0 or more")

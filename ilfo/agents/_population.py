@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ilfo._tools.errors import InputError
+from ilfo._tools.seeds import seeded
 
 __all__ = ["populate", "seeds_of", "stack_modules", "stack_states", "unstack_state"]
 
@@ -33,8 +34,7 @@ def populate(make: Callable[[], Module], seed: int | Sequence[int]) -> Module:
     seeds, stack = seeds_of(seed)
     made = []
     for each in seeds:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(each)
+        with seeded(each):
             made.append(make())
     return stack_modules(made) if stack else made[0]
 

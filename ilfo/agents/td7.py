@@ -77,9 +77,8 @@ class TD7Options:
         check_at_least(self, 1, "batch_size", "hidden_dim", "embedding_dim")
         check_at_least(self, 1, "target_update_every", "policy_delay", "assessment_episodes", "exploration_decay")
         check_not_negative(self, "encoder_learning_rate", "actor_learning_rate", "critic_learning_rate")
-        check_not_negative(self, "target_noise", "target_noise_clip", "exploration_noise", "assess_more_after")
-        if self.initial_exploration_noise is not None:
-            check_not_negative(self, "initial_exploration_noise")
+        check_not_negative(self, "target_noise", "target_noise_clip", "exploration_noise", "initial_exploration_noise")
+        check_not_negative(self, "assess_more_after")
         check_share(self, "discount", "priority_exponent", "reset_weight")
         check_positive(self, "min_priority")
 

@@ -3,7 +3,7 @@
 from ilfo.cloning.configs import CloneConfig, clone_config, parse_clone
 from ilfo.cloning.data import Samples, held_out, open_demonstrations
 from ilfo.cloning.eyes import EYES, Eye, KeypointEye, PixelEye, PixelOptions, StateEye
-from ilfo.cloning.fit import Epoch, fit_network, seeded
+from ilfo.cloning.fit import Epoch, fit_network
 from ilfo.cloning.looks import Looks, evaluate_clone, evaluate_looks, evaluation_of
 from ilfo.cloning.policy import ClonedPolicy, is_clone, load_clone, play, play_each
 
@@ -31,5 +31,4 @@ __all__ = [
     "parse_clone",
     "play",
     "play_each",
-    "seeded",
 ]

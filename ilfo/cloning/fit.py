@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +15,7 @@ from ilfo._tools.errors import InputError
 from ilfo.cloning.data import Samples
 from ilfo.cloning.networks import PolicyNetwork
 
-__all__ = ["Epoch", "fit_network", "seeded"]
+__all__ = ["Epoch", "fit_network"]
 
 
 @dataclass(frozen=True)
@@ -34,15 +33,6 @@ class Epoch:
     held_out_loss: float | None
 
 
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """The CPU's random numbers of a seed, and afterwards those that would have come without it."""
-    with torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed, which would seed the devices' generators too, of which nothing here draws.
-        torch.random.default_generator.manual_seed(seed)
-        yield
-
-
 def fit_network(
     network: PolicyNetwork,
     samples: Samples,
@@ -54,7 +44,7 @@ def fit_network(
     device: torch.device | str = "cpu",
     on_epoch: Callable[[Epoch], object] = lambda epoch: None,
 ) -> Epoch:
-    """Teaches a network the actions of an expert, by Adam; draws from the CPU's generator, see :func:`seeded`.
+    """Teaches a network the actions of an expert, by Adam; draws from the CPU's default generator.
 
     Args:
         network: On the device. Takes its units from the samples, and ends with the weights that are kept: those of the

@@ -10,6 +10,7 @@ import gymnasium
 import numpy as np
 
 from ilfo._tools.errors import InputError
+from ilfo._tools.seeds import derived_seed
 from ilfo.demos import Trajectory
 from ilfo.envs.drawing import drawable_env, first_frame, frame
 from ilfo.envs.making import Protocol, goal_of, make_env, success_of
@@ -72,8 +73,7 @@ class Copy:
     def begin(self, number: int) -> None:
         """Resets to the first observation of an episode; its seed depends on seed, copy and number alone."""
         self.number = number
-        sequence = np.random.SeedSequence(self.seed, spawn_key=(self.index, number))
-        self.episode_seed = int(sequence.generate_state(1)[0])
+        self.episode_seed = derived_seed(self.seed, self.index, number)
         observation, info = self.env.reset(seed=self.episode_seed)
         self.goal = goal_of(info)
         self.observations = [np.array(observation, np.float32)]

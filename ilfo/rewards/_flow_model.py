@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ilfo._tools.checks import check_at_least, check_choices, check_not_negative, check_positive
 from ilfo._tools.errors import InputError
+from ilfo._tools.seeds import seeded
 
 if TYPE_CHECKING:
     from nflows.flows import Flow as NormalizingFlow
@@ -102,9 +103,7 @@ def make_flow(width: int, options: FlowModelOptions, context_width: int | None =
     }
     spline: dict[str, Any] = {"num_bins": options.bins, "tails": "linear", "tail_bound": TAIL_BOUND}
     transforms: list[nn.Module] = []
-    with torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed, which would seed the devices' generators too.
-        torch.random.default_generator.manual_seed(options.seed)
+    with seeded(options.seed):
         for _ in range(options.blocks):
             if transforms:
                 transforms.append(ReversePermutation(width))

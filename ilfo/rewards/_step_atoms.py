@@ -9,6 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ilfo._tools.seeds import seeded
+
 __all__ = ["Activation", "StepAtoms", "perceptron"]
 
 Activation = Literal["tanh", "relu"]
@@ -66,8 +68,7 @@ def perceptron(widths: Sequence[int], activation: Activation, seed: int) -> nn.S
         seed: Seed of the weights; PyTorch's global random state is left as it was.
     """
     made: list[nn.Module] = []
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed):
         for inputs, outputs in pairwise(widths):
             made += [nn.Linear(inputs, outputs), nn.Tanh() if activation == "tanh" else nn.ReLU()]
     return nn.Sequential(*made[:-1])

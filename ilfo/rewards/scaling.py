@@ -48,8 +48,7 @@ class ScalingOptions:
     def __post_init__(self) -> None:
         check_choices(self, {"method": Method})
         check_positive(self, "factor")
-        if self.discount is not None:
-            check_share(self, "discount")
+        check_share(self, "discount")
 
     def check_used(self) -> None:
         """Refuses a value that the method would leave aside.

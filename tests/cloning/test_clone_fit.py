@@ -3,7 +3,8 @@ import torch
 from torch import nn
 
 from ilfo._tools.errors import InputError
-from ilfo.cloning import Samples, fit_network, seeded
+from ilfo._tools.seeds import seeded
+from ilfo.cloning import Samples, fit_network
 from ilfo.cloning.networks import PolicyNetwork
 
 

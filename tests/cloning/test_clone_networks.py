@@ -3,7 +3,8 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ilfo.cloning import Samples, fit_network, networks, seeded
+from ilfo._tools.seeds import seeded
+from ilfo.cloning import Samples, fit_network, networks
 from ilfo.cloning.networks import FrameEncoder, PolicyNetwork, Standardised, soft_argmax
 
 

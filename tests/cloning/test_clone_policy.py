@@ -5,7 +5,8 @@ import pytest
 import torch
 from small_clones import MIRRORED, OPTIONS, SQUARE, error, expert
 
-from ilfo.cloning import EYES, ClonedPolicy, Samples, fit_network, play, play_each, seeded
+from ilfo._tools.seeds import seeded
+from ilfo.cloning import EYES, ClonedPolicy, Samples, fit_network, play, play_each
 from ilfo.cloning.policy import COPIES
 from ilfo.envs import random_policy, rollout
 
