@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -11,10 +13,15 @@ from torch import Tensor
 
 from ilfo._tools.errors import InputError
 from ilfo.adapters._transitions import FinishedEpisode
+from ilfo.adapters._trial import check_fitted, copied, width_of
 from ilfo.rewards import Episodes, RewardGenerator
+from ilfo.rewards._answers import NotFiniteError
 from ilfo.rewards.labelling import Labels, imitation_rewards
 
 __all__ = ["Scoring", "check_observation_space", "check_transitions_suffice", "rows_of"]
+
+_TRIAL_STEPS = 3
+"""Steps that a reward is tried on: some that others follow, and one that ends an episode."""
 
 
 class Scoring:
@@ -28,8 +35,8 @@ class Scoring:
             :func:`~ilfo.rewards.labelling.without_terminations` of the demonstrations.
 
     Raises:
-        InputError: The reward passes on the environment's; or the discount is not between 0 and 1, or is 1 where
-            absorbing states go on for ever.
+        InputError: The reward passes on the environment's, or is not fitted; or the discount is not between 0 and 1, or
+            is 1 where absorbing states go on for ever.
     """
 
     def __init__(self, reward: RewardGenerator, *, discount: float, absorbing: bool) -> None:
@@ -43,7 +50,53 @@ class Scoring:
             raise InputError(
                 f"discount is {discount}; expected the learner's, between 0 and 1{below if discount == 1 else ''}"
             )
+        check_fitted(reward)
         self.reward, self.discount, self.absorbing = reward, discount, absorbing
+        self._tried: set[tuple[int, bool]] = set()
+
+    def try_on(self, width: int | None, *, rescored: bool = False, device: torch.device | str = "cpu") -> None:
+        """Has the reward score a few steps of zeros, so that nobody finds out later that it cannot; once of a kind.
+
+        A copy does it, whose draws are not missed in the training.
+
+        Args:
+            width: ``D`` of the environment's observations; None: that which the reward was fitted on, if it says so.
+            rescored: Whether stored transitions are scored again where they change, when nobody knows the time of them.
+            device: Where rewards are computed.
+
+        Raises:
+            InputError: The reward is not fitted, or fitted on observations of another width; it looks at the time, and
+                transitions are scored again; or it breaks its contract when it scores.
+
+        Warns:
+            UserWarning: The reward cannot be copied, and so was not tried.
+        """
+        width = width_of(self.reward) if width is None else width
+        kind = width, rescored and self.changes
+        if kind in self._tried or not width:
+            return
+        expected = width_of(self.reward)
+        if expected not in (0, width):
+            raise InputError(
+                f"the environment's observations have {width} dimensions, and those of the demonstrations that "
+                f"{type(self.reward).__name__} was fitted on have {expected}: use a demonstration of this environment"
+            )
+        reward = copied(self.reward)
+        if reward is not None:
+            trial = copy.copy(self)
+            trial.reward = reward
+            # At zero and at rest: a reward of one's own may have no finite number for that, and for all else.
+            with suppress(NotFiniteError):
+                trial.labels(trial._made_up(width, timeless=kind[1], device=torch.device(device)))
+        self._tried.add(kind)
+
+    def _made_up(self, width: int, timeless: bool, device: torch.device) -> Episodes:
+        """Steps of zeros as the reward will be shown them, the last of which ends an episode."""
+        states = torch.zeros(_TRIAL_STEPS + 1, width, device=device)
+        if self.reward.needs == "trajectory":
+            return self._episode(states, True)
+        steps = torch.arange(_TRIAL_STEPS, device=device)
+        return self.transitions(states[:-1], states[1:], steps == _TRIAL_STEPS - 1, None if timeless else steps)
 
     @property
     def sees_episodes(self) -> bool:

@@ -12,7 +12,11 @@ __all__ = ["FinishedEpisode", "Transition", "Transitions", "named_returns"]
 
 
 class Transition(NamedTuple):
-    """One transition, in the order in which CleanRL's and Stable-Baselines3's replay buffers take it.
+    """One transition, in the order in which ``add`` of Stable-Baselines3's ``ReplayBuffer`` begins.
+
+    That one, which CleanRL uses too, takes infos besides, and as many rows as it was told of environments: make it with
+    ``n_envs=1``, however many there are, and call ``replay.add(*step, [{}])``. The infos would only tell it of time
+    limits, and ``terminated`` is never one.
 
     Attributes:
         observation: ``(D,)`` float32.

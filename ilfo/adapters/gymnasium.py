@@ -29,11 +29,24 @@ class ImitationRewardWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
         env: Its observations are those of the demonstration.
         reward: A fitted generator that needs no more than transitions.
         discount: The learner's; the last reward of a terminated episode holds what the absorbing state is worth.
-        absorbing: Whether terminated episodes go on in absorbing states; else they are simply the end.
+        absorbing: Whether terminated episodes go on in absorbing states; else they are simply the end. Without them,
+            fit the reward on ``ilfo.rewards.without_terminations(demonstrations)``: else part of a demonstration that
+            terminated is in an absorbing state, which no episode can match.
         device: Where rewards are computed.
 
     Raises:
-        InputError: The reward needs whole episodes or does not imitate, or the observations are not one vector.
+        InputError: The reward needs whole episodes, does not imitate, is not fitted, or was fitted on observations of
+            another width; or the observations are not one vector.
+
+    Warns:
+        UserWarning: The reward cannot be copied, and so was not tried before the first step.
+
+    Notes:
+        In vector environments that run in processes of their own (``AsyncVectorEnv``, Stable-Baselines3's
+        ``SubprocVecEnv``), every process has a copy of the reward. One that learns then learns in each from the
+        episodes of that environment alone, and the one that was given here never does. Give such a reward to
+        environments in one process (``SyncVectorEnv``, ``DummyVecEnv``), or label outside of them:
+        :class:`~ilfo.adapters.labeller.EpisodeLabeller`.
     """
 
     def __init__(
@@ -51,6 +64,8 @@ class ImitationRewardWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._labeller = EpisodeLabeller(
             reward, discount=discount, absorbing=absorbing, autoreset=AutoresetMode.DISABLED, device=device
         )
+        (width,) = env.observation_space.shape  # type: ignore[misc]
+        self._labeller.try_on(width)
         self._observation = np.zeros(0, np.float32)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:

@@ -43,7 +43,9 @@ class EpisodeLabeller:
         reward: A fitted generator. One that learns from the agent sees every episode, when it is over.
         num_envs: Environments that step together, ``N``.
         discount: The learner's.
-        absorbing: Whether terminated episodes go on in absorbing states; else they are simply the end.
+        absorbing: Whether terminated episodes go on in absorbing states; else they are simply the end. Without them,
+            fit the reward on ``ilfo.rewards.without_terminations(demonstrations)``: else part of a demonstration that
+            terminated is in an absorbing state, which no episode can match.
         autoreset: How environments go on after an end.
         device: Where rewards are computed.
 
@@ -54,14 +56,19 @@ class EpisodeLabeller:
         device: As given; may be changed at any time.
 
     Raises:
-        InputError: The reward does not imitate, the discount is none, or there is no such autoreset mode.
+        InputError: The reward does not imitate, is not fitted, or breaks its contract when it scores; the discount is
+            none; or there is no such autoreset mode.
+
+    Warns:
+        UserWarning: The reward cannot be copied, and so was not tried.
 
     Example:
-        A single environment, which the loop resets itself::
+        A single environment, which the loop resets itself. The replay is Stable-Baselines3's, made with ``n_envs=1``
+        and empty infos, of which it would take no more than time limits::
 
             labeller = EpisodeLabeller(reward, discount=0.99, autoreset="Disabled")
             for step in labeller.label(obs, action, next_obs, terminated, truncated, info):
-                replay.add(*step)
+                replay.add(*step, [{}])
     """
 
     def __init__(
@@ -90,6 +97,28 @@ class EpisodeLabeller:
         self._terms: dict[str, np.ndarray] = {}
         self._observations: list[list[np.ndarray]] = [[] for _ in range(num_envs)]
         self._actions: list[list[np.ndarray]] = [[] for _ in range(num_envs)]
+        # Of the shape and type of actions, where none are held.
+        self._no_actions = np.zeros((0, 0))
+        self._scoring.try_on(None, device=self.device)
+
+    def try_on(self, width: int, *, rescored: bool = False) -> None:
+        """Has a copy of the reward score a few steps of zeros, so that it is known before the first step if it cannot.
+
+        The labeller itself can do this only with the width that the reward was fitted on, when it is made, and
+        with that of the observations at the first step.
+
+        Args:
+            width: ``D`` of the environment's observations.
+            rescored: Whether stored transitions will be scored again, by :meth:`rescore`, if the reward changes.
+
+        Raises:
+            InputError: The reward was fitted on observations of another width, or not at all; it looks at the time,
+                which nobody knows of transitions that are scored again; or it breaks its contract when it scores.
+
+        Warns:
+            UserWarning: The reward cannot be copied, and so was not tried.
+        """
+        self._scoring.try_on(width, rescored=rescored, device=self.device)
 
     def label(
         self,
@@ -111,8 +140,9 @@ class EpisodeLabeller:
             infos: As the environments returned them.
 
         Raises:
-            InputError: The arrays do not fit, an observation is not the one that the step before ended in, the
-                environments go on otherwise than ``autoreset`` says, or the reward cannot score an observation.
+            InputError: The arrays do not fit one another or the demonstrations, an observation is not the one that the
+                step before ended in, the environments go on otherwise than ``autoreset`` says, or the reward cannot
+                score an observation.
         """
         before, after = rows_of(observations, self.num_envs), rows_of(next_observations, self.num_envs)
         terminated, truncated = (np.atleast_1d(np.asarray(marks, bool)) for marks in (terminated, truncated))
@@ -125,11 +155,12 @@ class EpisodeLabeller:
                 f"observations {before.shape} and {after.shape}, actions {actions.shape}, terminated "
                 f"{terminated.shape} and truncated {truncated.shape} do not make a step of {self.num_envs} environments"
             )
+        self.try_on(before.shape[1])
         self._check_continuity(before)
         ended = terminated | truncated
         self._put_final(after, ended, infos)
         taken = np.flatnonzero(~self._resting)
-        self._last = after
+        self._last, self._no_actions = after, actions[:0]
         next_step = self.autoreset is AutoresetMode.NEXT_STEP
         self._expected = np.ones_like(ended) if next_step else ~ended
         self._resting = ended & next_step
@@ -205,7 +236,7 @@ class EpisodeLabeller:
         length = int(self._lengths[row])
         assert self._last is not None
         states = np.array(self._observations[row], np.float32).reshape(-1, self._last.shape[1])
-        actions = np.array(self._actions[row])
+        actions = self._held_actions(row)
         if self.reward.needs == "trajectory":
             labels, episode = self._scoring.finish(self._moved(states), terminated, int(row))
             rewards, last = labels.rewards[0].cpu().numpy(), np.arange(length) == length - 1
@@ -220,6 +251,10 @@ class EpisodeLabeller:
             sums[row] = 0.0
         self._observations[row], self._actions[row] = [], []
         return replace(held, episodes=(episode,))
+
+    def _held_actions(self, row: int) -> np.ndarray:
+        """Actions ``(T, ...)`` that wait for the end of the episode in a row; where none do, still of their shape."""
+        return np.array(self._actions[row]) if self._actions[row] else self._no_actions.copy()
 
     def gaps(self, observations: Any) -> np.ndarray:
         """Where an observation is not the one that the step before ended in, ``(N,)`` bool.
@@ -248,7 +283,7 @@ class EpisodeLabeller:
         found = [self._end(row, False) for row in chosen if self._lengths[row]]
         self._expected[chosen] = self._resting[chosen] = False
         width = 0 if self._last is None else self._last.shape[1]
-        return Transitions.join(found or [Transitions.none(np.zeros((0, width), np.float32), np.zeros((0, 0)))])
+        return Transitions.join(found or [Transitions.none(np.zeros((0, width), np.float32), self._no_actions)])
 
     def rescore(self, observations: Tensor, next_observations: Tensor, terminated: Tensor) -> Tensor:
         """Today's rewards of transitions that were stored a while ago.
@@ -264,7 +299,7 @@ class EpisodeLabeller:
             Rewards of the shape and on the device of ``terminated``, float32.
 
         Raises:
-            InputError: The reward needs whole episodes, or cannot score these observations.
+            InputError: The reward needs whole episodes, looks at the time, or cannot score these observations.
         """
         before, after = (part.to(self.device, torch.float32) for part in (observations, next_observations))
         steps = self._scoring.transitions(before, after, terminated.reshape(-1).to(self.device) > 0)
@@ -272,7 +307,10 @@ class EpisodeLabeller:
 
     @property
     def changes(self) -> bool:
-        """Whether stored transitions have to be scored again when they are sampled, by :meth:`rescore`."""
+        """Whether stored transitions have to be scored again when they are sampled, by :meth:`rescore`.
+
+        :meth:`try_on` tells beforehand whether they can be.
+        """
         return self._scoring.changes
 
     def _moved(self, array: np.ndarray) -> Tensor:
@@ -289,7 +327,7 @@ class EpisodeLabeller:
             "returns": self._returns.tolist(),
             "terms": {name: sums.tolist() for name, sums in self._terms.items()},
             "observations": [torch.from_numpy(np.array(rows, np.float32)) for rows in self._observations],
-            "actions": [torch.from_numpy(np.array(rows)) for rows in self._actions],
+            "actions": [torch.from_numpy(self._held_actions(row)) for row in range(self.num_envs)],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -310,3 +348,4 @@ class EpisodeLabeller:
         self._terms = {name: np.array(sums, np.float64) for name, sums in state["terms"].items()}
         self._observations = [list(rows.numpy().copy()) for rows in state["observations"]]
         self._actions = [list(rows.numpy().copy()) for rows in state["actions"]]
+        self._no_actions = state["actions"][0].numpy()[:0].copy()

@@ -54,15 +54,21 @@ class ImitationReplayBuffer(ReplayBuffer):
         handle_timeout_termination: Whether a time limit is not to be learned as an end.
         reward: A fitted generator.
         discount: The algorithm's ``gamma``. A buffer is not told that one: :class:`ImitationCallback` compares them.
-        absorbing: Whether terminated episodes go on in absorbing states; else they are simply the end.
+        absorbing: Whether terminated episodes go on in absorbing states; else they are simply the end. Without them,
+            fit the reward on ``ilfo.rewards.without_terminations(demonstrations)``: else part of a demonstration that
+            terminated is in an absorbing state, which no episode can match.
 
     Attributes:
         on_episode: Called with every episode that is over; nothing by default. It is not saved, and
             :class:`ImitationCallback` takes its place while it logs.
 
     Raises:
-        InputError: The reward does not imitate, observations are not one vector, the discount does not fit, or
+        InputError: The reward does not imitate, is not fitted, was fitted on observations of another width, or changes
+            while the agent learns and looks at the time; observations are not one vector, the discount does not fit, or
             ``optimize_memory_usage`` is on.
+
+    Warns:
+        UserWarning: The reward cannot be copied, and so was not tried before the first step.
 
     Notes:
         :class:`VecNormalize` scales observations as ever; its scale of the environment's rewards is not applied to
@@ -99,8 +105,15 @@ class ImitationReplayBuffer(ReplayBuffer):
             handle_timeout_termination=handle_timeout_termination,
         )
         self._labeller = EpisodeLabeller(
-            reward, n_envs, discount=discount, absorbing=absorbing, autoreset=AutoresetMode.DISABLED
+            reward,
+            n_envs,
+            discount=discount,
+            absorbing=absorbing,
+            autoreset=AutoresetMode.DISABLED,
+            device=self.device,
         )
+        (width,) = self.obs_shape
+        self._labeller.try_on(width, rescored=True)
         self._terminated = np.zeros(self.buffer_size, bool)
         self._steps = 0
         self.on_episode: Callable[[FinishedEpisode], None] | None = None

@@ -54,11 +54,15 @@ class ImitationReward(Transform):
     Args:
         reward: A fitted generator.
         discount: The loss's ``gamma``; the last reward of a terminated episode holds what the absorbing state is worth.
-        absorbing: Whether terminated episodes go on in absorbing states; else they are simply the end.
+        absorbing: Whether terminated episodes go on in absorbing states; else they are simply the end. Without them,
+            fit the reward on ``ilfo.rewards.without_terminations(demonstrations)``: else part of a demonstration that
+            terminated is in an absorbing state, which no episode can match.
         observation_key: The observation that the demonstration shows.
 
     Raises:
-        InputError: The reward does not imitate, or the discount does not fit.
+        InputError: The reward does not imitate or is not fitted, or the discount does not fit. Whether the reward can
+            score the observations is found out by the first data, before any of them are held back; and on the way into
+            a replay buffer, whether it could score them again.
 
     Notes:
         ``state_dict`` holds the reward. What is held back is not saved: a new collector begins new episodes.
@@ -114,7 +118,7 @@ class ImitationReward(Transform):
         """On the way into a replay buffer; nothing at all where no trajectory is complete."""
         if self._in_environment or ENV_REWARD in tensordict.keys(include_nested=True):
             return tensordict
-        labelled = self._label(tensordict)
+        labelled = self._label(tensordict, rescored=True)
         return labelled if labelled.batch_size.numel() else None
 
     @property
@@ -129,9 +133,11 @@ class ImitationReward(Transform):
         pieces, self._held = list(self._held.values()), {}
         return torch.cat([self._ended(piece) for piece in pieces]) if pieces else None
 
-    def _label(self, tensordict: TensorDictBase) -> TensorDictBase:
+    def _label(self, tensordict: TensorDictBase, rescored: bool = False) -> TensorDictBase:
         if not self._scoring.sees_episodes:
             return self._label_steps(tensordict)
+        states, _ = self._states(tensordict.reshape(-1)[:1])
+        self._scoring.try_on(states.shape[-1], rescored=rescored, device=states.device)
         complete = [self._ended(trajectory) for trajectory in self._trajectories(tensordict)]
         nothing = tensordict.reshape(-1)[:0]
         return torch.cat(complete) if complete else _with_rewards(nothing, torch.zeros(0, 1, device=nothing.device))
@@ -249,6 +255,9 @@ class ImitationReward(Transform):
     def _step(self, tensordict: TensorDictBase, next_tensordict: TensorDictBase) -> TensorDictBase:
         """Rewards a step of an environment."""
         count = tensordict.numel()
+        before, after = (
+            self._get(part, self._key).reshape(count, -1).float() for part in (tensordict, next_tensordict)
+        )
         if self._stepper is None:
             self._stepper = EpisodeLabeller(
                 self.reward,
@@ -256,10 +265,8 @@ class ImitationReward(Transform):
                 discount=self._scoring.discount,
                 absorbing=self._scoring.absorbing,
                 autoreset=AutoresetMode.DISABLED,
+                device=after.device,
             )
-        before, after = (
-            self._get(part, self._key).reshape(count, -1).float() for part in (tensordict, next_tensordict)
-        )
         self._stepper.device = after.device
         states = before.cpu().numpy()
         cut = self._stepper.cut(np.flatnonzero(self._stepper.gaps(states)))

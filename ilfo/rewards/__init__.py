@@ -9,6 +9,7 @@ from ilfo.rewards.distillation import DistillationOptions, RandomExpertDistillat
 from ilfo.rewards.environment import EnvironmentReward
 from ilfo.rewards.features import ColumnOptions, FeatureOptions, StateFeatures
 from ilfo.rewards.flow import Flow, FlowOptions
+from ilfo.rewards.labelling import without_terminations
 from ilfo.rewards.matching import Matching, MatchingOptions
 from ilfo.rewards.nearest import NearestStep, SegmentMatch, SegmentOptions
 from ilfo.rewards.plans import exact_plan, sinkhorn_plan
@@ -54,4 +55,5 @@ __all__ = [
     "exact_plan",
     "make_reward",
     "sinkhorn_plan",
+    "without_terminations",
 ]

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ilfo.demos import Demonstrations
-from ilfo.rewards import Episodes, RewardGenerator
 from ilfo.rewards._answers import absorbing_of, scores_of
+from ilfo.rewards.base import Episodes, RewardGenerator
 
 __all__ = ["Labels", "imitation_rewards", "without_terminations"]
 

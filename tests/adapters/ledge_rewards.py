@@ -1,11 +1,14 @@
 """Rewards and episodes on the ledge, for learners that are not ours."""
 
+from dataclasses import replace
+
 import gymnasium
 import numpy as np
 import torch
-from small_envs import LEDGE
+from small_envs import LEDGE, walk
 
-from ilfo.rewards import RewardGenerator
+from ilfo.demos import Demonstrations
+from ilfo.rewards import FeatureOptions, RewardGenerator, StateFeatures
 from ilfo.rewards.base import check_episodes
 
 VELOCITIES = (-0.2, 0.1, 0.03)
@@ -63,6 +66,44 @@ class Learning(Nearness):
     def load_state_dict(self, state):
         super().load_state_dict(state)
         self.steps = state["steps"]
+
+
+class Passing(RewardGenerator):
+    """A user's own, that passes everything on and says nothing of what it is."""
+
+    needs = "transition"
+
+    def fit(self, demonstrations):
+        self.inner = Learning().fit(demonstrations)
+        return self
+
+    def score(self, episodes):
+        return self.inner.score(episodes)
+
+    def observe(self, episodes):
+        return self.inner.observe(episodes)
+
+
+class Waiting(Passing):
+    """The same, for whole episodes."""
+
+    needs = "trajectory"
+
+
+def timed(kind):
+    """A reward that looks at the time too."""
+    return kind(features=StateFeatures(FeatureOptions(time=2.0)))
+
+
+def faster():
+    """A walk that is not the expert's."""
+    return Demonstrations((walk(0.15),))
+
+
+def three_columns():
+    """A walk of another environment, that shows one column more."""
+    observations = np.pad(walk(0.1).observations, ((0, 0), (0, 1)))
+    return Demonstrations((replace(walk(0.1), observations=observations),))
 
 
 def episodes_of(copy: int, steps: int, seed: int = 0):

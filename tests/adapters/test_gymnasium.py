@@ -1,15 +1,18 @@
 """An environment whose reward is the imitation reward."""
 
+import pickle
+
 import gymnasium
 import numpy as np
 import pytest
 import torch
-from ledge_rewards import Learning, Nearness
+from gymnasium.vector.utils import CloudpickleWrapper
+from ledge_rewards import Learning, Nearness, Passing, three_columns, timed
 from small_envs import LEDGE, expert
 
 from ilfo._tools.errors import InputError
 from ilfo.adapters.gymnasium import ImitationRewardWrapper
-from ilfo.rewards import Episodes, OptimalTransport, SumReward
+from ilfo.rewards import Episodes, NearestStep, OptimalTransport, SumReward
 from ilfo.rewards.labelling import imitation_rewards
 
 DISCOUNT = 0.95
@@ -33,6 +36,9 @@ def test_steps_return_the_imitation_reward_and_the_environments_own_beside_it(ve
     class Negative(Nearness):
         def score(self, episodes):
             return super().score(episodes) - 2.0 * episodes.mask
+
+        def absorbing_reward(self, episodes):
+            return torch.full((len(episodes.lengths),), -2.0)
 
     reward = Negative().fit(expert())
     env = ImitationRewardWrapper(gymnasium.make(LEDGE), reward, discount=DISCOUNT, absorbing=absorbing)
@@ -98,6 +104,41 @@ def test_in_vector_environments_it_wraps_each():
     envs.reset(seed=0)
     _, rewards, *_ = envs.step(np.array([[0.1], [-0.2]], np.float32))
     assert rewards[0] > rewards[1] > 0
+
+
+def test_environments_in_processes_of_their_own_learn_apart_and_the_reward_that_was_given_never():
+    """Its description says so; they are sent there in this wrapping."""
+    assert "AsyncVectorEnv" in ImitationRewardWrapper.__doc__
+    reward = Learning().fit(expert())
+    sent = pickle.dumps(CloudpickleWrapper(lambda: ImitationRewardWrapper(gymnasium.make(LEDGE), reward, discount=0.9)))
+    for _ in range(2):
+        env = pickle.loads(sent)()
+        play(env, 0.1)
+        env.reset()
+        for _ in range(40):
+            *_, info = env.step(np.array([0.1], np.float32))
+        assert info["imitation"]["steps_seen"] == 80.0, "its own episodes alone"
+    assert reward.steps == 0
+
+
+@pytest.mark.parametrize("kind", [NearestStep, Nearness, Passing])
+def test_observations_of_another_width_are_refused_before_the_first_step(kind):
+    with pytest.raises(InputError, match=r"ha(s|ve) 2 dimensions.*\b3\b.*use a demonstration of this environment"):
+        ImitationRewardWrapper(gymnasium.make(LEDGE), kind().fit(three_columns()), discount=DISCOUNT)
+
+
+def test_a_reward_that_is_not_fitted_is_refused_before_the_first_step():
+    half = SumReward({"one": Nearness().fit(expert()), "other": NearestStep()}, {"one": 1.0, "other": 1.0})
+    for reward in (NearestStep(), Nearness(), half):
+        with pytest.raises(InputError, match=r"no expert yet.*call fit or load_state_dict"):
+            ImitationRewardWrapper(gymnasium.make(LEDGE), reward, discount=DISCOUNT)
+
+
+def test_a_reward_that_learns_may_look_at_the_time():
+    """In other adapters it is scored again when nobody knows the time any more; here never."""
+    reward = timed(Learning).fit(expert())
+    _, rewards, *_ = play(ImitationRewardWrapper(gymnasium.make(LEDGE), reward, discount=DISCOUNT), 0.1)
+    assert min(rewards) > 1.5
 
 
 def test_what_it_cannot_do_is_refused_with_what_can():

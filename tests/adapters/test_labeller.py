@@ -3,29 +3,31 @@
 import importlib
 import io
 import sys
+import threading
 
 import gymnasium
 import numpy as np
 import pytest
 import torch
 from gymnasium.vector import AutoresetMode
-from ledge_rewards import VELOCITIES, Learning, Nearness, episodes_of
-from small_envs import LEDGE, expert
+from ledge_rewards import VELOCITIES, Learning, Nearness, Waiting, episodes_of, faster, three_columns, timed
+from small_envs import LEDGE, expert, walk
 
 from ilfo._tools.errors import InputError
 from ilfo.adapters import REWARD_ADAPTERS
 from ilfo.adapters.labeller import EpisodeLabeller, Transitions
-from ilfo.demos import Trajectory
+from ilfo.demos import Demonstrations, Trajectory
 from ilfo.rewards import (
     EnvironmentReward,
     Episodes,
-    FeatureOptions,
     OptimalTransport,
-    StateFeatures,
+    ScaledReward,
+    ScalingOptions,
     SumReward,
     TransportOptions,
+    make_reward,
 )
-from ilfo.rewards.labelling import imitation_rewards
+from ilfo.rewards.labelling import imitation_rewards, without_terminations
 from ilfo.training.scorer import Scorer
 
 DISCOUNT = 0.95
@@ -38,11 +40,7 @@ class TwoTerms(SumReward):
         super().__init__({"one": Nearness(), "other": Nearness()}, {"one": 1.0, "other": 0.5})
 
 
-def timed() -> Nearness:
-    return Nearness(features=StateFeatures(FeatureOptions(time=2.0)))
-
-
-@pytest.fixture(scope="module", params=[OptimalTransport, Nearness, timed])
+@pytest.fixture(scope="module", params=[OptimalTransport, Nearness, lambda: timed(Nearness)])
 def reward(request):
     return request.param().fit(expert())
 
@@ -131,7 +129,7 @@ def test_rewards_of_a_trajectory_come_when_it_ends_and_those_of_transitions_at_o
 
 
 def test_stored_transitions_do_not_tell_the_time():
-    labeller = EpisodeLabeller(timed().fit(expert()), discount=DISCOUNT)
+    labeller = EpisodeLabeller(timed(Nearness).fit(expert()), discount=DISCOUNT)
     with pytest.raises(InputError, match="nobody knows which step of their episode"):
         labeller.rescore(torch.zeros(2, 2), torch.zeros(2, 2), torch.zeros(2))
 
@@ -239,7 +237,7 @@ def test_saved_in_the_middle_of_episodes_it_goes_on_bit_for_bit(kind, mode):
     labeller = EpisodeLabeller(kind().fit(expert()), 3, discount=DISCOUNT, autoreset=mode)
     envs = make_envs(mode)
     observations, _ = envs.reset(seed=3)
-    twin = EpisodeLabeller(kind(), 3, discount=DISCOUNT, autoreset=mode)
+    twin = EpisodeLabeller(kind().fit(faster()), 3, discount=DISCOUNT, autoreset=mode)
     pairs = []
     for step in range(60):
         following, _, terminated, truncated, infos = envs.step(ACTIONS)
@@ -340,6 +338,22 @@ def test_cut_ends_the_episodes_that_somebody_resets():
     assert sum(len(part) for part in play(labeller, "NextStep", 40, seed=9)) > 80, "a fresh start"
 
 
+@pytest.mark.parametrize("loaded", [False, True])
+def test_cut_gives_no_transitions_of_the_same_columns_where_all_have_their_rewards(loaded):
+    labeller = EpisodeLabeller(Nearness().fit(expert()), 3, discount=DISCOUNT)
+    *_, last = play(labeller, "NextStep", 5)
+    state = labeller.state_dict()
+    if loaded:
+        labeller = EpisodeLabeller(Nearness().fit(expert()), 3, discount=DISCOUNT)
+        labeller.load_state_dict(state)
+    cut = labeller.cut()
+    assert len(cut) == 0
+    assert [episode.length for episode in cut.episodes if episode.env > 0] == [5, 5]
+    for name in COLUMNS:
+        empty, full = getattr(cut, name), getattr(last, name)
+        assert (empty.shape[1:], empty.dtype) == (full.shape[1:], full.dtype), name
+
+
 def test_the_wrong_mode_is_told_apart():
     reward = Nearness().fit(expert())
     with pytest.raises(InputError, match=r"infos holds final_obs.*'NextStep'.*autoreset_mode"):
@@ -398,6 +412,131 @@ def test_what_cannot_be_learned_with_is_refused_before_the_first_step():
     labeller = EpisodeLabeller(reward, 2, discount=DISCOUNT)
     with pytest.raises(InputError, match="the episodes of 1 environments, and this one of 2"):
         labeller.load_state_dict(EpisodeLabeller(reward, discount=DISCOUNT).state_dict())
+
+
+def scaled_sum():
+    return make_reward("nearest + 0.5*transport", scaling=ScalingOptions("fixed", 3.0))
+
+
+def half_fitted():
+    return SumReward({"one": OptimalTransport().fit(expert()), "other": OptimalTransport()}, {"one": 1.0, "other": 1.0})
+
+
+@pytest.mark.parametrize("kind", [OptimalTransport, scaled_sum, half_fitted])
+def test_a_reward_that_is_not_fitted_is_refused_before_the_first_step(kind):
+    with pytest.raises(InputError, match=r"knows no expert yet.*call fit or load_state_dict"):
+        EpisodeLabeller(kind(), discount=DISCOUNT)
+
+
+class WholeNearness(Nearness):
+    needs = "trajectory"
+
+
+@pytest.mark.parametrize("kind", [OptimalTransport, scaled_sum, WholeNearness, Waiting])
+def test_observations_of_another_width_are_refused_at_the_first_step_and_not_after_an_episode(kind):
+    reward = kind().fit(three_columns())
+    labeller = EpisodeLabeller(reward, 3, discount=DISCOUNT)
+    with pytest.raises(InputError, match=r"ha(s|ve) 2 dimensions.*\b3\b.*use a demonstration of this environment"):
+        next(play(labeller, "NextStep", 1))
+    twin = EpisodeLabeller(reward, 3, discount=DISCOUNT)
+    with pytest.raises(InputError, match=r"ha(s|ve) 2 dimensions"):
+        twin.try_on(2)
+    twin.try_on(3)
+
+
+@pytest.mark.parametrize("kind", [lambda: timed(Learning), lambda: scaled(timed(Nearness))])
+def test_a_loop_that_scores_again_can_ask_before_whether_it_can(kind):
+    """One that does not, of an on-policy learner, can do with such a reward."""
+    labeller = EpisodeLabeller(kind().fit(expert()), 3, discount=DISCOUNT)
+    assert labeller.changes
+    labeller.try_on(2)
+    assert sum(len(part) for part in play(labeller, "NextStep", 41)) > 80
+    with pytest.raises(InputError, match="nobody knows which step of their episode"):
+        labeller.try_on(2, rescored=True)
+    EpisodeLabeller(timed(Nearness).fit(expert()), discount=DISCOUNT).try_on(2, rescored=True)
+
+
+def scaled(reward):
+    return ScaledReward(reward, ScalingOptions("running"))
+
+
+class Noisy(Nearness):
+    """It draws from a stream of its own whenever it is asked, and counts."""
+
+    def __init__(self, options=None, features=None):
+        super().__init__(options, features)
+        self.stream, self.asked = torch.Generator().manual_seed(0), 0
+
+    def score(self, episodes):
+        self.asked += 1
+        scores = super().score(episodes)
+        return scores + torch.rand(scores.shape, generator=self.stream) * episodes.mask
+
+
+class WholeNoisy(Noisy):
+    needs = "trajectory"
+
+
+@pytest.mark.parametrize("kind", [Noisy, WholeNoisy])
+def test_trying_a_reward_changes_nothing_of_it(kind):
+    reward = kind().fit(expert())
+    before = reward.stream.get_state()
+    total = SumReward({"one": reward, "other": Nearness().fit(expert())}, {"one": 1.0, "other": 1.0})
+    for one in (reward, total):
+        EpisodeLabeller(one, 3, discount=DISCOUNT).try_on(2, rescored=True)
+    assert reward.asked == 0
+    assert torch.equal(reward.stream.get_state(), before)
+
+
+def test_it_is_no_mistake_that_a_reward_knows_nothing_to_say_of_standing_still_at_zero():
+    class Directed(Nearness):
+        def score(self, episodes):
+            moved = episodes.observations.diff(dim=1)
+            return (moved[..., 0] / moved.norm(dim=-1)) * episodes.mask
+
+        def absorbing_reward(self, episodes):
+            return -torch.ones(len(episodes.lengths))
+
+    labeller = EpisodeLabeller(Directed().fit(expert()), discount=DISCOUNT)
+    assert labeller.label([0.0, 0.1], [0.0], [0.1, 0.1], False, False, {}).rewards.tolist() == [1.0]
+
+
+def test_a_reward_that_cannot_be_copied_is_not_tried_and_it_is_said():
+    class Locked(Nearness):
+        def __init__(self, options=None, features=None):
+            super().__init__(options, features)
+            self.lock = threading.Lock()
+
+    with pytest.warns(UserWarning, match=r"Locked cannot be copied .*check_reward"):
+        labeller = EpisodeLabeller(Locked().fit(expert()), discount=DISCOUNT)
+    assert len(labeller.label([0.0, 0.1], [0.0], [0.1, 0.1], False, False, {})) == 1
+
+
+@pytest.mark.parametrize("name", REWARD_ADAPTERS)
+def test_every_adapter_says_what_to_fit_a_reward_on_where_nothing_absorbs(name):
+    if name in ("stable-baselines3", "torchrl"):
+        pytest.importorskip(name.replace("-", "_"))
+    module, _, found = REWARD_ADAPTERS[name].partition(":")
+    assert (
+        "ilfo.rewards.without_terminations(demonstrations)" in getattr(importlib.import_module(module), found).__doc__
+    )
+
+
+def test_where_nothing_absorbs_an_expert_that_ended_is_matched_by_its_own_episode():
+    """As it is recorded, the rest of its time is in an absorbing state, to which no episode has anything like it."""
+    recorded = Demonstrations((walk(0.1), walk(-0.1)))
+    fallen, total = recorded[1], {}
+    assert fallen.terminated
+    for name, demonstrations in {"as recorded": recorded, "without": without_terminations(recorded)}.items():
+        reward = OptimalTransport().fit(demonstrations)
+        labeller = EpisodeLabeller(reward, discount=DISCOUNT, absorbing=False, autoreset="Disabled")
+        states = fallen.observations
+        for step in range(len(fallen)):
+            ends = step == len(fallen) - 1
+            found = labeller.label(states[step], [0.0], states[step + 1], ends, False, {})
+        total[name] = found.rewards.mean()
+    assert total["without"] == pytest.approx(2.0, rel=1e-3)
+    assert total["as recorded"] < 0.3
 
 
 @pytest.mark.parametrize("name", REWARD_ADAPTERS)

@@ -4,19 +4,21 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from ledge_rewards import Learning, Nearness
+from ledge_rewards import Learning, Nearness, Passing, three_columns, timed
 from small_envs import LEDGE, expert
 
 from ilfo._tools.errors import InputError
-from ilfo.rewards import Episodes, OptimalTransport, SumReward
+from ilfo.rewards import Episodes, NearestStep, OptimalTransport, SumReward
 from ilfo.rewards.labelling import imitation_rewards
 
 sb3 = pytest.importorskip("stable_baselines3")
 
+from stable_baselines3.common.buffers import ReplayBuffer  # noqa: E402
 from stable_baselines3.common.logger import KVWriter, Logger  # noqa: E402
 from stable_baselines3.common.noise import NormalActionNoise  # noqa: E402
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize  # noqa: E402
 
+from ilfo.adapters.labeller import EpisodeLabeller, Transition  # noqa: E402
 from ilfo.adapters.stable_baselines3 import ImitationCallback, ImitationReplayBuffer  # noqa: E402
 
 DISCOUNT = 0.95
@@ -307,19 +309,22 @@ def test_the_oldest_give_way(size):
         np.testing.assert_array_equal(mine, theirs[-size:])
 
 
-def test_an_episode_that_somebody_reset_counts_as_truncated():
-    buffer = make_buffer()
+@pytest.mark.parametrize("kind", [OptimalTransport, NearestStep])
+def test_an_episode_that_somebody_reset_counts_as_truncated(kind):
+    buffer, heard = make_buffer(kind().fit(expert())), []
+    buffer.on_episode = heard.append
     drive(buffer, (0.1,), 10)
-    assert buffer.size() == 0
+    assert buffer.size() == (10 if kind is NearestStep else 0)
     drive(buffer, (0.1,), 40, seed=1)
     assert buffer.size() == 50
     observations, following, _, _, ends = steps_of(buffer)
     joins = np.flatnonzero((observations[1:] != following[:-1]).any(axis=1))
     assert joins.tolist() == [9], "each in itself a walk"
     assert not ends.any()
+    assert [(episode.length, episode.terminated) for episode in heard] == [(10, False), (40, False)]
 
 
-@pytest.mark.parametrize("kind", [OptimalTransport, Learning])
+@pytest.mark.parametrize("kind", [OptimalTransport, NearestStep, Learning])
 def test_saved_and_loaded_by_its_own_calls_it_goes_on_the_same(kind, tmp_path, one_thread):
     model = make_model(reward=kind().fit(expert()), learning_starts=60).learn(110)
     model.save(tmp_path / "model")
@@ -381,6 +386,47 @@ def test_a_reward_that_changes_is_asked_again_for_every_batch():
 def test_nothing_to_sample_is_told_with_what_to_do(one_thread):
     with pytest.raises(InputError, match=r"empty after 2\d steps: OptimalTransport .* set learning_starts to at least"):
         make_model(env=gymnasium.make("Endless-v0"), learning_starts=20).learn(60)
+
+
+def test_a_reward_that_the_environment_does_not_fit_is_refused_before_the_first_step():
+    """One of whole episodes would else be asked when the first is over."""
+    wide = three_columns()
+    for reward in (OptimalTransport(), two_terms(near=NearestStep(), whole=OptimalTransport()), Nearness(), Passing()):
+        with pytest.raises(InputError, match=r"ha(s|ve) 2 dimensions.*\b3\b.*use a demonstration of this environment"):
+            make_buffer(reward.fit(wide))
+    for reward in (OptimalTransport(), Nearness()):
+        with pytest.raises(InputError, match=r"no expert yet.*call fit or load_state_dict"):
+            make_model(reward=reward)
+
+
+def test_the_time_cannot_be_looked_at_by_what_is_scored_again_and_that_is_said_before_the_first_step():
+    with pytest.raises(InputError, match=r"nobody knows which step of their episode.*leave out features.time"):
+        make_buffer(timed(Learning).fit(expert()))
+    for kind in (NearestStep, OptimalTransport):
+        buffer = make_buffer(timed(kind).fit(expert()))
+        drive(buffer, (0.1,), 40)
+        assert buffer.size() == 40
+
+
+def test_that_librarys_own_replay_takes_what_the_labeller_gives_back():
+    """As the descriptions say: with infos that are empty, and of one environment however many there are."""
+    for described in (EpisodeLabeller, Transition):
+        assert "replay.add(*step, [{}])" in described.__doc__
+        assert "n_envs=1" in described.__doc__
+    envs = gymnasium.make_vec(LEDGE, num_envs=2, vectorization_mode="sync")
+    replay = ReplayBuffer(200, envs.single_observation_space, envs.single_action_space, device="cpu", n_envs=1)
+    labeller = EpisodeLabeller(OptimalTransport().fit(expert()), 2, discount=DISCOUNT)
+    actions, found = np.array([[-0.2], [0.1]], np.float32), []
+    observations, _ = envs.reset(seed=0)
+    for _ in range(41):
+        following, _, terminated, truncated, infos = envs.step(actions)
+        for step in labeller.label(observations, actions, following, terminated, truncated, infos):
+            replay.add(*step, [{}])
+            found.append(step)
+        observations = following
+    assert replay.size() == len(found) > 60
+    for stored, given in zip(steps_of(replay), zip(*found, strict=True), strict=False):
+        np.testing.assert_array_equal(stored, np.stack(given) if stored.ndim > 1 else np.array(given))
 
 
 def test_what_cannot_be_stored_is_refused_at_once():

@@ -6,11 +6,11 @@ from itertools import pairwise
 import gymnasium
 import pytest
 import torch
-from ledge_rewards import Learning, Nearness
+from ledge_rewards import Learning, Nearness, Passing, Waiting, faster, three_columns, timed
 from small_envs import LEDGE, expert
 
 from ilfo._tools.errors import InputError
-from ilfo.rewards import Episodes, OptimalTransport, RewardGenerator, ScalingOptions, SumReward, make_reward
+from ilfo.rewards import Episodes, NearestStep, OptimalTransport, ScalingOptions, SumReward, make_reward
 from ilfo.rewards.distillation import DistillationOptions
 from ilfo.rewards.labelling import imitation_rewards
 
@@ -31,11 +31,12 @@ REWARD, ENV_REWARD = ("next", "reward"), ("next", "env_reward")
 
 
 def walking(speed=None):
-    """A policy that walks at one speed, or at a random one."""
+    """A policy that walks at one speed, or at a random one, the same in every test."""
+    stream = torch.Generator().manual_seed(0)
 
     def act(observation):
         one = observation[..., :1].float()
-        return torch.rand_like(one) * 0.4 - 0.2 if speed is None else torch.full_like(one, speed)
+        return torch.rand(one.shape, generator=stream) * 0.4 - 0.2 if speed is None else torch.full_like(one, speed)
 
     return TensorDictModule(act, in_keys=["observation"], out_keys=["action"])
 
@@ -213,22 +214,6 @@ def test_a_scale_that_is_measured_on_episodes_waits_for_their_ends(method):
     assert transform.read_metrics()["reward_multiplier"] == reward.scaling.multiplier
 
 
-class Passing(RewardGenerator):
-    """A user's own, that passes everything on and says nothing of what it is."""
-
-    needs = "transition"
-
-    def fit(self, demonstrations):
-        self.inner = Learning().fit(demonstrations)
-        return self
-
-    def score(self, episodes):
-        return self.inner.score(episodes)
-
-    def observe(self, episodes):
-        return self.inner.observe(episodes)
-
-
 def test_a_users_own_that_observes_is_shown_every_episode():
     reward = Passing().fit(expert())
     transform = ImitationReward(reward, discount=DISCOUNT)
@@ -363,6 +348,37 @@ def test_what_is_not_there_is_told():
         ImitationReward(Nearness().fit(expert()), discount=DISCOUNT, observation_key="pixels")(data)
 
 
+def test_a_reward_that_is_not_fitted_is_refused_before_there_are_data():
+    unfitted = SumReward({"one": NearestStep(), "other": OptimalTransport()}, {"one": 1.0, "other": 1.0})
+    for reward in (OptimalTransport(), unfitted):
+        with pytest.raises(InputError, match=r"knows no expert yet.*call fit or load_state_dict"):
+            ImitationReward(reward, discount=DISCOUNT)
+
+
+@pytest.mark.parametrize("kind", [OptimalTransport, Waiting, Passing, Nearness])
+def test_observations_of_another_width_are_refused_before_they_are_held_back(kind):
+    transform = ImitationReward(kind().fit(three_columns()), discount=DISCOUNT)
+    batch = next(collect(30, batches=1))
+    replay = ReplayBuffer(storage=LazyTensorStorage(1000), batch_size=32)
+    replay.append_transform(transform)
+    for labels in (transform, replay.extend):
+        with pytest.raises(InputError, match=r"ha(s|ve) 2 dimensions.*\b3\b.*use a demonstration of this environment"):
+            labels(batch)
+
+
+def test_the_time_cannot_be_looked_at_by_what_is_scored_again_and_that_is_said_with_the_first_data():
+    """Where it is not scored again, after a collector or in an environment, it can."""
+    batch = next(collect(30, batches=1))
+    replay = ReplayBuffer(storage=LazyTensorStorage(1000), batch_size=32)
+    replay.append_transform(ImitationReward(timed(Learning).fit(expert()), discount=DISCOUNT))
+    with pytest.raises(InputError, match=r"nobody knows which step of their episode.*leave out features.time"):
+        replay.extend(batch)
+    after = ImitationReward(timed(Learning).fit(expert()), discount=DISCOUNT)
+    assert len(after(make_env().rollout(40, walking(0.1)))) == 40
+    inside = ImitationReward(timed(Learning).fit(expert()), discount=DISCOUNT)
+    assert float(TransformedEnv(make_env(), inside).rollout(40, walking(0.1))[REWARD].min()) > 1.5
+
+
 def test_another_key_may_hold_what_the_reward_sees():
     data = make_env().rollout(40, walking(0.1))
     rewards = transport()(data)[REWARD]
@@ -373,7 +389,7 @@ def test_another_key_may_hold_what_the_reward_sees():
 
 def test_its_state_is_the_rewards(tmp_path):
     data = make_env().rollout(40, walking(0.15))
-    one, other = transport(), ImitationReward(OptimalTransport(), discount=DISCOUNT)
+    one, other = transport(), ImitationReward(OptimalTransport().fit(faster()), discount=DISCOUNT)
     torch.save(one.state_dict(), tmp_path / "state.pt")
     other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     assert torch.equal(one(data)[REWARD], other(data)[REWARD])

@@ -1,0 +1,65 @@
+"""Whether a reward can score what it will be shown, found out before anything is learned from it."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterator
+
+from ilfo._tools.errors import InputError
+from ilfo.rewards import BUILT_IN, RewardGenerator, ScaledReward, SumReward
+
+__all__ = ["check_fitted", "copied", "width_of"]
+
+
+def check_fitted(reward: RewardGenerator) -> None:
+    """Refuses a reward that comes with the package and was never fitted; of one's own nobody can tell.
+
+    Raises:
+        InputError: It, or a term of it, knows no expert.
+    """
+    for term in _terms(reward):
+        # One of the user's own need not keep what it was fitted on in its features; these do.
+        built_in = any(f"{each.__module__}:{each.__qualname__}" in BUILT_IN.values() for each in type(term).__mro__)
+        if built_in and not term.features.observation_dim:
+            raise InputError(
+                f"{type(term).__name__} knows no expert yet: call fit or load_state_dict of the reward before it is "
+                "given to a learner"
+            )
+
+
+def width_of(reward: RewardGenerator) -> int:
+    """Width ``D`` of the observations that a reward was fitted on; 0 where it does not say."""
+    return max((term.features.observation_dim for term in _terms(reward)), default=0)
+
+
+def _terms(reward: RewardGenerator) -> Iterator[RewardGenerator]:
+    """Those that look at states: of a sum its terms, whose own features are never fitted."""
+    if isinstance(reward, SumReward):
+        for each in reward.generators.values():
+            yield from _terms(each)
+    elif isinstance(reward, ScaledReward):
+        yield from _terms(reward.generator)
+    else:
+        yield reward
+
+
+def copied(reward: RewardGenerator) -> RewardGenerator | None:
+    """A copy that draws on its own.
+
+    Returns:
+        None where there can be none.
+
+    Warns:
+        UserWarning: There can be none.
+    """
+    try:
+        return copy.deepcopy(reward)
+    except Exception as error:
+        name = type(reward).__qualname__
+        warnings.warn(
+            f"{name} cannot be copied ({error}), so that it was not tried before it is learned from; "
+            f"ilfo.testing.check_reward({name}) says more",
+            stacklevel=1,
+        )
+        return None
