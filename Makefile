@@ -15,7 +15,7 @@ help: ## Say what there is to make.
 train: $(INSTALLED) rendering ## Train on the bundled demonstration; ARGS="--seed 1" adds flags.
 	$(BIN)/ilfo train --preset quickstart $(ARGS)
 
-# One thread a worker: two workers on two cores are then honest about time.
+# One thread for each worker: two workers on two cores then measure times reliably.
 test: export OMP_NUM_THREADS := 1
 test: $(INSTALLED) rendering ## Run the whole test suite; ARGS="-k transport" narrows it.
 	$(BIN)/python -m pytest -n 2 $(ARGS)

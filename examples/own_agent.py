@@ -37,7 +37,7 @@ def mlp(inputs, hidden, outputs, layer_norm=False):
 
 
 class PlainTD3(Agent):
-    """Actions lie in [-1, 1]; all that is random comes from the seed."""
+    """Actions lie in [-1, 1]; the seed determines all randomness."""
 
     Options = PlainTD3Options
     parts = ("nets", "targets", "actor_adam", "critic_adam")

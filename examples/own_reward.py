@@ -19,7 +19,7 @@ class NearestOptions:
 
 
 class NearestReward(RewardGenerator):
-    """Between 0 and 1, the closer (s, s') is to any of the expert's the more (Min-Dist, arXiv 2506.06793)."""
+    """Between 0 and 1: the closer (s, s') is to one of the expert's, the larger (Min-Dist, arXiv 2506.06793)."""
 
     Options = NearestOptions
     needs = "transition"  # (s, s') is enough, so rewards come at every step and not at the end of an episode

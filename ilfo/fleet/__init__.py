@@ -1,4 +1,4 @@
-"""Runs side by side: what each of them is, and a display of all, on the cores there are or on a Ray cluster."""
+"""Runs jobs side by side, with one display for all, on this machine's cores or on a Ray cluster."""
 
 from ilfo.fleet.fleet import Failure, Fleet, failures_in_words, run_jobs, spare_cores
 from ilfo.fleet.jobs import Job, Work, check_apart, check_unchanged, flags_of_cell, job_folder, without_columns

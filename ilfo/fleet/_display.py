@@ -26,16 +26,16 @@ def newest_rows(folder: Path) -> list[dict[str, Any]]:
 
 
 class Display:
-    """A bar for all runs and one for each that is under way; elsewhere than on a terminal, a line at begin and end.
+    """A bar for all runs and one for each run under way; without a terminal, a line at each begin and end.
 
     Args:
-        console: Where to; None: nowhere.
-        runs: How many there will be.
-        size: Steps, or what else they count, of all of them together.
-        counts: What that is: the column of their metrics.
+        console: Where to print; None: nowhere.
+        runs: Number of runs.
+        size: Steps, or other units, of all runs together.
+        counts: The unit, which is a column of their metrics.
 
     Attributes:
-        at_once: Whether nothing waits for a save at Ctrl-C.
+        at_once: Whether Ctrl-C stops the runs without waiting for a save.
     """
 
     def __init__(self, console: Console | None, runs: int, size: int, counts: str = "step") -> None:

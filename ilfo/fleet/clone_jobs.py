@@ -1,4 +1,4 @@
-"""A policy to clone, and then to play where its environment only looks different, as one of many."""
+"""A job for a fleet: a policy to clone, and then to play where its environment only looks different."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 from ilfo._same_run import alike
 from ilfo._tools.errors import InputError
+from ilfo._tools.seeds import EVALUATION, derived_seed
 from ilfo.clone import clone
 from ilfo.cloning import EYES, CloneConfig, evaluate_looks, parse_clone
 from ilfo.cloning.data import open_demonstrations
 from ilfo.cloning.eyes import Sees
-from ilfo.evaluate import fresh_seed, write_looks
+from ilfo.evaluate import write_looks
 from ilfo.fleet.jobs import Work, check_unchanged, without_flags
 from ilfo.runs import read_config, read_summary
 from ilfo.variants import Kind
@@ -30,12 +31,12 @@ class CloneJob(Work):
     """A policy to clone, and to play in every look.
 
     Attributes:
-        name: What displays call it.
+        name: Its name in displays.
         words: Flags of ``ilfo clone``.
         kinds: What varies when it is played, one at a time.
-        episodes: Of each kind and split.
-        stop_after_success: Steps that they go on after their first success; None: to their end.
-        config: What the flags come to.
+        episodes: Episodes of each kind and split.
+        stop_after_success: Steps that an episode goes on after its first success; None: to its end.
+        config: The configuration that the flags give.
     """
 
     name: str
@@ -49,7 +50,7 @@ class CloneJob(Work):
     def read(
         cls, name: str, words: Sequence[str], kinds: Sequence[Kind], episodes: int, stop_after_success: int | None
     ) -> CloneJob:
-        """A job from its flags, which are read now: a wrong one is not found an hour later.
+        """Makes a job from its flags, parsed at once so that a wrong one is found now, not an hour later.
 
         Raises:
             InputError: See :func:`ilfo.cloning.parse_clone`.
@@ -78,7 +79,7 @@ class CloneJob(Work):
         """Refuses a folder that holds a run of other flags, finished or not.
 
         Raises:
-            InputError: Says which were others; or it was finished by earlier code, which kept less.
+            InputError: The message names the flags that differ; or earlier code finished the run, and stored less.
         """
         if not (self.folder / "config.json").exists():
             return
@@ -114,7 +115,7 @@ class CloneJob(Work):
                 self.folder,
                 self.kinds,
                 episodes=self.episodes,
-                seed=fresh_seed(self.config.seed, 0),
+                seed=derived_seed(self.config.seed, EVALUATION),
                 stop_after_success=self.stop_after_success,
                 progress=status.update,
             )
@@ -122,11 +123,11 @@ class CloneJob(Work):
 
 
 def flags_for(sees: Sees, flags: Sequence[str]) -> list[str]:
-    """The flags of ``ilfo clone`` that concern a policy by what it sees, of flags for several policies.
+    """Selects the flags of ``ilfo clone`` that concern one policy, from flags for several policies.
 
     Args:
-        sees: What it sees. The options of other eyes are left out, and with states ``--state-dims``.
-        flags: Words; what does not begin with ``--`` belongs to the flag before it.
+        sees: What it sees. The options of other eyes are left out; with states, ``--state-dims`` too.
+        flags: Words; one that does not begin with ``--`` belongs to the flag before it.
 
     Examples:
         >>> flags_for("states", ["--epochs", "9", "--keypoints.k", "8", "--pixels.shift", "0"])

@@ -45,11 +45,11 @@ _LAST_LINES = 12
 
 @dataclass(frozen=True)
 class Failure:
-    """A job that did not end well.
+    """A job that failed.
 
     Attributes:
-        job: Which.
-        what: Its exit status in words, and the last lines that it wrote.
+        job: The job.
+        what: Its exit status in words, and the last lines of its output.
     """
 
     job: Work
@@ -116,7 +116,7 @@ def start_child(
         commands: Words after ``ilfo``, one list a command.
         log: A file; its folder is made.
         threads: Processor threads of the numerical libraries.
-        path: Where Python looks for modules, after what the process has itself.
+        path: Entries that are appended to the child's ``sys.path``.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     output: IO[bytes]
@@ -149,22 +149,22 @@ def run_jobs(
     fleet: Fleet | None = None,
     ended: Callable[[_Work], object] = lambda job: None,
 ) -> list[Failure]:
-    """Does all jobs; one that fails does not stop the others.
+    """Runs all jobs; one that fails does not stop the others.
 
     Args:
-        jobs: What to do, in this order; all of one kind.
-        side_by_side: How many at a time; 1 on this machine does them in this process.
+        jobs: Jobs in the order of their start; all of one kind.
+        side_by_side: Jobs at a time; 1 on this machine runs them in this process.
         console: Where progress is shown; None: nowhere.
         fleet: Where they run; None: this machine.
-        ended: Called with each that ended well.
+        ended: Called with each job that succeeded.
 
     Returns:
-        Those that failed.
+        The jobs that failed.
 
     Raises:
         InputError: ``side_by_side`` is below 1.
-        KeyboardInterrupt: After Ctrl-C or SIGTERM, once all that were under way have saved; after a second Ctrl-C at
-            once, but for those on Ray, which save all the same.
+        KeyboardInterrupt: After Ctrl-C or SIGTERM, once all jobs under way have saved; after a second Ctrl-C at once,
+            except on Ray, where they save nevertheless.
     """
     if side_by_side < 1:
         raise InputError(f"--jobs is {side_by_side}; expected at least 1")

@@ -1,4 +1,4 @@
-"""Runs as some of many: what a fleet asks of each, and a run to train and to evaluate."""
+"""Jobs of a fleet: their interface, and the job that trains and evaluates a run."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ __all__ = [
 
 
 class Work(ABC):
-    """A run that a fleet can do, whatever it is.
+    """The interface of a job that a fleet can run.
 
     Attributes:
-        name: What tables and displays call it.
-        config: What its flags come to.
+        name: Its name in tables and displays.
+        config: The configuration that its flags give.
     """
 
     name: str
@@ -126,13 +126,13 @@ class Job(Work):
         return self.config.steps
 
     def check_finished(self, every_flag: bool = False) -> None:
-        """Refuses a run that is finished, and was not trained for what a table will say of it.
+        """Refuses a finished run that was trained with other settings than a table will state.
 
         Args:
-            every_flag: Compare everything that both this code and that of the run know, not only what a table says.
+            every_flag: Compare every setting that this code and the run's have in common, not only those of a table.
 
         Raises:
-            InputError: Environment, demonstration, steps, protocol or seeds were others, or another flag was.
+            InputError: Environment, demonstration, steps, protocol, seeds or another compared flag differs.
         """
         if read_summary(self.folder) is None:
             return
@@ -178,10 +178,10 @@ class Job(Work):
 
 
 def check_unchanged(folder: Path, was: Mapping[str, Any], now: Mapping[str, Any], what: str = "run") -> None:
-    """Refuses a folder whose run was told otherwise; both sides hold the same names.
+    """Refuses a folder whose run had other settings; ``was`` and ``now`` hold the same names.
 
     Raises:
-        InputError: Says what was otherwise, of the run that is called ``what``.
+        InputError: The message names the settings that differ, and calls the run ``what``.
     """
     changed = [f"{name} was {was[name]!r} and is now {now[name]!r}" for name in now if was[name] != now[name]]
     if changed:
@@ -194,14 +194,14 @@ def check_unchanged(folder: Path, was: Mapping[str, Any], now: Mapping[str, Any]
 def flags_of_cell(
     flags: Sequence[str], reward: str, agent: str, rewards: Sequence[str], agents: Sequence[str]
 ) -> list[str]:
-    """Flags of ``ilfo train`` for one cell of a table, of flags for the whole: those of the others are left out.
+    """Selects the flags of ``ilfo train`` for one cell of a table: those of other rewards and agents are left out.
 
     Args:
-        flags: Words.
-        reward: The cell's, or a sum of several.
-        agent: The cell's.
-        rewards: All of the table.
-        agents: All of the table.
+        flags: Words for the whole table.
+        reward: The cell's reward, or sum of rewards.
+        agent: The cell's agent.
+        rewards: All rewards of the table.
+        agents: All agents of the table.
 
     Examples:
         >>> flags = ["--td3.layer-norm", "--td7.batch-size", "128", "--num-envs", "2"]
@@ -214,10 +214,10 @@ def flags_of_cell(
 
 
 def without_columns(own: Sequence[str], given: Sequence[str]) -> list[str]:
-    """A suite's own flags without those that name parts of states, where those that are given let keypoints be seen.
+    """Removes a suite's own flags that choose parts of states, if the given flags switch the reward to keypoints.
 
-    These say so by ``--features``, or in the file that ``--config`` names. Where the suite sees keypoints by itself its
-    flags are about these, and stay.
+    They switch by ``--features``, or in the file that ``--config`` names. If the suite itself uses keypoints, its flags
+    are about keypoints, and stay.
 
     Raises:
         InputError: See :func:`ilfo.training.configs.sees_of`.
@@ -232,7 +232,7 @@ def without_columns(own: Sequence[str], given: Sequence[str]) -> list[str]:
 
 
 def without_flags(flags: Sequence[str], beginnings: Sequence[str]) -> list[str]:
-    """Flags without those that begin so, underscores being hyphens, and without the values that follow these."""
+    """Removes flags with one of these beginnings, and their values; underscores count as hyphens."""
     unwanted = tuple(each.replace("_", "-") for each in beginnings)
     kept, concerns = [], True
     for word in flags:

@@ -25,7 +25,7 @@ _LOOK = 0.5
 """Seconds between two looks of a task at its process: a cancelled task only notices in between."""
 
 _STOPPED = 143
-"""Exit status of what was told to end, as a shell counts it."""
+"""Exit status of a job that was stopped, by the shell's convention: 128 + SIGTERM."""
 
 
 class RayFleet:
@@ -109,7 +109,7 @@ class _Task:
         self._ray.cancel(self._reference, force=False)
 
     def kill(self) -> None:
-        """Nothing: the child of a task that is ended by force lives on, and this one is told to save and end."""
+        """Does nothing: the child of a killed task would live on; :meth:`stop` has it save and end."""
 
     def wait(self) -> int:
         try:
@@ -123,7 +123,7 @@ class _Task:
 
 
 def _work(commands: Sequence[Sequence[str]], log: str, threads: int, folder: str, path: Sequence[str]) -> int:
-    """What a task does: one child process from its begin to its end, which a cancelled task has save and end."""
+    """Code of a task: runs a child process to its end; when cancelled, has it save and end."""
     os.chdir(folder)
     process = start_child(commands, Path(log), threads, path)
     try:

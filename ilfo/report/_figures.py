@@ -57,21 +57,29 @@ def learning_curves(
     """
     figure, grid = _canvas(1, 1, 9.0, 4.2)
     axis = grid[0]
-    measured: dict[int, list[float]] = {}
-    for rows in runs.values():
-        curve = {row["step"]: row["eval_return"] for row in rows if row.get("eval_return") is not None}
+    curves = [
+        {row["step"]: row["eval_return"] for row in rows if row.get("eval_return") is not None}
+        for rows in runs.values()
+    ]
+    for curve in curves:
         axis.plot(list(curve), list(curve.values()), color=_QUIET, linewidth=0.9, alpha=0.6)
-        for step, value in curve.items():
-            measured.setdefault(step, []).append(value)
-    # A run that is read while it is written may be a row ahead of the others.
-    steps = sorted(step for step, values in measured.items() if len(values) == len(runs))
-    means = [interquartile_mean(measured[step]) for step in steps]
-    ends = [bootstrap_interval(measured[step], interquartile_mean, resamples=_RESAMPLES) for step in steps]
+    steps, means, lows, highs = _mean_curve(curves)
     if len(runs) > 1 and steps:
-        lows, highs = zip(*ends, strict=True)
         axis.fill_between(steps, lows, highs, color=_POLICY, alpha=0.18, linewidth=0)
     axis.plot(steps, means, color=_POLICY, marker="o", markersize=4, linewidth=2.4)
     return _finish_learning(figure, axis, expert_return, random_return)
+
+
+def _mean_curve(curves: Sequence[Mapping[int, float]]) -> tuple[list[int], list[float], list[float], list[float]]:
+    """Steps, interquartile means over seeds and both ends of their intervals, where all seeds have a value.
+
+    A run that is read while it is written may be a row ahead of the others.
+    """
+    steps = sorted(set.intersection(*(set(curve) for curve in curves))) if curves else []
+    measured = [[curve[step] for curve in curves] for step in steps]
+    means = [interquartile_mean(values) for values in measured]
+    ends = [bootstrap_interval(values, interquartile_mean, resamples=_RESAMPLES) for values in measured]
+    return steps, means, [low for low, _ in ends], [high for _, high in ends]
 
 
 def _finish_learning(figure: Figure, axis: Axes, expert_return: float | None, random_return: float | None) -> bytes:
@@ -99,7 +107,7 @@ def _finish_learning(figure: Figure, axis: Axes, expert_return: float | None, ra
 
 
 def training_curves(*runs: Sequence[Row]) -> bytes | None:
-    """Every other number of the metrics against steps, one small panel each; None where there is none.
+    """All remaining float metrics against steps, one small panel each; None if there are none.
 
     Args:
         runs: The rows of one run, or of several that are drawn over each other.
@@ -187,7 +195,7 @@ def plans(explanations: Mapping[str, Explanation]) -> bytes:
 
 
 def _pooled(picture: np.ndarray, pixels: int) -> np.ndarray:
-    """At most ``pixels`` a side, each the largest of its block: an exact plan's lone entries must not fade away."""
+    """Max-pools to at most ``pixels`` a side: an exact plan's isolated entries must not fade away."""
     for axis in (0, 1):
         edges = np.unique(np.linspace(0, picture.shape[axis], pixels + 1).astype(int)[:-1])
         picture = np.maximum.reduceat(picture, edges, axis=axis)

@@ -1,4 +1,4 @@
-"""The page on several seeds that were trained side by side: their curves in one picture, and a table of them."""
+"""The report on several seeds trained side by side: their curves in one picture, and a table."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class GroupReport:
 
         Args:
             expert_return: Of the demonstrations, where known.
-            random_return: Of a random policy; what a finished seed measured itself goes before it.
+            random_return: Of a random policy; a finished seed's own measurement takes precedence.
             film: Sections of the page about the best episode of the best seed.
             video: That episode as WebM.
 

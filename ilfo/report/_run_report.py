@@ -1,6 +1,6 @@
-"""``ilfo report``: one HTML page on a run, with its curves, its rewards, its match with the expert and a video.
+"""``ilfo report``: one HTML page on a run, with its curves, rewards, match with the expert and a video.
 
-Of several seeds it is a page on all of them, and one on the best.
+For several seeds it writes a page on all of them, and one on the best.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
+from ilfo._tools.checks import check_episodes
 from ilfo.demos import Trajectory
 from ilfo.envs import RenderError, describe
 from ilfo.envs.video import write_video
-from ilfo.evaluate import Evaluation, check_episodes, play
+from ilfo.evaluate import Evaluation, play
 from ilfo.report import _figures as figures
 from ilfo.report import _page as html
 from ilfo.report._group_report import GroupReport
@@ -36,10 +37,10 @@ def write_report(
     video: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> Path:
-    """Writes ``RUN/report/index.html``, which holds its pictures and its video; they are also kept beside it.
+    """Writes ``RUN/report/index.html``, which embeds its pictures and its video; they are also stored beside it.
 
-    Of several seeds the page is on all of them, with the video of the best one, whose own report is written too.
-    Where the machine cannot draw, the page comes without the video, and a warning says so.
+    For several seeds the page is on all of them, with the video of the best one, whose own report is written too.
+    If the machine cannot render, the page comes without the video, and a warning says so.
 
     Args:
         run: Folder of a run or of several seeds, finished or under way.
@@ -240,7 +241,7 @@ class _Report:
         who, see = ("the reward", "sees") if self.imitation.view is None else ("the policy and the reward", "see")
         text = (
             f"The best episode in the frames of {sight.frame_size[0]} x {sight.frame_size[1]} pixels that {who} {see}, "
-            "enlarged: a colour for each concept, a larger disc where it is surer, and the way that it came."
+            "enlarged: a colour for each concept, a disc larger where it is more visible, and its recent path."
         )
         return [html.section(f"What {who} saw", text, html.video(content))]
 

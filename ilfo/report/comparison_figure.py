@@ -1,4 +1,4 @@
-"""The picture of a comparison: how far every reward came with every agent, and how it got there."""
+"""The picture of a comparison: scores and learning curves of every reward with every agent."""
 
 from __future__ import annotations
 

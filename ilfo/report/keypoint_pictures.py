@@ -36,7 +36,7 @@ def draw_demonstrations(
         demonstrations: Opened with their frames.
         out: See :func:`write_keypoints`.
         options: How keypoints are found.
-        doing: Told what seeing takes, before anything is seen.
+        doing: Called with the expected cost of encoding, before it begins.
 
     Returns:
         The path written.
@@ -61,7 +61,7 @@ def write_keypoints(
             at all.
         trajectory: With frames.
         features: Fitted.
-        time_step: Seconds between two frames, which a video passes at; None: a thirtieth.
+        time_step: Seconds between two frames of a video; None: a thirtieth.
 
     Returns:
         The path written.

@@ -1,4 +1,4 @@
-"""``ilfo evaluate SUITE``: what a suite of tasks is, the bundled ones, running them, and tables and pictures of it."""
+"""``ilfo evaluate SUITE``: suites of tasks, the bundled ones, running them, and their tables and pictures."""
 
 from ilfo.suites.suite import Suite, Task, bundled_suites, is_suite, open_suite
 

@@ -47,8 +47,8 @@ def suite_command(
     Args:
         argv: The suite and what follows it.
         kind: The class of its options.
-        about: What it does, for ``--help``; ``{tasks}`` stands for the names of the tasks.
-        run: Does it with the flags after ``--``, shows what came of it, and returns the runs that failed.
+        about: Its description for ``--help``; ``{tasks}`` stands for the names of the tasks.
+        run: Runs the suite with the flags after ``--``, shows the results, and returns the runs that failed.
 
     Returns:
         The exit status: 0, 1 where a run failed, 130 after Ctrl-C.

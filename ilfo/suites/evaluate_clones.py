@@ -1,4 +1,4 @@
-"""``ilfo evaluate SUITE`` of a suite of clones: asks what a policy minds of how a task looks, by what it sees."""
+"""``ilfo evaluate SUITE`` of a suite of clones: how changes of look affect policies, by what they see."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ _OWN = ("--env", "--demo", "--sees", "--seed", "--out", "--protocol")
 
 _ABOUT = (
     "Clone an expert of every task ({tasks}) from states, keypoints and pixels, and play the policies where nothing "
-    "but the picture differs: one table, one picture. What follows '--' are flags of 'ilfo clone' for every policy; "
-    "those of one eye, like --keypoints.k, reach that alone, and --state-dims those that do not see states."
+    "but the picture differs: one table, one picture. Flags after '--' go to 'ilfo clone' for every policy; those of "
+    "one eye, like --keypoints.k, go to that eye's policies alone, and --state-dims to those that do not see states."
 )
 
 
 @dataclass(frozen=True)
 class CloneSuiteOptions:
-    """Clone an expert by each eye, and play the policies where every task only looks different."""
+    """Clone an expert with each eye, and play the policies where the tasks only look different."""
 
     sees: tuple[Sees, ...] = ("states", "keypoints", "pixels")
     """What the policies see; one is cloned for each, all from the same demonstrations."""
@@ -60,13 +60,13 @@ class CloneSuiteOptions:
     episodes: int = 20
     """Episodes that each seed plays in every look: the plain one, and each kind seen and unseen."""
     stop_after_success: int | None = 10
-    """Steps that they go on after their first success, which is what counts; None: to their end."""
+    """Steps that an episode goes on after its first success, which is what counts; None: to its end."""
     out: Path | None = None
     """Folder of the demonstrations, of the runs, of table.md and of picture.png; by default runs/SUITE. The same
     command goes on where it stopped."""
     demo_dir: Path | None = None
-    """Folder with demonstrations under the names that the suite gives them: a file, or a folder of files, with actions
-    and frames. They are learned from as they are, and nothing is recorded."""
+    """Folder with demonstrations under the names that the suite gives them: each a file, or a folder of files, with
+    actions and frames. They are used as they are, and nothing is recorded."""
     jobs: int | None = None
     """Runs at a time, each a process of its own; 1: one after the other in this process. By default as many as there
     are cores for (on a Ray cluster: its cores), with --threads cores for each."""
@@ -87,20 +87,20 @@ class _Source:
 def evaluate_clones(
     suite: Suite, options: CloneSuiteOptions, flags: Sequence[str] = (), console: Console | None = None
 ) -> tuple[list[CloneCell], list[Failure]]:
-    """Records, clones and plays what is missing, and writes table and picture after each policy.
+    """Records, clones and plays whatever is missing, and writes table and picture after each policy.
 
     Args:
         suite: The tasks, with ``verb = "clone"``.
-        options: What is cloned, and where it is kept.
-        flags: Of ``ilfo clone``, after the suite's and the task's; those of one eye go to that alone.
+        options: What to clone, and where to keep it.
+        flags: Flags of ``ilfo clone``, after the suite's and the task's; those of one eye go to its policies alone.
         console: Where progress is shown; None: nowhere.
 
     Returns:
         All cells, task by task, and the runs that failed.
 
     Raises:
-        InputError: A name that is unknown or given twice, a flag that ``ilfo clone`` refuses, a folder with a run of
-            other flags, demonstrations that were recorded with others, or not one task that can be run.
+        InputError: A name is unknown or given twice, ``ilfo clone`` refuses a flag, a folder holds a run or
+            demonstrations made with other flags, or no task can be run.
         RenderError: Nothing can be drawn here.
         KeyboardInterrupt: After Ctrl-C. Policies that were under way begin again with the same command.
 
@@ -220,13 +220,13 @@ def _played(job: CloneJob) -> object | None:
 
 
 def _open_eyes(jobs: Iterable[CloneJob]) -> None:
-    """Has every eye import its libraries: some crash where something was drawn before, and some are missing."""
+    """Has every eye import its libraries early: some crash once anything was rendered, and some may be missing."""
     for config in {job.config.sees: job.config for job in jobs}.values():
         EYES[config.sees](getattr(config, config.sees, None))
 
 
 def _prepare(task: Task, source: _Source, options: CloneSuiteOptions, console: Console | None) -> None:
-    """Sees that the task has all looks, and that its demonstrations are there, before anything is learned."""
+    """Checks that the task has all looks, and records its missing demonstrations, before anything is learned."""
     from rich.console import Console
     from rich.markup import escape
 

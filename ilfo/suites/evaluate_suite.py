@@ -32,8 +32,8 @@ _AFTER_SUCCESS = 10
 """Steps that a recorded demonstration goes on after its success, as those that are bundled do."""
 
 _ABOUT = (
-    "Train and evaluate every task ({tasks}) with every reward and agent: one table, one picture. What follows '--' "
-    "are flags of 'ilfo train' for every cell; those of one reward or agent reach its cells alone."
+    "Train and evaluate every task ({tasks}) with every reward and agent: one table, one picture. Flags after '--' "
+    "go to 'ilfo train' for every cell; those of one reward or agent go to its cells alone."
 )
 
 
@@ -52,7 +52,7 @@ class SuiteOptions:
     steps: int | None = None
     """Environment steps of every seed; by default the suite's."""
     episodes: int | None = None
-    """Episodes that the policy of each seed plays in the end, which training did not see; by default 20, with --show
+    """Fresh episodes, not seen in training, that each seed's policy plays at the end; by default 20, or with --show
     those that were played."""
     out: Path | None = None
     """Folder of the runs, of table.md and of picture.png; by default runs/SUITE. The same command goes on where it
@@ -66,32 +66,33 @@ class SuiteOptions:
     """Run them on a Ray cluster: its address, host:port, or 'local'. --out and --demo-dir have to be on a disk that all
     of its machines share."""
     show: bool = False
-    """Train nothing: write table and picture of what is finished. What an earlier table says of tasks that were left
-    out stays there."""
+    """Train nothing: write table and picture of what is finished. An earlier table's notes on tasks that were left out
+    are kept."""
 
 
 def evaluate_suite(
     suite: Suite, options: SuiteOptions, flags: Sequence[str] = (), console: Console | None = None
 ) -> tuple[list[SuiteCell], list[Failure]]:
-    """Trains and evaluates the cells that are missing, and writes table and picture after each.
+    """Trains and evaluates the missing cells, and writes table and picture after each.
 
     Args:
         suite: The tasks.
-        options: What they are trained with, and where it is kept.
-        flags: Of ``ilfo train``, for every cell, after the suite's and the task's; those of one reward or agent go to
-            its cells alone. With ``--features keypoints`` the suite's and the task's name no columns of states.
+        options: What to train with, and where to keep it.
+        flags: Flags of ``ilfo train`` for every cell, after the suite's and the task's; those of one reward or agent
+            go to its cells alone. With ``--features keypoints``, the suite's and the task's flags that choose parts of
+            states are left out.
         console: Where progress is shown; None: nowhere.
 
     Returns:
         All cells, task by task, and those that failed.
 
     Raises:
-        InputError: A name that is unknown or given twice, a flag that ``ilfo train`` refuses, a finished cell of other
-            seeds, steps or (to show) episodes than were asked for, or not one task that can be run.
-        KeyboardInterrupt: After Ctrl-C, once all that was under way is saved.
+        InputError: A name is unknown or given twice, ``ilfo train`` refuses a flag, a finished cell has other seeds,
+            steps or (to show) episodes than were asked for, or no task can be run.
+        KeyboardInterrupt: After Ctrl-C, once all runs under way have saved.
 
     Warns:
-        UserWarning: A task is left out, for its environment or its demonstration is missing.
+        UserWarning: A task is left out: its environment or its demonstration is missing.
     """
     _check(suite, options)
     tasks = [task for task in suite.tasks if not options.tasks or task.name in options.tasks]

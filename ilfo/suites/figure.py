@@ -25,10 +25,10 @@ def suite_figure(
 
     Args:
         tasks: Left to right.
-        methods: Of each group, left to right.
-        reached: Task and method to how far it came; what is missing leaves a gap.
-        title: What all of it is about.
-        label: Of the vertical axis.
+        methods: Bars of each group, left to right.
+        reached: Task and method to result; a missing one leaves a gap.
+        title: Title of the figure.
+        label: Label of the vertical axis.
     """
     written = io.BytesIO()
     draw_suite(tasks, methods, reached, title, label).savefig(written, format="png")

@@ -1,4 +1,4 @@
-"""Demonstrations of one expert in several looks: which there are to be, and recording those that are missing."""
+"""Demonstrations of one expert in several looks: planning them, and recording the missing ones."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Film:
     """Episodes of a task in one look.
 
     Attributes:
-        file: What they are written to.
-        env: The environment with that look.
-        episodes: How many.
-        seed: Chooses their initial states, others for every look.
+        file: The file that they are written to.
+        env: Id of the environment with that look.
+        episodes: Number of episodes.
+        seed: Determines their initial states; every look has its own seed.
     """
 
     file: Path
@@ -37,15 +37,15 @@ class Film:
 
 
 def plan_films(task: Task, kinds: Sequence[Kind], looks: int, episodes: int, folder: Path) -> list[Film]:
-    """Deals episodes out to the plain look and to the first seen variants of each kind.
+    """Divides episodes among the plain look and the first seen variants of each kind.
 
     Args:
-        task: Whose environment it is.
+        task: Gives the environment.
         kinds: What varies, one at a time.
         looks: Variants of each kind.
-        episodes: Of all looks together; where they do not come out even, the plain look and variants of low index
-            have one more.
-        folder: For a file of each look.
+        episodes: Episodes of all looks together; if they do not divide evenly, the plain look and the variants of low
+            index get one more.
+        folder: Where each look's file goes.
 
     Raises:
         InputError: Fewer episodes than looks.
@@ -79,8 +79,8 @@ def check_films(films: Sequence[Film]) -> None:
     for film in films:
         if film.file.exists() and (found := len(demos.open(film.file))) != film.episodes:
             raise InputError(
-                f"{film.file} has {counted(found, 'episode')}, and is to have {film.episodes}: give --demos and "
-                "--looks as they were when it was recorded, or another --out"
+                f"{film.file} has {counted(found, 'episode')}, expected {film.episodes}: give --demos and --looks as "
+                "they were when it was recorded, or another --out"
             )
 
 

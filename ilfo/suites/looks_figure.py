@@ -1,4 +1,4 @@
-"""The picture of a suite of clones: how far each came in looks that it could have seen, beside those it could not."""
+"""The picture of a suite of clones: results in the seen looks beside those in the unseen ones."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def looks_figure(
     title: str,
     label: str,
 ) -> bytes:
-    """A panel for each task: for each kind and what is seen, a hollow dot for seen and a full one for unseen, as PNG.
+    """One panel for each task, as PNG: for each kind and eye, a hollow dot for seen and a filled one for unseen.
 
     Args:
-        tasks: From above.
-        eyes: What policies see: a colour each.
-        kinds: What varies, left to right; the plain look comes before them.
-        reached: Task, eye and look to how far it came; what is missing leaves a gap.
-        title: What all of it is about.
-        label: Of the vertical axes.
+        tasks: Top to bottom.
+        eyes: What policies see, each in its own colour.
+        kinds: What varies, left to right, after the plain look.
+        reached: Task, eye and look to result; a missing one leaves a gap.
+        title: Title of the figure.
+        label: Label of the vertical axes.
     """
     from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg

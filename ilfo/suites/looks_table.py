@@ -1,4 +1,4 @@
-"""What cloned policies did in every look of every task: a cell for each task and eye, and the tables of all of them."""
+"""Results of cloned policies in every look of every task: a cell for each task and eye, and their tables."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def looks_of(kinds: Sequence[Kind]) -> list[Look]:
 def read_looks(
     run: Path, kinds: Sequence[Kind], episodes: int, stop_after_success: int | None
 ) -> dict[Look, dict[str, Any]] | None:
-    """What a policy did in every look, by its ``variants.json``.
+    """Reads a policy's results in every look from its ``variants.json``.
 
     Args:
-        run: Its folder.
+        run: Folder of its run.
         kinds: What varied.
-        episodes: Of each look.
-        stop_after_success: Steps that they went on after their first success; None: to their end.
+        episodes: Episodes in each look.
+        stop_after_success: Steps that an episode went on after its first success; None: to its end.
 
     Returns:
-        None unless it was played in all of these, and so.
+        Look to results; None unless it was played in all of these looks, with these settings.
 
     Raises:
-        InputError: It was played by earlier code, which did not say in which variants.
+        InputError: It was played by earlier code, which did not store in which variants.
     """
     file = run / "variants.json"
     if not file.is_file():
@@ -61,12 +61,12 @@ def read_looks(
 
 @dataclass(frozen=True)
 class CloneCell:
-    """A task with what is seen of it.
+    """Results of one task and one eye.
 
     Attributes:
         task: Name of the task.
         sees: What the policy sees.
-        found: Of each seed, what it did in every look; none unless all seeds are played.
+        found: For each seed, look to results; empty unless all seeds were played.
     """
 
     task: str
@@ -170,8 +170,8 @@ def looks_table(
     about = (
         f"{suite.title}. Seeds {seeds}, {counted(episodes, 'episode')} of each in every look, "
         f"from the same initial states in all looks; protocol {suite.protocol}. {says} Seen: the variants that "
-        "demonstrations show, in turn, and of a kind that they do not show others of the same ranges; unseen: of "
-        "ranges that are held out, each episode in a variant of its own."
+        "demonstrations show, in turn, or for a kind that they do not show, others of the same ranges; unseen: "
+        "variants of held-out ranges, a different one for each episode."
     )
     told = [*(f"- {note}" for note in notes), ""] if notes else []
     return "\n".join([f"# {suite.name}", "", about, "", *lines, "", means_table(cells, kinds), *more, *told])

@@ -10,13 +10,13 @@ A suite is a TOML file; those that come with the package lie beside this file, `
     [[tasks]]
     name = "reach"
     env = "ilfo.metaworld:MetaWorld/reach-v3"
-    demo = ["metaworld-reach"]           # the first that is there: a file in --demo-dir, or a bundled one
-    scripted = true                      # where none is: record one of the environment's scripted expert
+    demo = ["metaworld-reach"]           # the first that exists: a file in --demo-dir, or a bundled one
+    scripted = true                      # if none exists: record one of the environment's scripted expert
     flags = ["--reward-keys", "hand"]
 
-A suite with ``verb = "clone"`` asks what a cloned policy minds of how a task looks. It has no steps, its flags are of
-``ilfo clone``, and its demonstrations have actions and frames; a folder of demonstrations is taken whole. An expert in
-place of a demonstration may also be one's own: ``policy = "module:callable"``.
+A suite with ``verb = "clone"`` measures how a task's look affects cloned policies. It has no steps, its flags are those
+of ``ilfo clone``, and its demonstrations have actions and frames; all files of a folder of demonstrations are used.
+Instead of the scripted expert, a policy of your own may be recorded: ``policy = "module:callable"``.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ class Task:
     """One task of a suite.
 
     Attributes:
-        name: What tables call it.
+        name: Its name in tables.
         env: Gymnasium id; ``module:Id`` imports a module that registers it.
-        demo: Names of demonstrations, of which the first that is there is taken.
-        scripted: Whether one of the scripted expert may take their place.
-        policy: Or one of a policy, ``module:callable``.
-        flags: Of the suite's verb, after the suite's.
+        demo: Names of demonstrations, of which the first that exists is used.
+        scripted: Whether to record the scripted expert if none exists.
+        policy: A policy to record if none exists, ``module:callable``; it comes before the scripted expert.
+        flags: Flags of the suite's verb, after the suite's own.
         steps: Environment steps of every seed; 0 for the suite's.
     """
 
@@ -60,11 +60,11 @@ class Task:
 
     @property
     def expert(self) -> dict[str, Any]:
-        """Whom to record where no demonstration is there, as options of ``ilfo record``; empty: nobody."""
+        """The expert to record if no demonstration exists, as options of ``ilfo record``; empty: none."""
         return {"policy": self.policy} if self.policy else {"scripted": True} if self.scripted else {}
 
     def find_demo(self, folder: Path | None) -> str | None:
-        """What ``--demo`` is to be: a file in ``folder``, with or without ``.hdf5``, else a bundled name, else None."""
+        """The first of ``demo`` that exists, as a path in ``folder`` (``.hdf5`` may be left out) or a bundled name."""
         known = {each.name for each in bundled()}
         for name in self.demo:
             if folder is not None:
@@ -81,13 +81,13 @@ class Suite:
     """A list of tasks, and how they are trained.
 
     Attributes:
-        name: Its file's, without ``.toml``.
+        name: Name of its file, without ``.toml``.
         title: What it measures, in one line.
-        tasks: At least one, no two of one name.
+        tasks: At least one, with distinct names.
         verb: What is done with every task: ``"train"`` with each reward and agent, ``"clone"`` with each eye.
-        steps: Environment steps of every seed, where a task says nothing else.
+        steps: Environment steps of every seed, unless a task has its own.
         protocol: How episodes end.
-        flags: Of the verb, for every task.
+        flags: Flags of the verb, for every task.
     """
 
     name: str
@@ -105,7 +105,7 @@ def bundled_suites() -> dict[str, Path]:
 
 
 def is_suite(name: str) -> bool:
-    """Whether a word names a suite: one that is bundled, or a TOML file; the folder of a run comes first."""
+    """Whether a word names a suite, bundled or a TOML file; an existing folder is taken for a run instead."""
     return not Path(name).is_dir() and (name in bundled_suites() or name.endswith(".toml"))
 
 

@@ -29,11 +29,11 @@ class SuiteCell:
         task: Name of the task.
         reward: Name of the reward.
         agent: Name of the agent.
-        folder: Where its seeds train.
-        summary: What they reached, or None.
-        evaluations: ``evaluation.json`` of each seed; none unless all have one of as many steps as the summary: one
-            that was written while a seed trained says what it could do by then.
-        seeds: Those that were trained, as ``--seeds`` had them; None without a summary.
+        folder: The folder that its seeds train in.
+        summary: Their summary; None until they are finished.
+        evaluations: ``evaluation.json`` of each seed; empty unless every seed has one at the summary's number of
+            steps, since one written during training describes an earlier policy.
+        seeds: The seeds that were trained, as ``--seeds`` named them; None without a summary.
     """
 
     task: str

@@ -1,9 +1,9 @@
-"""Environments that look different and are the same: to ask whether a policy that sees pictures minds.
+"""Variants: environments that only look different, to test whether a policy that sees pictures generalises.
 
 ``HalfCheetah-v5@colours-unseen-3``, wherever the command line or :func:`ilfo.envs.make_env` takes an environment's id,
-is the fourth of its variants in colours that were held out. States, actions, rewards and ends are those of
-``HalfCheetah-v5`` bit for bit; only what ``render`` returns differs. This works for every environment that Gymnasium's
-own MuJoCo renderer draws: Gymnasium's, Gymnasium-Robotics' and Meta-World's.
+is the fourth variant of its colours in the held-out split. States, actions, rewards and ends are those of
+``HalfCheetah-v5`` bit for bit; only what ``render`` returns differs. This works for every environment drawn by
+Gymnasium's own MuJoCo renderer: Gymnasium's, Gymnasium-Robotics' and Meta-World's.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Other shapes of what is moved: drawn only, while the simulator goes on with the real ones.
+"""Other shapes for moved objects: only drawn, while the simulator keeps the real ones.
 
-A task stays as hard as it was, since a gripper closes on the shape that it was made for, and every expert of the plain
-environment is one of the variant. What is drawn may therefore stick out of the real shape, or fall short of it.
+A task stays as hard as it was: a gripper closes on the real shape, and every expert of the plain environment is an
+expert of the variant. The drawn shape may therefore extend beyond the real one, or fall short of it.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class Proportions(Look):
 
 
 class Shapes(Look):
-    """Shapes of another class, about as large: seen boxes and ellipsoids, unseen cylinders and capsules.
+    """Shapes of another class, of about the same size. Seen: boxes and ellipsoids. Unseen: cylinders and capsules.
 
-    Each part draws its own, and one that is of the drawn class becomes the other of the same split.
+    The class is drawn for each part; a part that already has it gets the other class of the split.
     """
 
     def __init__(self, model: mujoco.MjModel, home: mujoco.MjData, draw: Draw) -> None:
@@ -72,10 +72,10 @@ class Shapes(Look):
 
 
 def moved(model: mujoco.MjModel) -> np.ndarray:
-    """The visible shapes ``(N,)`` of bodies that move but that no actuator drives; where all are driven, all of them.
+    """Indices ``(N,)`` of the visible geoms of moving bodies that no actuator drives; if all are driven, of all.
 
     Raises:
-        InputError: Nothing that can be seen moves.
+        InputError: Nothing visible moves.
     """
     bodies = model.geom_bodyid
     roots = model.body_rootid[bodies]

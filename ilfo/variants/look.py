@@ -1,4 +1,4 @@
-"""What a kind of variant may change of a picture, and how it is asked to."""
+"""The interface of a kind of variant: what it may change in a picture."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ __all__ = ["Look", "hue_to_rgb", "rotation"]
 
 
 class Look:
-    """A kind of variant; each overrides what it changes, and draws and edits the model when it is made.
+    """A kind of variant. Its constructor draws random numbers and edits the model; it overrides what it changes.
 
     Args:
-        model: The picture's own copy, for it to edit.
-        home: The environment before its first step, posed in that model.
-        draw: The variant's numbers.
+        model: The picture's own copy of the model, to be edited.
+        home: Data of that model, in the environment's pose before its first step.
+        draw: The variant's random numbers.
     """
 
     def __init__(self, model: mujoco.MjModel, home: mujoco.MjData, draw: Draw) -> None:
         raise NotImplementedError
 
     def pose(self, data: mujoco.MjData) -> None:
-        """Moves what stands elsewhere in every frame: ``data`` is in the pose of the environment, for it to edit."""
+        """Edits the pose of one frame: ``data`` comes in the environment's pose, to be edited in place."""
 
     def aim(self, camera: mujoco.MjvCamera) -> None:
         """Moves a camera that is not the model's, once."""
@@ -48,7 +48,7 @@ def hue_to_rgb(hue: np.ndarray | float, saturation: np.ndarray | float, value: n
 
 
 def rotation(axis: np.ndarray, degrees: float) -> np.ndarray:
-    """The matrix ``(3, 3)`` that turns about a unit axis ``(3,)``, to the left for who looks against it."""
+    """The matrix ``(3, 3)`` of a rotation about a unit axis ``(3,)``, counter-clockwise as seen against the axis."""
     quaternion, matrix = np.empty(4), np.empty(9)
     mujoco.mju_axisAngle2Quat(quaternion, axis, np.deg2rad(degrees))
     mujoco.mju_quat2Mat(matrix, quaternion)

@@ -37,14 +37,14 @@ _DRAWN_FROM = (
 
 
 class Picture:
-    """A copy of a model with a variant's look, which takes the pose of the simulation that it is drawn for.
+    """A copy of a model with a variant's look, which takes the simulation's pose at every frame.
 
-    The simulated model is never touched: what a variant does cannot reach the dynamics. A copy's textures and meshes
-    reach the graphics card when a context is made of it, so it is finished before its first frame.
+    The simulated model is never touched: a variant cannot affect the dynamics. Textures and meshes are uploaded to
+    the graphics card when a rendering context is made, so the copy is complete before its first frame.
 
     Notes:
-        Colours and shapes that an environment changes in its model later on are not followed; where bodies, sites and
-        cameras are is taken from the simulation at every frame.
+        If an environment later changes colours or shapes in its model, the copy does not follow; the positions of
+        bodies, sites and cameras are taken from the simulation at every frame.
 
     Args:
         model: The simulated model.

@@ -36,7 +36,7 @@ class PictureRenderer(MujocoRenderer):
 
     def render(self, render_mode: str | None) -> Any:
         """Renders the state that the environment is in."""
-        # Whoever wants coarser shadows says so to the simulated model.
+        # Coarser shadows are requested by changing the simulated model.
         wanted, quality = self._env.model.vis.quality, self.model.vis.quality
         quality.shadowsize, quality.offsamples = wanted.shadowsize, wanted.offsamples
         self._picture.pose(self._env.data)

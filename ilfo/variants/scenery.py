@@ -1,4 +1,4 @@
-"""Things that stand about and have nothing to do with the task."""
+"""Distractors: objects in the picture that have nothing to do with the task."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _DOWN = np.array([0.0, 0.0, -1.0])
 
 
 class Distractors(Look):
-    """Coloured things on the floor or table, around the middle of the picture; no part of the simulated world.
+    """Coloured objects on the floor or table, around the middle of the picture; no part of the simulated world.
 
     Seen: 2 to 4 boxes and balls, red over green to cyan. Unseen: 5 to 8 cylinders and capsules, cyan over blue to pink.
 
-    They are placed by what the camera sees first, half as high as 5 to 9 % of half the picture. Where the camera
-    travels they come by again and again. Where there is no floor they float.
+    They are placed in the camera's first view; their height is 5 to 9 % of the picture's. If the camera travels, they
+    repeat along its way. If there is no floor, they float.
     """
 
     def __init__(self, model: mujoco.MjModel, home: mujoco.MjData, draw: Draw) -> None:
@@ -87,7 +87,7 @@ class Distractors(Look):
         return np.array([place for place, _ in settled]).reshape(-1, 3), np.array([size for _, size in settled])
 
     def _free_way(self, start: np.ndarray, way: np.ndarray) -> float | None:
-        """How often ``way`` goes from here to what never moves: 0 if something that moves is hit; None into nothing."""
+        """Distance to the first geom hit, in lengths of ``way``; 0 if that geom can move; None if nothing is hit."""
         geom = np.array([-1], np.int32)
         length = float(np.linalg.norm(way))
         distance = mujoco.mj_ray(

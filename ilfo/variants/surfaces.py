@@ -20,9 +20,9 @@ _DARKEST = 0.35
 
 
 class Colours(Look):
-    """Every surface gets a hue: seen from red over yellow and green to cyan, unseen from cyan over blue to pink.
+    """Every surface gets a new hue. Seen: red over yellow and green to cyan. Unseen: cyan over blue to pink.
 
-    Brightness and textures stay. What shared a colour shares the new one, and sites, which mark goals, keep theirs.
+    Brightness and textures stay. Geoms of one colour get one new colour; sites, which mark goals, keep theirs.
     """
 
     def __init__(self, model: mujoco.MjModel, home: mujoco.MjData, draw: Draw) -> None:
@@ -42,10 +42,10 @@ class Colours(Look):
 
 
 class Textures(Look):
-    """Every texture is painted anew, and what has none wears one: seen checkers and stripes, unseen dots and rings.
+    """Repaints every texture, and gives one to whatever has none. Seen: checkers, stripes. Unseen: dots, rings.
 
     Raises:
-        InputError: The model has no texture to paint, but that of the sky.
+        InputError: The model has no texture to paint except the sky's.
     """
 
     def __init__(self, model: mujoco.MjModel, home: mujoco.MjData, draw: Draw) -> None:

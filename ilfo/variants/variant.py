@@ -16,7 +16,7 @@ __all__ = ["KINDS", "Draw", "Kind", "Split", "Variant", "split_id"]
 
 Kind = Literal["colours", "textures", "lights", "camera", "distractors", "proportions", "shapes"]
 KINDS: tuple[Kind, ...] = ("colours", "textures", "lights", "camera", "distractors", "proportions", "shapes")
-"""What can vary. The place in this row decides what is drawn: a new kind comes last."""
+"""What can vary. A kind's index seeds its random numbers: append new kinds at the end."""
 
 Split = Literal["seen", "unseen"]
 _SPLITS: tuple[Split, ...] = ("seen", "unseen")
@@ -84,11 +84,11 @@ class Variant:
 
 
 class Draw:
-    """Random numbers of one variant. Each range is stated twice, so that what is held out stands beside what is not.
+    """Random numbers of one variant. Every range is given for both splits, side by side.
 
     Args:
-        random: The source, for what is the same in both splits.
-        unseen: Whether the second ranges count.
+        random: Their source, also for draws that are the same in both splits.
+        unseen: Whether to use the unseen ranges.
     """
 
     def __init__(self, random: np.random.Generator, unseen: bool) -> None:

@@ -33,7 +33,7 @@ class Lights(Look):
         self._bodies, self._centre = model.light_bodyid, model.stat.center
 
     def pose(self, data: mujoco.MjData) -> None:
-        """Turns the lamps, those of the room about its middle and those that a body carries about the body."""
+        """Turns the lamps: those of the room about its middle, those on a body about its subtree's centre of mass."""
         pivots = np.where(self._bodies[:, None] == 0, self._centre, data.subtree_com[self._bodies])
         data.light_xpos[:] = pivots + (data.light_xpos - pivots) @ self._turn.T
         data.light_xdir[:] = data.light_xdir @ self._turn.T

@@ -1,4 +1,4 @@
-"""Seeing: frames to the keypoints of a frozen vision transformer's patches."""
+"""Vision: from frames to keypoints, found among the patches of a frozen vision transformer."""
 
 from ilfo.vision.backbones import Backbone, build_tiny, load_backbone
 from ilfo.vision.concepts import ConceptOptions, Concepts, find_concepts

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ilfo._tools.errors import InputError, closest
+from ilfo._tools.seeds import seeded
 
 __all__ = [
     "INSTALL",
@@ -34,10 +35,10 @@ TINY: dict[str, int] = dict(img_size=64, patch_size=8, embed_dim=192, depth=6, n
 """Architecture of ``ilfo_vit_tiny``: arguments of timm's VisionTransformer, one class token and no registers."""
 
 TINY_MEAN = (0.485, 0.456, 0.406)
-"""What is taken off its pixels, in [0, 1], by channel: ImageNet's mean, as DINO's."""
+"""Mean by channel, subtracted from its pixels in [0, 1]: ImageNet's, as in DINO."""
 
 TINY_STD = (0.229, 0.224, 0.225)
-"""What they are divided by then."""
+"""Standard deviation by channel, which they are then divided by."""
 
 TINY_WEIGHTS = Path(__file__).with_name("ilfo_vit_tiny.safetensors")
 
@@ -59,39 +60,40 @@ def build_tiny(**changes: Any) -> nn.Module:
 
 
 class Backbone:
-    """A frozen ViT with what is known of its patches: where each lies, and how frames become its input.
+    """A frozen ViT, with the positions of its patches and the preprocessing of its input frames.
 
     A stride below the patch size makes patches overlap: the convolution that embeds them takes smaller steps, and the
-    position embedding is interpolated bicubically between the centres of the patches that it was learned for, so that
-    a patch which the plain grid has too is embedded exactly as there.
+    position embedding is interpolated bicubically between the patch centres it was learned for, so that a patch of
+    the plain grid keeps exactly its embedding.
 
     Args:
         model: timm's VisionTransformer, or Eva with timm's DINOv3 position embedding.
-        name: What it is called.
-        mean: Of the pixels in [0, 1] that it was trained on, by channel.
-        std: Likewise.
+        name: Its name.
+        mean: Mean by channel of its training pixels, in [0, 1].
+        std: Their standard deviation by channel.
         stride: Pixels between neighbouring patches; None: the patch size.
-        image_size: Pixels that frames are resized to; None: what the model was built for.
-        resize: ``"shorter"`` keeps the shape of the frame and gives its shorter side this size (sides are rounded to
-            whole patches), ``"square"`` squeezes it.
-        device: Where it computes.
+        image_size: Pixels that frames are resized to; None: the size the model was built for.
+        resize: ``"shorter"`` keeps the frame's aspect ratio and gives its shorter side this size (sides are rounded
+            to whole patches); ``"square"`` squeezes it to a square.
+        device: Where the network runs.
 
     Attributes:
         model: The network.
         depth: Number of blocks.
         heads: Attention heads of a block.
-        width: Numbers in a token.
-        prefix_tokens: Class token and registers, which come before the patches.
-        has_class_token: Whether there is one: what is salient is what it attends to.
-        precision: What it computes in: float32 on a CPU, bfloat16 (by autocast, its weights stay) on a GPU.
+        width: Dimension of a token.
+        prefix_tokens: Number of class and register tokens, which come before the patches.
+        has_class_token: Whether there is a class token; saliency is its attention.
+        precision: Computing dtype: float32 on a CPU, bfloat16 on a GPU (by autocast; weights are not converted).
 
     Raises:
-        InputError: The model is no ViT with a fixed grid of patches, or stride or image size do not suit its patches.
+        InputError: The model is not a ViT with a fixed grid of patches, or stride or image size do not suit its
+            patches.
 
     Notes:
-        timm's DINOv3 embedding counts in shares of the image, so that a denser grid spans the same extent: any stride
-        works, with coordinates that are at most ``(patch - stride) / 2`` pixels off at the border. Rotary embeddings
-        of other kinds count patches, and would place a denser grid beyond what they were trained on: they are refused.
+        timm's DINOv3 embedding uses coordinates relative to the image, so that a denser grid spans the same extent:
+        any stride works, with coordinates at most ``(patch - stride) / 2`` pixels off at the border. Other rotary
+        embeddings count patches, and would place a denser grid outside their training range: they are refused.
     """
 
     def __init__(
@@ -267,7 +269,7 @@ def load_backbone(
             ``vit_small_patch14_dinov2.lvd142m``, ``vit_small_patch16_dinov3.lvd1689m``, and so on.
         weights: A safetensors file with exactly the network's weights under timm's names; None: those that timm
             downloads, or the package's own.
-        pretrained: Without a file: whether weights are wanted. Else they are random, by a seed of 0: for comparisons.
+        pretrained: Whether to load weights when no file is given; else they are random, from seed 0, for comparisons.
         stride: See :class:`Backbone`, also for ``image_size``, ``resize`` and ``device``.
         image_size: See there.
         resize: See there.
@@ -279,8 +281,7 @@ def load_backbone(
     timm = import_timm()
     download = pretrained and weights is None
     mean, std = TINY_MEAN, TINY_STD
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded(0):
         if name == "ilfo_vit_tiny":
             model = build_tiny()
             weights = TINY_WEIGHTS if download else weights
@@ -324,8 +325,8 @@ def read_weights(path: str | os.PathLike[str], model: nn.Module, name: str) -> d
     if wrong:
         more = f" and {len(wrong) - 4} more" if len(wrong) > 4 else ""
         raise InputError(
-            f"{path}: these are not the weights of {name} under timm's names: {', '.join(wrong[:4])}{more}; give the "
-            "file of this very model, or name its model with --keypoints.backbone"
+            f"{path}: these are not the weights of {name} under timm's names: {', '.join(wrong[:4])}{more}; give this "
+            "model's file, or name the file's model with --keypoints.backbone"
         )
     return found
 

@@ -35,14 +35,14 @@ def fingerprint(arrays: Sequence[np.ndarray], settings: Mapping[str, Any]) -> st
 
 
 def cached(key: str, names: Sequence[str], make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Arrays from the cache, made and kept where they are not there.
+    """Reads arrays from the cache, or makes and stores them.
 
-    An entry that cannot be read is made anew, and one that cannot be kept is not kept; each warns.
+    An entry that cannot be read is made again, and one that cannot be written is not stored; both warn.
 
     Args:
-        key: What :func:`fingerprint` returned.
-        names: Arrays that an entry holds.
-        make: Makes them.
+        key: A hash from :func:`fingerprint`.
+        names: Names of the arrays in an entry.
+        make: Makes them, by name.
     """
     path = cache_folder() / f"{key}.npz"
     try:

@@ -1,4 +1,4 @@
-"""What there is to track: clusters of the demonstrations' patches, without those that are background."""
+"""Concepts, the things to track: clusters of the demonstrations' patches, without the background clusters."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ilfo.vision.backbones import INSTALL
 __all__ = ["VOTES", "ConceptOptions", "Concepts", "find_concepts"]
 
 LARGEST_SAMPLE = 20_000
-"""Patches that clusters are sought among; all of them get a cluster, and a vote, afterwards."""
+"""K-means is fitted to at most this many patches; afterwards every patch gets a cluster, and counts in votes."""
 
 VOTES = 0.75
-"""Votes that are asked for where none are given."""
+"""Votes required by default."""
 
 RESTARTS = 3
-"""Times that a clustering is begun anew; the best counts. The code of arXiv 2112.05814 begins ten times."""
+"""Initialisations of each k-means, of which the best is kept. The code of arXiv 2112.05814 uses ten."""
 
 
 @dataclass(frozen=True)
@@ -30,21 +30,22 @@ class ConceptOptions:
     """How patches become concepts, which have a keypoint each."""
 
     k: int | None = None
-    """Clusters, background among them; none given: the first number at which one more barely helps ('elbow')."""
+    """Number of clusters, background included; by default the first number that barely improves on one fewer
+    ('elbow')."""
     max_k: int = 15
-    """Most clusters that are tried. The code of arXiv 2112.05814 tries 14."""
+    """Largest number of clusters tried. The code of arXiv 2112.05814 tries 14."""
     elbow: float = 0.975
-    """The number of clusters is settled when the sum of squared distances is more than this share of that of one
-    cluster fewer (arXiv 2112.05814)."""
+    """The search stops at the first number of clusters whose sum of squared distances is at least this share of the
+    sum with one cluster fewer (arXiv 2112.05814)."""
     saliency_threshold: float = 0.065
     """Mean saliency above which a cluster counts as foreground in an image (arXiv 2112.05814)."""
     votes: float | None = None
     """Share of the images in which a cluster must be foreground to be a concept; 0 keeps all. None: 0.75 (arXiv
-    2112.05814), and 0 with ilfo_vit_tiny, whose class token hardly looks at what moves."""
+    2112.05814), and 0 with ilfo_vit_tiny, whose class token hardly attends to what moves."""
     fit_frames: int = 100
-    """Frames, evenly over all demonstrations, whose patches are clustered."""
+    """Frames, spread evenly over all demonstrations, whose patches are clustered."""
     seed: int = 0
-    """Of the clustering."""
+    """Seed of the clustering."""
 
     def __post_init__(self) -> None:
         for name, least in (("k", 1), ("max_k", 1), ("fit_frames", 1)):
@@ -95,10 +96,10 @@ class Concepts:
 
 
 def find_concepts(descriptors: np.ndarray, saliency: np.ndarray, options: ConceptOptions | None = None) -> Concepts:
-    """Clusters patches by k-means, and drops the background by the votes of the images.
+    """Clusters patches by k-means, and drops background clusters by a vote of the images.
 
-    A cluster is foreground in an image if it has patches there whose mean saliency is above the threshold, and a
-    concept if it is so in enough images: the co-segmentation of arXiv 2112.05814, section 4.
+    A cluster is foreground in an image if its patches there have a mean saliency above the threshold. It is a concept
+    if it is foreground in enough images: the co-segmentation of arXiv 2112.05814, section 4.
 
     Args:
         descriptors: ``(N, P, C)`` float32 of the patches of ``N`` images, of length 1 each.
@@ -154,7 +155,7 @@ def _clustered(rows: np.ndarray, options: ConceptOptions) -> np.ndarray:
             f"{'max_k' if options.k is None else 'k'}"
         )
     before = np.inf
-    # One thread: sums that several make come out in another order every time.
+    # One thread: several would add in a different order every time, and round differently.
     with threadpool_limits(limits=1):
         for k in range(first, most + 1):
             fitted = KMeans(k, n_init=RESTARTS, random_state=options.seed).fit(rows)

@@ -1,4 +1,4 @@
-"""What a ViT says of every patch: a facet of one layer's attention, and how much the class token looks there."""
+"""Descriptors of patches: a facet of one ViT layer's attention, and how much the class token attends to each."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class DescriptorOptions:
 
     layer: int = -1
     """Block that descriptors are taken from, from 0; negative: from the end. The last block's keys tell parts of
-    objects apart (arXiv 2112.05814); a quarter of the blocks earlier there is more of the position in them."""
+    objects apart (arXiv 2112.05814); a quarter of the blocks earlier, keys also encode more of the position."""
     facet: Facet = "key"
-    """What of the block: key, query or value of its attention, all heads together, or the token that it puts out."""
+    """Which facet of the block: key, query or value of its attention, all heads concatenated, or its output token."""
     saliency_heads: tuple[int, ...] = ()
-    """Attention heads of the last block that saliency is the mean of; empty: all. The co-segmentation of arXiv
+    """Attention heads of the last block that saliency is averaged over; empty: all. The co-segmentation of arXiv
     2112.05814 takes 0, 2, 4, 5 of DINO's ViT-S/8."""
 
     def __post_init__(self) -> None:
@@ -71,8 +71,8 @@ def describe_patches(
 ) -> Patches:
     """Descriptors, and saliency, of images that :meth:`~ilfo.vision.backbones.Backbone.prepare` made.
 
-    Keys and queries are what attention compares: after their norms where the network has such, before a rotary
-    embedding turns them by their position. Blocks after the last one that is needed are not run.
+    Keys and queries are taken after their norms, if the network has these, and before a rotary embedding rotates them
+    by position. Blocks after the last one needed are not run.
 
     Args:
         backbone: The network.
@@ -84,14 +84,14 @@ def describe_patches(
         InputError: The network has no such layer or head, or no class token that would attend to anything.
 
     Notes:
-        Saliency is the attention of the class token to the patches alone: class and register tokens, which draw much
-        of it in some heads, are left out and each head's rest sums to 1 again, so that all heads have an equal say.
-        Then it is averaged over heads and stretched to [0, 1] in each image.
+        Saliency is the attention of the class token to the patches alone: class and register tokens, which take much
+        of it in some heads, are left out, and each head is normalised to sum to 1 over the patches, so that all heads
+        have equal weight. It is then averaged over heads and rescaled to [0, 1] in each image.
     """
     if saliency and not backbone.has_class_token:
         raise InputError(
-            f"{backbone.name} has no class token, by whose attention background is told: give --keypoints.votes 0, "
-            "which keeps it, or another backbone"
+            f"{backbone.name} has no class token, whose attention tells background from foreground: give "
+            "--keypoints.votes 0, which keeps the background, or another backbone"
         )
     layer, last = options.layer_of(backbone), backbone.depth - 1
     blocks = backbone.model.blocks
@@ -130,10 +130,10 @@ def _stretched(rows: Tensor) -> Tensor:
 
 
 class _Attention:
-    """What passes through an attention module, which its fused kernel would hide: watched at its doors.
+    """Captures an attention module's queries, keys and input by hooks, since its fused kernel would hide them.
 
-    timm hands queries and keys of shape ``(N, heads, tokens, dim)`` to ``q_norm`` and ``k_norm``, in every attention
-    that ViTs are made of, even where these do nothing.
+    Every attention module of timm's ViTs passes queries and keys of shape ``(N, heads, tokens, dim)`` through
+    ``q_norm`` and ``k_norm``, even where these are identities.
     """
 
     def __init__(self, module: Any) -> None:

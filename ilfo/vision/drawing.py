@@ -34,10 +34,10 @@ def draw_keypoints(
         frames: ``(N, H, W, 3)`` uint8 RGB.
         keypoints: ``(N, K, 3)`` or ``(N, 3K)``: ``u``, ``v`` and visibility of each concept, as
             :class:`~ilfo.rewards.keypoints.KeypointFeatures` finds them. A concept's colour is the same in all frames;
-            its disc is the larger the more visible it is.
-        trail: Positions before the present one that the line goes through; 0: none.
-        smallest_side: Smaller frames are enlarged by a whole factor until their shorter side has at least so many
-            pixels, so that discs do not hide what they are on.
+            its disc grows with its visibility.
+        trail: Number of earlier positions that the line goes through; 0: none.
+        smallest_side: Smaller frames are enlarged by a whole factor until their shorter side has at least this many
+            pixels, so that discs do not hide what they mark.
 
     Returns:
         ``(N, f * H, f * W, 3)`` uint8, new.

@@ -24,16 +24,16 @@ LARGEST_BATCH = {"cpu": 32, "cuda": 512}
 
 @dataclass(frozen=True)
 class EncodingPlan:
-    """What encoding frames will take.
+    """Expected cost of encoding frames.
 
     Attributes:
-        frames: How many there are.
-        rows: Patches from the top to the bottom.
+        frames: Number of frames.
+        rows: Patches from top to bottom.
         cols: Patches from left to right.
-        batch_size: Frames that are encoded at once.
-        bytes: Memory that a batch takes, about.
-        seconds: Expected time for all, as measured on a few.
-        device: Where.
+        batch_size: Frames encoded at once.
+        bytes: Estimated memory of a batch.
+        seconds: Expected time for all frames, extrapolated from a few.
+        device: Where they are encoded.
     """
 
     frames: int
@@ -53,11 +53,11 @@ class EncodingPlan:
 
 
 def bytes_per_frame(backbone: Backbone, height: int, width: int, stride: int | None = None) -> int:
-    """Estimate of the memory that encoding a frame of this size takes at its height, weights aside.
+    """Estimates the peak memory, in bytes, of encoding a frame of this size, weights aside.
 
-    Counted are the image as it is resized, and of the tokens what one block holds at once: input, norm, queries, keys
-    and values, the attention's result, the hidden layer, and what is kept of the block. Where attention is not fused
-    its matrix counts too.
+    It counts the image before and after resizing, and all that one block holds of the tokens at once: input, norm,
+    queries, keys and values, the attention's output, the hidden layer, and what is kept of the block. Where attention
+    is not fused, its matrix counts too.
     """
     size = backbone.input_size(height, width)
     stride = stride or backbone.stride
@@ -102,8 +102,8 @@ def encode(
 
     Args:
         backbone: The network.
-        frames: ``(N, H, W, 3)`` uint8 RGB, or what gives such an array when it is sliced.
-        options: What describes a patch.
+        frames: ``(N, H, W, 3)`` uint8 RGB, or an object whose slices are such arrays.
+        options: Layer, facet, and heads of saliency.
         saliency: See :func:`~ilfo.vision.descriptors.describe_patches`.
         memory_gib: Memory that a batch may take.
 

@@ -18,13 +18,13 @@ class LocationOptions:
     """How a map of similarities becomes a position."""
 
     temperature: float = 0.05
-    """Of the soft-argmax, in units of the cosine: the smaller, the more the best patch alone counts."""
+    """Temperature of the soft-argmax, in units of the cosine: the smaller, the more the best patch dominates."""
     window: int = 2
     """Patches around the best one, in each direction, that the soft-argmax averages over; 0: the best patch alone. A
     number as large as the grid is the plain soft-argmax, which draws every keypoint towards the middle."""
     motion: float = 0.5
     """How far a concept moves from one frame to the next, in half widths of the image: the standard deviation of a
-    Gaussian around its last position that keeps look-alikes from changing places. 0: each frame is seen alone."""
+    Gaussian around its last position, which keeps look-alikes from swapping. 0: each frame is handled alone."""
 
     def __post_init__(self) -> None:
         for name in ("window", "motion"):
@@ -47,21 +47,21 @@ def locate(
 ) -> tuple[Tensor, np.ndarray]:
     """Positions and visibilities of concepts, followed through time.
 
-    In each frame the best patch of a concept is that of the largest ``cosine / temperature``, plus the logarithm of a
-    Gaussian around the best patch of the frame before, where motion counts. The position is the mean of the patch
-    centres in the window around it, weighted by ``exp(cosine / temperature)``.
+    In each frame a concept's best patch maximises ``cosine / temperature``, plus, if ``motion`` is not 0, the logarithm
+    of a Gaussian around the best patch of the frame before. The position is the mean of the patch centres in the
+    window around the best patch, weighted by ``exp(cosine / temperature)``.
 
     Args:
         maps: ``(B, T, K, rows, cols)`` float32, cosines of ``B`` sequences of ``T`` frames.
         centres: ``(rows,)`` and ``(cols,)``, where patches lie, see
             :meth:`~ilfo.vision.backbones.Backbone.centres`.
         options: How.
-        start: ``(B, K)`` best patches of the frames just before, as the last call returned them; None: there were none.
+        start: ``(B, K)`` best patches of the preceding frames, as the last call returned them; None: there were none.
 
     Returns:
-        ``(B, T, K, 3)`` float32 on the CPU: ``u`` from -1 at the left to 1 at the right edge of the image, ``v`` from
-        -1 at the top to 1 at the bottom, and the cosine of the best patch: visibility. And the best patches of the last
-        frame, ``(B, K)``.
+        ``(B, T, K, 3)`` float32 on the CPU: ``u`` from -1 at the left edge of the image to 1 at the right, ``v`` from
+        -1 at the top to 1 at the bottom, and visibility, the cosine of the best patch. Then the best patches of the
+        last frame, ``(B, K)``.
     """
     options = options or LocationOptions()
     maps = maps.float().cpu()

@@ -29,20 +29,20 @@ class FramesConfig:
     number: int = 30_000
     """Frames in all."""
     scenes: tuple[str, ...] = ()
-    """Scenes, or how several of them begin, like 'metaworld'. All by default, for which gymnasium-robotics and
-    Meta-World have to be installed."""
+    """Scenes, or prefixes of their names, like 'metaworld'. By default all, for which gymnasium-robotics and
+    Meta-World must be installed."""
     seed: int = 0
-    """Decides every frame."""
+    """Determines every frame."""
     size: int = 96
     """Height and width in pixels."""
 
 
 @dataclass(frozen=True)
 class ErrorConfig:
-    """Measure how far keypoints are from the simulator's objects, in episodes that were held out."""
+    """Measure how far keypoints are from the simulator's objects, in held-out episodes."""
 
     weights: Path = TINY_WEIGHTS
-    """Of the network; it is measured beside one with random weights."""
+    """Weights of the network, which is compared with one of random weights."""
     scenes: tuple[str, ...] = ("halfcheetah", "hopper", "pusher", "reacher")
     """Scenes, or how several of them begin."""
     varied: bool = False
@@ -50,9 +50,9 @@ class ErrorConfig:
     episodes: int = 4
     """Episodes to fit on, and as many others to measure."""
     length: int = 25
-    """Frames of an episode."""
+    """Frames in an episode."""
     seed: int = 1_000
-    """Of the first episode."""
+    """Seed of the first episode."""
     size: int = 96
     """Height and width of the frames in pixels."""
     image_size: int = 96
@@ -62,20 +62,20 @@ class ErrorConfig:
     k: int | None = None
     """Clusters of patches; by default found by the elbow."""
     votes: float = 0.0
-    """See 'ilfo train --features keypoints --help'. By default all clusters are kept, so that what is measured is how
-    well the network describes patches, and not where it looks."""
+    """See 'ilfo train --features keypoints --help'. By default all clusters are kept, to measure how well the
+    network describes patches and not where it attends."""
 
 
 def error_table(config: ErrorConfig) -> list[tuple[str, ...]]:
     """Films episodes and measures; see :class:`ErrorConfig`.
 
     Returns:
-        Rows of words: scene, object, then mean distances in pixels: of its mean position, of the untrained and the
-        trained network's keypoint, and of both with labels; and the shares of frames within a tenth of the image, of
-        the untrained and the trained network's keypoint.
+        Rows of text: scene and object; the mean distance in pixels to the object's mean position, to the keypoint of
+        the untrained and of the trained network, and to those of both with labels; then, for the untrained and the
+        trained network, the share of frames in which the keypoint is less than a tenth of the image away.
 
     Raises:
-        InputError: Weights or scenes that cannot be used, or nothing can be drawn here.
+        InputError: Weights or scenes cannot be used, or rendering does not work here.
     """
     stride, image_size = config.stride, config.image_size
     networks = (

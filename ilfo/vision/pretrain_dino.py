@@ -1,4 +1,4 @@
-"""Self-distillation without labels: a student learns to say of a crop what its own moving average says of the whole.
+"""Self-distillation without labels: from a crop, a student predicts what its moving average outputs for the image.
 
 Caron and others, "Emerging Properties in Self-Supervised Vision Transformers" (DINO), arXiv 2104.14294.
 """
@@ -27,31 +27,31 @@ class DinoOptions:
     hidden: int = 512
     """Width of the head's hidden layers. The paper has 2048, for networks twice as wide."""
     batch_norm: bool = True
-    """Whether the head's hidden layers are standardised over the batch, as the paper's code offers. A fresh network
-    then tells images apart better: by 1.4 nats in place of 0.8 after 20 steps."""
+    """Whether the head's hidden layers have batch normalisation, an option of the paper's code. With it a new network
+    tells images apart better: 1.4 nats after 20 steps, against 0.8 without."""
     bottleneck: int = 128
     """Width before the last layer, where vectors get length 1. The paper has 256."""
     learning_rate: float = 0.002
-    """Of AdamW after the warm-up, for a batch of 256; other batches take their share of it. The paper has 0.0005, for
+    """AdamW's, after the warm-up, for a batch of 256; it scales with the batch size. The paper has 0.0005, for
     trainings a thousand times as long."""
     final_learning_rate: float = 1e-6
-    """At the end of its cosine."""
+    """Learning rate at the end of its cosine."""
     warm_up: float = 0.1
     """Share of the training in which the learning rate rises."""
     weight_decay: tuple[float, float] = (0.04, 0.4)
-    """From the start to the end of a cosine. Not on biases and norms."""
+    """At the start and the end of a cosine. Biases and norms have none."""
     momentum: float = 0.99
-    """Of the teacher's moving average; a cosine takes it to 1. The paper has 0.996, for long trainings."""
+    """Momentum of the teacher's moving average; a cosine takes it to 1. The paper has 0.996, for long trainings."""
     student_temperature: float = 0.1
-    """Of the student's softmax."""
+    """Temperature of the student's softmax."""
     teacher_temperature: tuple[float, float] = (0.04, 0.04)
-    """Of the teacher's, before and after its linear warm-up. The paper's second is 0.07. Tried with that, a momentum of
-    0.996, a learning rate of 0.001 and no batch normalisation, the teacher said less and less of which image it saw:
-    0.84 nats at first, 0.48 after 300 steps."""
+    """Temperature of the teacher's, before and after its linear warm-up. The paper's second is 0.07. With that, a
+    momentum of 0.996, a learning rate of 0.001 and no batch normalisation, the teacher told images apart less and
+    less: 0.84 nats at first, 0.48 after 300 steps."""
     teacher_warm_up: float = 0.3
     """Share of the training in which the teacher's temperature rises."""
     centre_momentum: float = 0.9
-    """Of the mean of the teacher's outputs, which is taken off them."""
+    """Momentum of the mean of the teacher's outputs, which is subtracted from them."""
     largest_gradient: float = 3.0
     """Norm to which every parameter's gradient is clipped."""
     frozen_last_layer: float = 0.01
@@ -186,9 +186,9 @@ class Dino:
             bf16: Whether networks compute in bfloat16.
 
         Returns:
-            Numbers on the device: ``loss``; ``entropy`` of the teacher's distributions, ``spread``, the entropy of
-            their mean over the batch, both in nats; and their difference ``information``: how much the teacher's
-            answer says of which image it saw. It is 0 after a collapse of either kind.
+            Scalars on the device: ``loss``; in nats, ``entropy``, the mean entropy of the teacher's distributions,
+            and ``spread``, the entropy of their mean over the batch; and ``information``, their difference: how
+            much the teacher's output tells of which image it saw. It is 0 after a collapse of either kind.
         """
         options, schedule = self.schedule.options, self.schedule
         batch = len(global_views[0])

@@ -1,4 +1,4 @@
-"""How far keypoints are from the simulator's objects, beside an untrained network and beside no look at all."""
+"""Measures how far keypoints are from the simulator's objects; baselines: an untrained network, the mean position."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ __all__ = ["ObjectError", "keypoint_errors", "mean_position_errors", "probe"]
 
 @dataclass(frozen=True)
 class ObjectError:
-    """Distances of an object's true position from where something says that it is.
+    """Distance of an object's true position from a prediction of it.
 
     Attributes:
-        mean: In pixels, over the frames in which it is visible; NaN where it never is.
-        share: Of these frames, in which the distance is less than a tenth of the image.
+        mean: Mean in pixels, over the frames in which the object is visible; NaN if it never is.
+        share: Share of these frames in which the distance is less than a tenth of the image.
     """
 
     mean: float
@@ -36,7 +36,7 @@ class ObjectError:
 
 
 def mean_position_errors(fitting: Sequence[Film], held_out: Sequence[Film]) -> list[ObjectError]:
-    """Of each object, for one who says of every frame that it is where it was on average when fitting."""
+    """Errors of predicting, for every frame, each object's mean position in the fitting episodes."""
     _, positions, visible = _joined(fitting)
     known = np.asarray(visible.any(axis=0))
     guess = np.full(positions.shape[1:], np.nan)
@@ -53,14 +53,14 @@ def keypoint_errors(
     concepts: ConceptOptions | None = None,
     location: LocationOptions | None = None,
 ) -> tuple[list[ObjectError], list[ObjectError]]:
-    """Of each object, for the keypoint that was nearest to it on the frames of fitting, and for one made from labels.
+    """Errors of each object's nearest keypoint on the fitting frames, and of a keypoint made from labels.
 
-    Concepts are found without any label, which only say which of them stands for which object. The other keypoint
-    follows the mean descriptor of the patches that the object was on.
+    Concepts are found without labels, which only decide which concept stands for which object. The keypoint made from
+    labels follows the mean descriptor of the patches that the object was on.
 
     Args:
         backbone: The network.
-        fitting: Episodes to find concepts in, each of as many frames.
+        fitting: Episodes to find concepts in, all of one length.
         held_out: Episodes that are measured, likewise.
         descriptors: What describes a patch.
         concepts: How patches become concepts.
@@ -83,15 +83,15 @@ def keypoint_errors(
 
 
 def probe(backbone: Backbone, frames: Frames, *, most: int = 240) -> float:
-    """Median distance of objects to the most alike patch, in pixels: a quick look at a network in training.
+    """Median distance in pixels of objects from the patch most like them: a quick check of a network in training.
 
-    In each scene three of four frames say how an object's patches look, under other cameras and colours each time, and
-    in the fourth it is sought.
+    In each scene three of four frames, under various cameras and colours, give the mean descriptor of an object's
+    patches, and the object is located in the fourth.
 
     Args:
         backbone: The network.
-        frames: Taken evenly.
-        most: Frames that are looked at.
+        frames: Frames to sample evenly.
+        most: Frames to sample at most.
     """
     chosen = np.unique(np.linspace(0, len(frames) - 1, most).astype(np.int64))
     scenes = frames.scenes[chosen]

@@ -37,11 +37,11 @@ class Frames:
     Attributes:
         images: ``(N, H, W, 3)`` uint8 RGB.
         scenes: ``(N,)`` int64, numbers in ``names``.
-        episodes: ``(N,)`` int64, different for the episodes of a scene.
-        positions: ``(N, 8, 2)`` float32, where objects are, in pixels; NaN beyond a scene's number of objects.
+        episodes: ``(N,)`` int64, numbers of the episodes within their scene.
+        positions: ``(N, 8, 2)`` float32, positions of the objects in pixels; NaN beyond a scene's number of objects.
         visible: ``(N, 8)`` bool.
-        names: Of the scenes.
-        objects: Names of the objects of every scene.
+        names: Names of the scenes.
+        objects: Names of each scene's objects.
     """
 
     images: np.ndarray
@@ -65,13 +65,13 @@ def render_frames(
     size: int = 96,
     say: Callable[[str], None] = print,
 ) -> Path:
-    """Films scenes into a file, whole or not at all: about as many frames of each.
+    """Renders the same number of frames of each scene into a file, which is written whole or not at all.
 
     Args:
         path: The file to write.
-        scenes: Which.
-        number: Frames in all; rounded up to whole episodes.
-        seed: Decides every frame. A scene's do not depend on which others there are.
+        scenes: Scenes to render.
+        number: Frames in all; rounded up to whole episodes of every scene.
+        seed: Determines every frame; a scene's frames do not depend on the other scenes.
         size: Height and width in pixels.
         say: Called with a line after each scene.
 

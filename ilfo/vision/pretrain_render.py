@@ -64,13 +64,14 @@ class Studio:
     def film(self, length: int, seed: int, *, varied: bool = True) -> Film:
         """Plays an episode and films it.
 
-        A random policy plays, whose actions change gradually; in every other episode of a Meta-World task, its scripted
-        expert with noise. The simulation goes on where the environment would have ended the episode.
+        A random policy with slowly changing actions plays; in episodes of a Meta-World task with an odd seed, the
+        task's scripted expert with noise. The simulation goes on past the point where the environment would end the
+        episode.
 
         Args:
             length: Frames ``T``.
-            seed: Decides everything, together with the scene.
-            varied: Whether camera, lights and colours are this episode's own, or the plain ones.
+            seed: Together with the scene, determines everything.
+            varied: Whether the episode has its own camera, lights and colours, or the plain ones.
 
         Raises:
             InputError: The simulation diverged.
@@ -109,7 +110,7 @@ class Studio:
             return False
         fixed_to = self._model.body_weldid
         met = self._model.geom_bodyid[hit[0]]
-        # What never moves is all fixed to the world: there, only the body itself will do.
+        # All that never moves is welded to the world: there, only a hit on the body itself counts.
         return bool(met == body or (fixed_to[body] != 0 and fixed_to[met] == fixed_to[body]))
 
     def _policy(self, rng: np.random.Generator, *, scripted: bool) -> Any:
@@ -131,7 +132,7 @@ class Studio:
 
 
 class _Camera:
-    """MuJoCo's drawing, by the library that ``MUJOCO_GL`` names now, whenever MuJoCo was imported.
+    """MuJoCo's renderer, on the library that ``MUJOCO_GL`` names now, even if MuJoCo was imported before.
 
     Raises:
         InputError: Nothing can be drawn here.
@@ -245,6 +246,6 @@ def _scripted_expert(scene: Scene) -> Any:
 def _prepare_drawing() -> None:
     if sys.platform == "linux" and "DISPLAY" not in os.environ:
         os.environ.setdefault("MUJOCO_GL", "egl")
-    # PyTorch's compiler brings an LLVM, and so do Mesa's drivers: a process dies where the drivers' comes first.
+    # PyTorch's compiler and Mesa's drivers each load an LLVM: the process crashes if the drivers' is loaded first.
     with suppress(ImportError):
         importlib.import_module("triton")

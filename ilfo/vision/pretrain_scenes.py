@@ -15,14 +15,14 @@ __all__ = ["SCENES", "Look", "Scene", "scenes_named"]
 
 @dataclass(frozen=True)
 class Scene:
-    """A task, filmed.
+    """A task, and how it is filmed.
 
     Attributes:
-        name: What the file of frames calls it.
-        env_id: Gymnasium id, with the module that registers it where that is not Gymnasium's own.
-        objects: Bodies of which every frame's true position in the image is stored.
-        centre: Where the camera looks: a body, where it is when the episode starts, or ``(x, y, z)`` in metres.
-        distance: Metres from there, least and most.
+        name: Its name in the file of frames.
+        env_id: Gymnasium id, with the module that registers it if Gymnasium itself does not.
+        objects: Bodies whose true position in the image is stored for every frame.
+        centre: What the camera looks at: a body, at its position when the episode starts, or ``(x, y, z)`` in metres.
+        distance: Metres from the camera to there, least and most.
         azimuth: Direction of view in degrees, 90 along y, least and most.
         elevation: Likewise, -90 straight down.
         steps: Environment steps between two frames.
@@ -165,12 +165,12 @@ def scenes_named(names: Iterable[str]) -> tuple[Scene, ...]:
 
 
 class Look:
-    """Camera, lights and colours of a model, which an episode has for itself.
+    """Chooses an episode's camera, and the lights and colours of its model.
 
     Args:
-        model: MuJoCo's. It is edited in place; :meth:`plain` brings back what it was.
-        data: MuJoCo's, of an episode that has begun whenever a look is asked for.
-        scene: Which cameras to choose from.
+        model: MuJoCo's model. It is edited in place; :meth:`plain` restores it.
+        data: MuJoCo's data. An episode must have begun whenever a look is chosen.
+        scene: Gives the ranges of the camera.
     """
 
     _EDITED = ("geom_rgba", "mat_rgba", "light_pos", "light_diffuse", "light_ambient")

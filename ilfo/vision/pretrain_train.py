@@ -53,9 +53,9 @@ class TrainingConfig:
     log_every: int = 20
     """Steps between lines."""
     judge_after: int = 200
-    """Steps before which it is no collapse if the teacher says nearly the same of every image: all begin so."""
+    """Steps before collapse is checked for: at first every teacher outputs nearly the same for all images."""
     probe_every: int = 500
-    """Steps between looks at how far the patches most like an object are from it."""
+    """Steps between measurements of how far the patches most like an object are from it."""
     views: ViewOptions = field(default_factory=ViewOptions)
     """Crops."""
     dino: DinoOptions = field(default_factory=DinoOptions)
@@ -68,10 +68,10 @@ class TrainingConfig:
 
 
 def train(config: TrainingConfig, *, say: Callable[[str], None] = print) -> Path:
-    """Trains, or goes on with, the network; see :class:`TrainingConfig`.
+    """Trains the network, or resumes its training; see :class:`TrainingConfig`.
 
-    All that is random in a step depends on the seed and the step's number alone, so that a training that was stopped
-    and one that was not end with the same weights on the same CPU.
+    All randomness of a step depends on the seed and the step's number alone, so that a resumed and an uninterrupted
+    training end with the same weights on the same CPU.
 
     Args:
         config: What to train on, and how.

@@ -82,7 +82,7 @@ def crop(pixels: Tensor, size: int, scale: tuple[float, float], generator: torch
 
 
 def distort(pixels: Tensor, generator: torch.Generator, *, blur: float, solarise: float) -> Tensor:
-    """Other colours, no colours, blur and inverted highlights: each image by its own dice.
+    """Randomly jitters colours, removes them, blurs, and inverts highlights, independently for each image.
 
     Args:
         pixels: ``(B, 3, H, W)`` in [0, 1].

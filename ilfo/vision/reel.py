@@ -13,19 +13,19 @@ __all__ = ["Reel"]
 
 
 class Reel:
-    """Films one after the other, of which only what is looked at is copied.
+    """Films read as one array, of which only the frames asked for are copied.
 
     Args:
-        films: ``(N_i, H, W, 3)`` uint8 each, or what gives such arrays when it is sliced.
-        names: What errors call them.
+        films: ``(N_i, H, W, 3)`` uint8 each, or objects whose slices are such arrays.
+        names: Names of the films, for errors.
 
     Attributes:
-        starts: ``(films + 1,)`` int64: where each begins, and where the last one ends.
-        shape: Of the array that they would be.
-        dtype: Of the frames.
+        starts: ``(films + 1,)`` int64: the first frame of each film, and the end of the last one.
+        shape: Shape of the concatenated array.
+        dtype: uint8.
 
     Raises:
-        InputError: There is none, one is no such array, or their frames differ in size.
+        InputError: There are no films, one is not such an array, or their frames differ in size.
     """
 
     def __init__(self, films: Sequence[np.ndarray], names: Sequence[str]) -> None:
