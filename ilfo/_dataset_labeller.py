@@ -1,4 +1,4 @@
-"""From a logged dataset to one with other rewards: reads, scores and writes it by parts."""
+"""Relabels a logged dataset with new rewards: reads, scores and writes it in parts."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from ilfo.rewards.labelling import imitation_rewards
 __all__ = ["DatasetLabeller", "Labelled"]
 
 _READ_AHEAD = 32_768
-"""Transitions that are read at a time, of which episodes of like length are scored together."""
+"""Transitions read at a time; among these, episodes of similar length are scored together."""
 _COSTS = 2**24
-"""Pairs of a step and an expert's step in one batch: 64 MiB of costs in float32, however long the demonstrations."""
+"""Pairs of an agent's and an expert's step in a batch: 64 MiB of float32 costs, however long the demonstrations."""
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """What was written.
+    """A summary of the dataset that was written.
 
     Attributes:
-        episodes: Their number.
-        transitions: Their number.
-        mean_reward: Over all transitions.
-        terminated: Episodes that the environment ended.
+        episodes: Number of episodes.
+        transitions: Number of transitions.
+        mean_reward: Mean over all transitions.
+        terminated: Number of episodes that the environment ended.
         continued: Transitions without a known successor, which got the reward of the step before them.
-        averaged: Transitions without a known successor or a step before them, which got the mean of all others.
-        rank_correlation: Spearman's, of the returns of the episodes with those under the environment's rewards; None
-            where the dataset has none, or all episodes are worth the same. A folded value does not count.
+        averaged: Transitions with neither a known successor nor a step before them, which got the mean of all others.
+        rank_correlation: Spearman's, between the imitation returns of the episodes and their environment returns; None
+            where the dataset has no rewards, or one of the two is constant. Folded values are left out.
     """
 
     episodes: int
@@ -54,10 +54,10 @@ class DatasetLabeller:
 
     Args:
         logged: The dataset.
-        reward: Fitted.
-        expert_steps: Of all demonstrations.
-        fold_absorbing: Discount by which the value of an absorbing state is folded into the last reward of a terminated
-            episode; None: episodes count as cut off where they end.
+        reward: A fitted reward generator.
+        expert_steps: Steps of all demonstrations together.
+        fold_absorbing: Discount with which the value of an absorbing state is folded into the last reward of a
+            terminated episode; None: every episode counts as cut off where it ends.
         device: Where episodes are scored.
     """
 
@@ -82,12 +82,12 @@ class DatasetLabeller:
         """Labels every transition.
 
         Args:
-            written: Where to.
-            progress: Called with the transitions that are labelled, and with their number.
+            written: Where the rewards go.
+            progress: Called with the number of transitions labelled so far, and the number of all.
 
         Raises:
-            InputError: An episode is damaged, diverged or not finite, or gets a reward that is; the reward breaks its
-                contract; or not a single transition can be scored.
+            InputError: An episode is damaged, diverged or not finite, or gets a reward that is not finite; the reward
+                breaks its contract; or no transition can be scored.
         """
         everything = len(self._logged)
         for part in self._parts():
@@ -113,7 +113,7 @@ class DatasetLabeller:
         )
 
     def _parts(self) -> Iterator[list[tuple[Slot, Trajectory]]]:
-        """Episodes that follow each other, as many as are read at a time; without those that cannot be scored."""
+        """Lists of consecutive episodes, as many as are read at a time, without those that cannot be scored."""
         part: list[tuple[Slot, Trajectory]] = []
         steps = 0
         for slot in self._logged.slots:
@@ -141,7 +141,7 @@ class DatasetLabeller:
             )
 
     def _batches(self, part: list[tuple[Slot, Trajectory]]) -> Iterator[list[tuple[Slot, Trajectory]]]:
-        """Episodes of like length together, as many as their padding and the costs leave room for."""
+        """Batches of episodes of similar length, as large as the limit on costs allows with padding."""
         batch: list[tuple[Slot, Trajectory]] = []
         for each in sorted(part, key=lambda each: len(each[1])):
             if batch and (len(batch) + 1) * len(each[1]) > self._padded_steps:
@@ -170,7 +170,7 @@ class DatasetLabeller:
         steps = len(trajectory)
         own, new = scores[:steps], learned[:steps]
         if len(slot) > steps:
-            # The value of what follows a termination belongs to the last transition, which a learner sees end.
+            # The folded value belongs to the last transition, the one that a learner sees terminate.
             own, new = np.append(own, own[-1]), np.append(own, new[-1])
             self._continued += 1
         self._transitions += len(slot)

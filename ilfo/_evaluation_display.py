@@ -1,4 +1,4 @@
-"""What ``ilfo evaluate`` prints: of one policy, of those of several seeds, and of one in many looks."""
+"""What ``ilfo evaluate`` prints: for one policy, for those of several seeds, and for one policy in many looks."""
 
 from __future__ import annotations
 

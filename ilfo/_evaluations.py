@@ -1,4 +1,4 @@
-"""What policies did on the episodes of an evaluation: returns, successes, and how sure they are."""
+"""The results of an evaluation: returns and successes, with their confidence intervals."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ class Evaluation:
 
     @property
     def return_interval(self) -> tuple[float, float] | None:
-        """95 % bootstrap interval of the mean; None for a single episode, of which nothing can be said.
+        """95 % bootstrap interval of the mean; None for a single episode, which says nothing of the spread.
 
-        Episodes that are the same from the first state to the last, as where all begin alike, count as one.
+        Episodes that are identical from the first state to the last count as one: they occur where all begin alike.
         """
         returns = [trajectory.env_return or 0.0 for trajectory in self.distinct]
         return bootstrap_interval(returns) if len(returns) > 1 else None
@@ -76,7 +76,7 @@ class Evaluation:
 
     @property
     def distinct(self) -> list[Trajectory]:
-        """The episodes without those that are the same as another from the first state to the last."""
+        """The episodes without duplicates, which are identical to another from the first state to the last."""
         played = {(each.observations.tobytes(), each.env_return, each.success): each for each in self.trajectories}
         return list(played.values())
 
@@ -94,7 +94,7 @@ class Evaluation:
 
     @property
     def score(self) -> float | None:
-        """The mean return, 0 being a random policy's and 1 the expert's; None where these are unknown."""
+        """The mean return, scaled so that a random policy scores 0 and the expert 1; None where that is unknown."""
         return normalized_score(self.return_mean, self.random_return, self.expert_return)
 
     @property

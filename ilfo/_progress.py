@@ -23,7 +23,7 @@ __all__ = ["Progress", "conclude", "report"]
 
 
 class _Pace:
-    """Steps a second over the last minutes, with the pauses in which no step is taken but updates are made."""
+    """Steps per second over the last minutes, including the pauses in which only updates are made."""
 
     def __init__(self) -> None:
         self._marks: deque[tuple[float, int]] = deque(maxlen=120)
@@ -77,11 +77,11 @@ class Progress:
         return self
 
     def fitting(self, share: float, numbers: str) -> None:
-        """Shows how far a reward is with learning from the demonstrations, before the first step.
+        """Shows how far the fit of the reward has come, before the first step.
 
         Args:
             share: Between 0 and 1.
-            numbers: Those that matter.
+            numbers: Figures of the fit, as text.
         """
         if self._fitted is None:
             self._fitting.start()
@@ -89,7 +89,7 @@ class Progress:
         self._fitting.update(self._fitting_task, completed=share, numbers=numbers)
 
     def doing(self, what: str) -> None:
-        """Says what is done before the reward learns: beside the bar, and elsewhere than on a terminal as a line."""
+        """Says what is done before the reward is fitted: beside the bar on a terminal, elsewhere as a line."""
         if self._console.is_terminal:
             self.fitting(0.0, what)
         else:
@@ -115,12 +115,12 @@ class Progress:
         self._bar.stop()
 
     def show(self, step: int, row: dict[str, Any], updates_due: int = 0) -> None:
-        """Moves the bar; elsewhere than on a terminal, prints a line where an evaluation is new.
+        """Moves the bar on a terminal; elsewhere, prints a line for each new evaluation.
 
         Args:
-            step: Steps that were taken.
+            step: Steps taken so far.
             row: The newest row of the metrics.
-            updates_due: Updates that come before the next step.
+            updates_due: Updates to make before the next step.
         """
         is_new = row.get("step") == step
         self._shown |= {name: value for name, value in row.items() if isinstance(value, float)}
@@ -149,7 +149,7 @@ class Progress:
         return f"mean of {self._seeds} seeds: {numbers}" if numbers and self._seeds else numbers
 
     def saved(self, step: int, goes_on: bool) -> None:
-        """Notes what can be gone on from: see :meth:`interrupted`.
+        """Notes what the run can resume from: see :meth:`interrupted`.
 
         Args:
             step: The step of the newest checkpoint; 0: there is none.
@@ -221,7 +221,7 @@ def _conclude_seeds(summary: dict[str, Any], console: Console) -> None:
 
 
 def report(config: TrainConfig) -> None:
-    """Writes the report, unless it is there, and says where it and the video are."""
+    """Writes the report, unless an up-to-date one is there, and says where it and the video are."""
     console = Console(highlight=False, soft_wrap=True)
     page = Path(config.out) / "report" / "index.html"
     newest = Path(config.out) / "summary.json"

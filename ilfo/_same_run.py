@@ -1,4 +1,4 @@
-"""Whether two configurations are of one run: what may change from one part of it to the next, and what else did."""
+"""Whether two configurations are of the same run: what may change when it resumes, and what else differs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ilfo.rewards.keypoints import FREE_OPTIONS
 __all__ = ["NOT_OF_THE_RUN", "alike", "differences", "weights_of"]
 
 NOT_OF_THE_RUN = ("out", "report", "env_workers", "checkpoint_seconds")
-"""Settings that may change between two parts of a run: they do not touch the results."""
+"""Settings that may change when a run resumes: they do not affect the results."""
 
 _WEIGHTS = "weights_sha256"
 """The hash of a backbone's file of weights in ``config.json``."""
@@ -21,10 +21,10 @@ _WEIGHTS = "weights_sha256"
 def alike(
     stored: Mapping[str, Any], config: dict[str, Any], demo_sha256: str | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Two configurations as plain values, to be compared without what may change from one part of a run to the next.
+    """Two configurations as plain values, ready to compare: without what may change when a run resumes.
 
-    Demonstrations and weights of a backbone are told by their content where that is known of both, for a file may be
-    moved: ``demo`` is in neither where the content is the same.
+    Demonstrations and backbone weights are identified by their content where it is known for both, since a file may be
+    moved: where the demonstrations are the same, ``demo`` is left out of both.
 
     Args:
         stored: ``config.json`` of a run.
@@ -62,7 +62,7 @@ def weights_of(config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def differences(stored: dict[str, Any], given: dict[str, Any], prefix: str = "") -> list[str]:
-    """What of the given values was another one in a stored run, or was not known to it: a sentence each."""
+    """Which of the given values differ from a stored run's, or were unknown to it: a sentence each."""
     found: list[str] = []
     for key in sorted(given.keys() | (stored.keys() if prefix else set())):
         name = f"{prefix}{key}"

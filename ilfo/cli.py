@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"ilfo: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        # Whose file it is, is known of those alone that the system refused by name.
+        # Only an error that names its file tells the user what to change.
         if error.filename is None or error.strerror is None:
             raise
         print(

@@ -38,9 +38,9 @@ def clone(
     on_epoch: Callable[[Epoch], object] = lambda epoch: None,
     doing: Callable[[str], object] = lambda what: None,
 ) -> dict[str, Any]:
-    """Clones the expert of some files, and plays the policy.
+    """Clones an expert from demonstration files, and evaluates the policy.
 
-    Nothing of a run that was stopped is gone on with: it begins again.
+    A run that was stopped does not resume: it starts again.
 
     Args:
         config: What is cloned; see :func:`~ilfo.cloning.configs.clone_config`.
@@ -48,11 +48,12 @@ def clone(
         doing: Called with what is being done.
 
     Returns:
-        The content of ``summary.json``; of a run that is finished, as it is there.
+        The content of ``summary.json``; for a finished run, what it already holds.
 
     Raises:
-        InputError: The demonstrations lack what it takes, nothing can be seen in them, or the folder holds another run.
-        RenderError: Frames are seen, and nothing can be drawn here.
+        InputError: The demonstrations lack what the policy needs, nothing can be seen in them, or the folder holds
+            another run.
+        RenderError: The policy sees frames, and nothing can be drawn here.
     """
     if config.device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: this machine's PyTorch sees no GPU; use --device cpu")
@@ -68,7 +69,7 @@ def _clone(
     doing: Callable[[str], object],
 ) -> dict[str, Any]:
     started = time.monotonic()
-    # Before anything is drawn, which the libraries of some eyes do not survive being imported after.
+    # Before anything is drawn: the libraries of some eyes crash if they are imported after that.
     eye = EYES[config.sees](getattr(config, config.sees, None), config.device)
     doing("reading the demonstrations")
     demonstrations, digest, shown = open_demonstrations(config)
@@ -85,7 +86,7 @@ def _clone(
     chosen, left_out = held_out(len(demonstrations), config.held_out, config.seed)
     seen: list[np.ndarray] = []
     if read_summary(config.out) is None:
-        # Before the run is begun: what cannot be learned from, or played, leaves nothing behind.
+        # Before the run begins, so that unusable demonstrations or an undrawable environment leave nothing behind.
         if policy.frame_size is not None:
             _check_drawable(config, policy.frame_size)
         doing("looking at the demonstrations")

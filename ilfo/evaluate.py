@@ -47,10 +47,10 @@ def evaluate(run: str | os.PathLike[str], episodes: int = 10, *, seed: int | Non
     """Plays fresh episodes with the policy of a run, under the run's protocol.
 
     Args:
-        run: Folder of a run, finished or, unless it is a cloned one, under way.
+        run: Folder of a run, finished or under way; that of a cloned policy must be finished.
         episodes: How many, at least 1.
-        seed: Seed of their initial states; by default one that depends on the run's seed and is not the one of
-            the evaluations during training.
+        seed: Seed of their initial states; by default one derived from the run's seed that the evaluations during
+            training do not use.
 
     Raises:
         InputError: Not a run, a run without a checkpoint, the runs of several seeds (see :func:`evaluate_seeds`), no
@@ -109,7 +109,7 @@ def play(imitation: Imitation, run: str | os.PathLike[str], episodes: int, seed:
 
 
 def write_evaluation(run: str | os.PathLike[str], found: Evaluation | SeedsEvaluation) -> None:
-    """Keeps what was found as ``evaluation.json`` in the folder of the run, or of each seed's.
+    """Writes the result to ``evaluation.json`` in the run's folder, or each seed's result in its own.
 
     Warns:
         UserWarning: It cannot be written there.
@@ -192,7 +192,7 @@ def _command(
         split: Seen: the variants that the demonstrations show, in turn; for a kind that they do not show, other
             variants from the same ranges. Unseen: variants from held-out ranges, a different one for each episode.
         stop_after_success: With --variants: steps that an episode goes on after its first success; by default it goes
-            on to its end. Success stays what it is, and returns count fewer steps.
+            on to its end. Success is not affected; returns cover fewer steps.
     """
     from rich.console import Console
 

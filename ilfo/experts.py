@@ -1,4 +1,4 @@
-"""Whose episodes are recorded: a run's policy, a scripted expert, or any callable."""
+"""The experts that can be recorded: a run's policy, a scripted expert, or any callable."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ __all__ = ["Expert", "own_policy", "scripted_policy", "trained_expert"]
 
 @dataclass(frozen=True)
 class Expert:
-    """A policy, and where it is at home.
+    """A policy, and the environment that it acts in.
 
     Attributes:
-        policy: What acts.
+        policy: Maps observations to actions.
         env_id: Gymnasium id of its environment.
         protocol: How episodes end there.
-        seed: What the initial states are chosen by.
-        what: In words, for the source of a file and for errors.
-        view: What it sees in place of states; None: these.
+        seed: Seed of the initial states.
+        what: A description, for the source of a file and for errors.
+        view: What it sees instead of states; None: it sees states.
     """
 
     policy: Policy
@@ -44,11 +44,11 @@ def trained_expert(run: str, env_id: str | None, seed: int | None) -> Expert:
 
     Args:
         run: Its folder.
-        env_id: None, or the run's own.
-        seed: None for the run's own.
+        env_id: The run's environment, or None.
+        seed: Seed of the initial states; None for the run's own.
 
     Raises:
-        InputError: Not the folder of a run, or one of several seeds; or another environment than the run's.
+        InputError: Not the folder of a run, the folder of several seeds, or an environment other than the run's.
     """
     imitation = load(run)
     config = imitation.config

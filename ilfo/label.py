@@ -79,14 +79,14 @@ def label(
 ) -> Labelled:
     """Scores every episode of a dataset and writes a copy with these rewards, whole or not at all.
 
-    Without ``fold_absorbing``, episodes count as cut off where they end, the expert's too, for nothing follows them in
-    the learner either. A transition whose successor nobody recorded cannot be scored: it gets the reward of the step
-    before it.
+    Without ``fold_absorbing``, all episodes count as cut off where they end, the expert's too, since the learner counts
+    nothing after the end either. A transition whose successor was not recorded cannot be scored: it gets the reward of
+    the step before it.
 
     Args:
-        config: What to label, and by what; of :func:`parse_label` where the reward has options.
-        fitting: Called while the reward is fitted, with the share that is done and numbers in words.
-        progress: Called with the transitions that are labelled, and with their number.
+        config: What to label, and with what; from :func:`parse_label` where the reward has options.
+        fitting: Called while the reward is fitted, with the share done and its figures as text.
+        progress: Called with the number of transitions labelled so far, and the number of all.
 
     Returns:
         What was written.

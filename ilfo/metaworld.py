@@ -43,8 +43,8 @@ class Task(gymnasium.Wrapper[Any, Any, Any, Any]):
     (3,), which flattened is Meta-World's own, ``(39,)``.
 
     Notes:
-        Meta-World 3.1 ignores the seed of ``reset`` and draws the positions from NumPy's global state. It also
-        states the observation space of the hidden goal, of which the bounds are 0.
+        Meta-World 3.1 ignores the seed of ``reset`` and draws the positions from NumPy's global state. Its
+        observation space is also that of a hidden goal, whose bounds are 0.
 
     Args:
         task: Meta-World's name, e.g. ``"reach-v3"``.
@@ -57,7 +57,7 @@ class Task(gymnasium.Wrapper[Any, Any, Any, Any]):
         low, high = _split(env.sawyer_observation_space.low), _split(env.sawyer_observation_space.high)
         env.mujoco_renderer.camera_id = env.model.camera(_CAMERA).id
         super().__init__(env)
-        # Pairs: Gymnasium sorts the keys of a dict, and flattens in the order that it then has.
+        # A list of pairs keeps this order: Gymnasium sorts the keys of a dict, and flattens in that order.
         boxes = [(name, gymnasium.spaces.Box(low[name], high[name], dtype=np.float64)) for name in _PARTS]
         self.observation_space = gymnasium.spaces.Dict(boxes)
 
@@ -92,7 +92,7 @@ def scripted_policy(env_id: str) -> Policy:
         env_id: As registered here, with or without ``ilfo.metaworld:`` and the name of a variant.
 
     Returns:
-        Observations ``(N, 39)``, and steps ``(N,)`` that it does not look at, to actions ``(N, 4)`` in [-1, 1].
+        Maps observations ``(N, 39)`` and steps ``(N,)``, which it ignores, to actions ``(N, 4)`` in [-1, 1].
 
     Raises:
         InputError: There is no such task; names the closest.

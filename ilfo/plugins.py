@@ -85,14 +85,14 @@ def name_for_file(name: str) -> str | None:
 
 
 def check_chosen(words: Iterable[str], groups: Collection[str], kind: str, chosen: str, names: Iterable[str]) -> None:
-    """Refuses flags of a built-in that was not chosen; what belongs to none is left to the parser.
+    """Refuses flags of a built-in that was not chosen; flags of no built-in are left to the parser.
 
     Args:
         words: A command line.
-        groups: The prefixes of flags that there are.
-        kind: Of what, by its flag: ``"reward"``, ``"agent"``, ``"features"``.
+        groups: The flag prefixes that exist.
+        kind: The flag that chooses it: ``"reward"``, ``"agent"``, ``"features"``.
         chosen: What was chosen of that kind.
-        names: Of all built-ins of that kind.
+        names: The names of all built-ins of that kind.
 
     Raises:
         InputError: There is such a flag.

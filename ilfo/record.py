@@ -53,7 +53,7 @@ class RecordOptions:
     success_only: bool = False
     """Keep only episodes that met the task's own criterion of success."""
     stop_after_success: int | None = None
-    """End an episode so many steps after its first success; all that follows is often an expert that stands still."""
+    """End an episode this many steps after its first success; what follows is often an expert standing still."""
     actions: bool = False
     """Write the actions too. Without them the file holds states, and the environment's rewards for evaluation."""
     frames: bool = False
@@ -85,8 +85,8 @@ def record(
 
     Raises:
         InputError: Not exactly one of a run, a policy and a scripted expert, an environment that is not the run's, an
-            ``out`` that is a folder or in none, a negative seed, actions that are not in [-1, 1], a task without
-            success where success is asked for, or too few good episodes.
+            ``out`` that is a folder or whose folder does not exist, a negative seed, actions that are not in [-1, 1],
+            a task without success where success is asked for, or too few good episodes.
         RenderError: Frames are asked for where nothing can be drawn.
 
     Warns:
@@ -136,7 +136,7 @@ def _play(
     progress: Callable[[int, int], None] | None,
 ) -> tuple[list[Trajectory], int]:
     """The episodes that pass the bar, and how many it took."""
-    # Purposes keep apart what is recorded and what is evaluated, also where both are told the same seed.
+    # The purpose keeps recorded and evaluated episodes apart, even where both are given the same seed.
     base = derived_seed(expert.seed, RECORDING)
     kept: list[Trajectory] = []
     seen: list[float] = []

@@ -53,17 +53,17 @@ class RobosuiteTask(gymnasium.Env[Any, Any]):
     """A task with its robots and their default controllers: actions move the hand in space, turn it and grip.
 
     The observation is a dict with the keys of robomimic's files: ``object``, and of each robot ``robot0_eef_pos``,
-    ``robot0_eef_quat``, ``robot0_gripper_qpos`` and what else it feels. ``info["success"]`` is the task's own
+    ``robot0_eef_quat``, ``robot0_gripper_qpos`` and its other proprioception. ``info["success"]`` is the task's own
     criterion.
 
     Notes:
-        The model is loaded once, and a reset moves objects and robots to where its seed says. robosuite itself loads it
-        anew in every reset, which takes a hundred times as long, and draws the size of some objects anew: the cube of
-        ``Lift`` is 4.0 to 4.4 cm wide, and here always the same.
+        The model is loaded once, and a reset only places objects and robots, by its seed. robosuite itself reloads it
+        at every reset, which takes a hundred times as long and redraws the size of some objects: its cube of ``Lift``
+        is 4.0 to 4.4 cm wide, while here it is always the same.
 
     Args:
         task: robosuite's name, e.g. ``"Lift"``.
-        robot: Of the arms.
+        robot: Name of the arm, e.g. ``"Panda"``.
         render_mode: ``"rgb_array"`` for frames, of the camera in front of the table.
     """
 
@@ -105,7 +105,7 @@ class RobosuiteTask(gymnasium.Env[Any, Any]):
         """Starts an episode."""
         super().reset(seed=seed)
         if seed is not None:
-            # Whatever places objects holds on to this generator, so that it is wound back and not replaced.
+            # The object samplers hold a reference to this generator, so that it is reseeded in place, not replaced.
             self._task.rng.bit_generator.state = np.random.default_rng(seed).bit_generator.state
         return self._seen(self._task.reset()), {}
 
@@ -129,7 +129,7 @@ def environment_of(path: str | os.PathLike[str]) -> str:
     """The id of the environment that a robomimic file was recorded in, for ``--env``.
 
     Raises:
-        InputError: The file is no robomimic file of robosuite's, or its robots or its rate are others than those here.
+        InputError: Not a robomimic file of a robosuite task, or its robots or its control rate are not those here.
     """
     with h5py.File(path) as file:
         if not is_robomimic(file):

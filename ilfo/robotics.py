@@ -3,11 +3,11 @@
 Importing this module registers what Gymnasium-Robotics has, so that ``--env ilfo.robotics:FetchPush-v4`` is all that a
 run needs, and beside it ``AdroitHandDoorHuman-v1`` and likewise ``Hammer``, ``Pen`` and ``Relocate``: Adroit's tasks
 with a longer time limit. D4RL's human demonstrations (arXiv 2004.07219) last 269, 452, 200 and 398 steps on average.
-After the 200 that these tasks have otherwise, 6 of 25 humans have opened the door (to 1.35 rad, which counts as
-success), after 300 steps 7.
+After the 200 steps of the usual time limit, 6 of 25 humans have opened the door (to 1.35 rad, which counts as success);
+after 300 steps, 7.
 
-Success is what to compare policies by. Adroit's dense reward changed in Gymnasium-Robotics 1.2.1 under the same ``v1``
-(it now pays for being far from the handle), so that returns mean something only beside others of the same version.
+Compare policies by success. Adroit's dense reward changed in Gymnasium-Robotics 1.2.1 under the same ``v1`` (it now
+pays for being far from the handle), so that returns are comparable only within one version.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ HUMAN_STEPS = {"Door": 300, "Hammer": 650, "Pen": 200, "Relocate": 550}
 def _let_joint_kinds_equal_numbers() -> None:
     """Makes ``mujoco.mjtJoint.mjJNT_HINGE == numpy.int32(3)`` true, as it was before MuJoCo 4.
 
-    There a kind of joint is equal to Python's integers alone, while a model's ``jnt_type`` holds NumPy's. What asks
+    In MuJoCo 4 a joint type equals only Python's integers, while a model's ``jnt_type`` holds NumPy's. Code that asks
     ``jnt_type[i] in (mjJNT_HINGE, mjJNT_SLIDE)``, as Gymnasium-Robotics 1.4 does, then ends in an AssertionError for
     every hinge.
     """

@@ -1,4 +1,4 @@
-"""A run is one folder: what it was told, what it measured, and all that it needs to go on."""
+"""A run is one folder: its configuration, its measurements, and all that it needs to resume."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _LIBRARIES = ("torch", "numpy", "gymnasium", "mujoco", "pot", "h5py")
 
 
 class HeldFolder(os.PathLike[str]):
-    """A folder for a run, which no other process can use until it is closed.
+    """A folder for a run, locked against other processes until it is closed.
 
-    It can be held before there is a run: what takes long is not done for a folder that is then refused. Where no run
-    has begun in it by the time that it is closed, it is as it was found.
+    It can be held before the run begins, so that no long work is done for a folder that is then refused. If no run has
+    begun in it when it is closed, it is left as it was found.
 
     Args:
-        folder: Made if it is not there.
+        folder: Created if it does not exist.
 
     Raises:
         InputError: It is a file, it cannot be made or written to, it holds something that is not a run, or another
@@ -102,7 +102,7 @@ class HeldFolder(os.PathLike[str]):
         return lock
 
     def close(self) -> None:
-        """Lets another process have the folder; takes it away if it was made for nothing."""
+        """Releases the folder, and removes it if it was created here and no run began in it."""
         with suppress(OSError):  # Something else was put into it meanwhile, or it cannot be looked at.
             if not (self.folder / "config.json").exists():
                 for path in reversed(self._made):
@@ -123,7 +123,7 @@ class Run:
     trained agent, ``summary.json`` the result.
 
     Args:
-        folder: Made if it is not there; or what is held already, which the run closes.
+        folder: Created if it does not exist; or a held folder, which the run closes.
         config: The resolved configuration as plain values.
         demo_sha256: Hash of the demonstrations, or None.
 
@@ -188,7 +188,7 @@ class Run:
         self._metrics.flush()
 
     def save(self, step: int, state: dict[str, Any]) -> None:
-        """Writes a checkpoint to go on from, beside those before it; see :meth:`keep_only`."""
+        """Writes a checkpoint to resume from, beside the earlier ones; see :meth:`keep_only`."""
         if self._metrics is not None:
             os.fsync(self._metrics.fileno())
         metrics = self.folder / "metrics.jsonl"
@@ -200,13 +200,13 @@ class Run:
         return {int(path.stem.removeprefix("step_")) for path in self.checkpoints.glob("step_*.pt")}
 
     def keep_only(self, step: int | None) -> None:
-        """Removes the checkpoints to go on from, but for that of a step."""
+        """Removes the checkpoints to resume from, except that of ``step``, if any."""
         for path in self.checkpoints.glob("step_*.pt"):
             if step is None or path != self._checkpoint(step):
                 path.unlink()
 
     def restore(self, step: int | None) -> dict[str, Any] | None:
-        """The checkpoint of a step; rows of ``metrics.jsonl`` that came after it are cut off. None: from the start."""
+        """The checkpoint of a step; later rows of ``metrics.jsonl`` are cut off. None: start over, without any."""
         state = None
         if step is not None:
             state = torch.load(self._checkpoint(step), map_location="cpu", weights_only=True)
@@ -265,8 +265,8 @@ def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
 def read_checkpoint(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """The trained agent of a finished run, or the newest checkpoint of one under way, on the CPU.
 
-    Its tensors are read from the file when they are used: most of a checkpoint is the replay, which only a run that
-    goes on needs. They stay what they are when the run replaces the file meanwhile.
+    Its tensors are mapped, and read from the file when they are used: most of a checkpoint is the replay, which only a
+    resumed run needs. They do not change when the run replaces the file meanwhile.
 
     Raises:
         InputError: Nothing was saved yet.

@@ -36,7 +36,7 @@ def interquartile_mean(values: ArrayLike) -> float:
 
 
 def normalized_score(value: float, random: float | None, expert: float | None) -> float | None:
-    """A return on the scale on which a random policy's is 0 and the expert's 1.
+    """A return, normalised so that a random policy scores 0 and the expert 1.
 
     Returns:
         The score; None where an end of the scale is unknown, or the expert is no better than random.

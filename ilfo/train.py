@@ -24,7 +24,7 @@ from ilfo.training.run_group import RunGroup
 __all__ = ["main", "seconds_until_saved_again", "train"]
 
 _SAVING = 20
-"""How many times as long as a save took it is to the next, so that saving takes at most 5 % of the time."""
+"""Least time between two saves, in durations of the last save, so that saving takes at most 5 % of the time."""
 
 
 class _Clock:
@@ -78,8 +78,8 @@ def train(config: TrainConfig, progress: Any = None) -> dict[str, Any]:
     """
     plain = {name: value for name, value in dataclasses.asdict(config).items() if name not in NOT_OF_THE_RUN}
     with closing(HeldFolder(config.out)) as folder, closing(Training(config, fit=False)) as training:
-        # A run that goes on gets what was learned from the demonstrations from its checkpoint. Another one learns it
-        # before it is begun: what cannot be learned from leaves nothing behind.
+        # A resumed run takes what was learned from the demonstrations from its checkpoint. A new run learns it before
+        # it begins, so that unusable demonstrations leave nothing behind.
         if not folder.begun:
             training.fit(progress and progress.fitting, progress and progress.doing)
         seeds = training.seeds if config.seeds else ()
@@ -139,8 +139,8 @@ def _run(training: Training, group: RunGroup, progress: Any) -> dict[str, Any]:
                 save()
                 saved = time.monotonic()
                 rest = seconds_until_saved_again(config.checkpoint_seconds, saved - begun)
-        # Nothing waits from here on: Ctrl-C among the random episodes, or a kill between the summaries of two seeds,
-        # then leaves all that it takes to finish.
+        # Saved before the random episodes: after Ctrl-C during them, or a kill between the summaries of two seeds, the
+        # run can still be finished.
         save(last=True)
     if not len(training.replay):
         warnings.warn(
@@ -164,8 +164,8 @@ def _measure(
 ) -> list[dict[str, Any] | None]:
     """A row of metrics for each seed, with an evaluation where one is due.
 
-    None where the row before is of this very step: between the saves of two seeds a kill can fall, and one of them then
-    goes on from before the last update of the step and the other from after it.
+    None where the previous row is already of this step: after a kill between the saves of two seeds, one of them
+    resumes from before the last update of the step and the other from after it.
     """
     rows = [{"step": training.step} | means for means in training.averages.read()]
     if evaluate:

@@ -19,9 +19,9 @@ _TOLD = b"\nilfo: stopping as soon as everything is saved; Ctrl-C again stops at
 def interruptible() -> Iterator[list[bool]]:
     """Ctrl-C and SIGTERM set a mark that a loop sees between two steps, so that what is saved is consistent.
 
-    Who presses Ctrl-C is told so at once. Ctrl-C after that does not wait for the loop: it gives both signals their
-    handlers from before back and raises ``KeyboardInterrupt`` wherever the process is. The mark is longer then. A
-    second SIGTERM changes nothing: whoever ends a group of processes may send it twice.
+    The first Ctrl-C says at once that it was heard. A second one does not wait for the loop: it restores the previous
+    handlers of both signals and raises ``KeyboardInterrupt`` wherever the process is; the mark is longer then. A second
+    SIGTERM changes nothing, since a process group may be sent it twice.
     """
     mark: list[bool] = []
     if threading.current_thread() is not threading.main_thread():

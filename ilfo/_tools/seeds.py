@@ -17,7 +17,7 @@ RECORDING = 1
 
 
 def derived_seed(seed: int, *key: int) -> int:
-    """A seed of its own for every key, which says nothing of those for other keys.
+    """A seed for every key, independent of those for other keys.
 
     Examples:
         >>> derived_seed(0, 1) == derived_seed(0, 1), derived_seed(0, 1) == derived_seed(0, 2)
@@ -28,7 +28,7 @@ def derived_seed(seed: int, *key: int) -> int:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """PyTorch's random numbers on the CPU begin at a seed, and afterwards go on as if nothing had been drawn."""
+    """Seeds PyTorch's CPU generator inside the block, and restores its state afterwards."""
     import torch
 
     with torch.random.fork_rng(devices=[]):

@@ -1,4 +1,4 @@
-"""What ``ilfo clone`` is told."""
+"""The configuration of ``ilfo clone``."""
 
 from __future__ import annotations
 

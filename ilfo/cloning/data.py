@@ -47,7 +47,7 @@ class Samples:
 
     @classmethod
     def of(cls, trajectories: Sequence[Trajectory], seen: Sequence[np.ndarray], own: Sequence[int]) -> Samples:
-        """The steps of episodes; the last observation, after which nothing was done, is none.
+        """The steps of episodes; the final observation, which no action follows, is left out.
 
         Args:
             trajectories: With actions.
@@ -76,11 +76,11 @@ def _without_last(seen: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def open_demonstrations(config: CloneConfig) -> tuple[Demonstrations, str, list[Variant]]:
-    """The episodes of all files, in the environment's layout, the SHA-256 of their data as it is, and what they show.
+    """The episodes of all files in the environment's layout, the SHA-256 of their original data, and their variants.
 
-    The last are the variants that files were recorded in, each once; none where all show the plain look.
+    The variants are those that files were recorded in, each once; none where all show the plain look.
 
-    They come with frames where these are seen, and with states where these are seen or columns of them are known.
+    Episodes have frames where the policy sees frames, and states where it sees states or is given columns of them.
 
     Raises:
         InputError: A file cannot be read, lacks what is needed, or has actions that are not in [-1, 1] or frames of

@@ -37,7 +37,7 @@ class PixelOptions:
 
 
 class Eye(ABC):
-    """Makes of states and frames what a policy's network is given.
+    """Turns states and frames into the input of a policy's network.
 
     Args:
         options: An instance of the class's ``Options``; None for the defaults.
@@ -84,7 +84,7 @@ class Eye(ABC):
         """The last dimension ``C`` of what it sees; known after :meth:`study` or :meth:`load_state_dict`."""
 
     def encoder(self) -> tuple[nn.Module, int]:
-        """A fresh network that what is seen goes through, standardised, and the width of what comes out: ``(N, F)``."""
+        """A fresh network that encodes what is seen, standardised, and the width ``F`` of its output ``(N, F)``."""
         return nn.Identity(), self.columns
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Behaviour cloning: the mean squared error of actions, and the epoch that does best on what is held out."""
+"""Behaviour cloning: minimises the mean squared error of actions, and keeps the best epoch on held-out episodes."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def fit_network(
     device: torch.device | str = "cpu",
     on_epoch: Callable[[Epoch], object] = lambda epoch: None,
 ) -> Epoch:
-    """Teaches a network the actions of an expert, by Adam; draws from the CPU's default generator.
+    """Trains a network on the actions of an expert, with Adam; draws from the CPU's default generator.
 
     Args:
-        network: On the device. Takes its units from the samples, and ends with the weights that are kept: those of the
-            epoch with the lowest loss on what is held out, or the last ones where nothing is.
+        network: On the device. Is standardised by the samples, and ends with the weights that are kept: those of the
+            epoch with the lowest held-out loss, or the last ones where nothing is held out.
         samples: To learn from. They stay where they are, and go to the device in batches.
         held: Of episodes that no update sees, or None.
         epochs: Passes over the samples.

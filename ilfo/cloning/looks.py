@@ -1,4 +1,4 @@
-"""What a cloned policy does in its environment, and where that only looks different."""
+"""Evaluation of a cloned policy in its environment, and in variants that only look different."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Looks", "evaluate_clone", "evaluate_looks", "evaluation_of"]
 
 @dataclass(frozen=True)
 class Looks:
-    """A policy where everything but the picture is the same.
+    """Evaluations of a policy in environments that differ only in their looks.
 
     Attributes:
         plain: In the environment as it is, on the same initial states as the others.
@@ -105,9 +105,9 @@ def evaluate_looks(
 ) -> Looks:
     """Plays the policy of a cloned run where everything looks different.
 
-    Seen variants are those that its demonstrations show, in turn; of a kind that they do not show, and of what is held
-    out, there are as many variants as episodes. All rows begin in the same states, so that what differs between them is
-    what the policy saw.
+    Seen variants are those that its demonstrations show, in turn; for a kind that they do not show, and for held-out
+    variants, every episode has its own. All rows begin in the same states, so that they differ only in what the policy
+    sees.
 
     Args:
         run: Its folder.
@@ -115,8 +115,8 @@ def evaluate_looks(
         splits: Variants to train on, and variants that are held out.
         episodes: Of each kind and split.
         seed: Of the initial states.
-        stop_after_success: Steps that an episode goes on after its first success; None: to its end. Most of the time
-            of a policy that succeeds goes into what comes after, and its returns count that.
+        stop_after_success: Steps that an episode goes on after its first success; None: to its end. A policy that
+            succeeds spends most of an episode after its success, and its returns count that.
         progress: Called with what is being done.
 
     Raises:
@@ -153,7 +153,7 @@ def evaluate_looks(
 
 
 def _played(shown: Sequence[int], split: Split, episodes: int) -> list[int]:
-    """The variant of each episode: of what was seen those that were shown, in turn, and of what was not others."""
+    """The variant of each episode: for the seen split those that were shown, if any, in turn; else others."""
     if split == "seen" and shown:
         return [shown[index % len(shown)] for index in range(episodes)]
     held_out = (index for index in itertools.count() if index not in shown)

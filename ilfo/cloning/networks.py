@@ -1,4 +1,4 @@
-"""Networks of a cloned policy: numbers in comparable units, an encoder of frames, and what makes actions of both."""
+"""Networks of a cloned policy: standardised inputs, an encoder of frames, and the layers that give actions."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from torch import Tensor, nn
 __all__ = ["FrameEncoder", "PolicyNetwork", "Standardised", "soft_argmax"]
 
 FLOOR = 0.02
-"""Smallest standard deviation to divide by: what the demonstrations hardly move does not drown the rest."""
+"""Smallest standard deviation to divide by: columns that hardly vary in the demonstrations must not drown the rest."""
 
 TEMPERATURE = 0.05
-"""Of the soft-argmax: about what the maps of fresh weights vary by. At 1, every position starts in the middle, with
-hardly a gradient, and it takes hundreds of updates to leave it."""
+"""Of the soft-argmax: about how much the maps of fresh weights vary. At 1, every position starts in the middle, with
+hardly any gradient, and needs hundreds of updates to leave it."""
 
 _ROWS = 512
 """Rows whose statistics are taken at once."""
@@ -40,7 +40,7 @@ class Standardised(nn.Module):
         """Takes the statistics of rows ``(N, ..., C)``, pooled over all but the columns."""
         if not rows.numel():
             return
-        # In two passes, since a square of a large mean leaves nothing of a small variance.
+        # In two passes: in one, the square of a large mean would swallow a small variance.
         count = rows.numel() // rows.shape[-1]
         parts = rows.split(max(1, min(_ROWS, _NUMBERS // rows[0].numel())))
         mean = sum((part.double().flatten(0, -2).sum(dim=0) for part in parts), torch.zeros(())) / count
@@ -79,7 +79,7 @@ class FrameEncoder(nn.Module):
         """Positions ``(N, 2 * points)`` in [-1, 1], all ``u`` before all ``v``, of frames ``(N, H, W, 3)``."""
         if self.training and self.shift:
             frames = _shifted(frames, self.shift)
-        # Their memory stays as it is, colours last, which suits the CPU's convolutions.
+        # A view: the memory stays channels-last, which suits the CPU's convolutions.
         return soft_argmax(self.maps(frames.movedim(-1, 1)) / TEMPERATURE).flatten(1)
 
 

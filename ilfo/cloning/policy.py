@@ -28,9 +28,9 @@ class ClonedPolicy:
     """Acts on what it sees, without noise.
 
     Args:
-        sees: What that is.
-        eye: What sees it; its network is made by :meth:`make_network` once it knows what to look for.
-        own: Columns of the state that it knows beside it.
+        sees: What it sees, as ``--sees`` names it.
+        eye: Turns that into network input; :meth:`make_network` comes once the eye knows what to look for.
+        own: Columns of the state that it is given as well.
         action_dim: Width ``A`` of an action.
         hidden_dim: Units of each hidden layer.
         frame_size: Width and height of the frames that it was made on; None: it takes none.
@@ -177,7 +177,7 @@ def play_each(
     seed: int = 0,
     stop_after_success: int | None = None,
 ) -> list[Trajectory]:
-    """Plays an episode in each environment, the first of the copy of its number, so that a seed means the same starts.
+    """Plays an episode in each environment: the first of the copy of that number, so that a seed gives the same starts.
 
     Args:
         policy: What acts.

@@ -135,6 +135,7 @@ def checked(trajectory: Trajectory, where: str) -> Trajectory:
         success=None if trajectory.success is None else bool(trajectory.success),
         seed=None if trajectory.seed is None else int(trajectory.seed),
         frames=frames,
+        success_step=None if trajectory.success_step is None else int(trajectory.success_step),
         goal=None if trajectory.goal is None else _checked_goal(trajectory.goal, f"{where}, dataset 'goal'"),
         last_reward=None
         if trajectory.last_reward is None
@@ -143,7 +144,7 @@ def checked(trajectory: Trajectory, where: str) -> Trajectory:
 
 
 def canonical(demonstrations: Demonstrations, target: Path) -> Demonstrations:
-    """The demonstrations as they are to be written: in canonical form, sure that reading takes them.
+    """The demonstrations as they will be written: in canonical form, and sure to be readable.
 
     Args:
         demonstrations: Any.
@@ -266,8 +267,8 @@ def rewards_of_steps(rewards: np.ndarray | None, steps: int) -> dict[str, Any]:
     """``env_rewards`` and ``last_reward`` of a trajectory.
 
     Args:
-        rewards: One a row, not yet checked, or None. There may be one row more than steps, whose next state nobody
-            recorded.
+        rewards: One a row, not yet checked, or None. There may be one row more than steps, whose next state was
+            not recorded.
         steps: Of the trajectory.
     """
     if rewards is None:

@@ -1,4 +1,4 @@
-"""What the layouts of other libraries demand of the trajectories that they are to hold."""
+"""What the layouts of other libraries demand of the trajectories written in them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def with_actions_and_rewards(target: Path, demonstrations: Demonstrations, layou
             without rewards, or observation keys that do not add up or cannot name a dataset.
 
     Warns:
-        UserWarning: Frames, goals or rewards of steps that are none were left out: there is no place for them.
+        UserWarning: Frames, goals or rewards after the last recorded step were left out: the layout cannot hold them.
     """
     file_to_write(target)
     for index, trajectory in enumerate(demonstrations):

@@ -23,7 +23,7 @@ def provenance_to_json(demonstrations: Demonstrations) -> str:
 
 
 def provenance_from_json(text: Any, where: str) -> Provenance:
-    """The inverse. What a later ilfo knows beyond this one is passed over.
+    """The inverse of :func:`provenance_to_json`. Fields that only a later ilfo knows are ignored.
 
     Args:
         text: What the file has under :data:`PROVENANCE`.
@@ -46,15 +46,15 @@ def provenance_from_json(text: Any, where: str) -> Provenance:
 
 
 def check_keys_add_up(provenance: Provenance, width: int, where: str) -> None:
-    """Refuses keys that cannot be those of observations of this width.
+    """Refuses observation keys whose widths do not add up to the observation's.
 
     Args:
-        provenance: What names the keys, or none.
+        provenance: Names the keys, or none.
         width: Dimensions of the flat observation.
-        where: The start of an error's sentence: what says so.
+        where: The start of an error's sentence: where the keys are stated.
 
     Raises:
-        InputError: Their widths do not add up to it.
+        InputError: The widths do not add up.
     """
     keys = provenance.observation_keys
     if keys and sum(keys.values()) != width:

@@ -1,4 +1,4 @@
-"""What differs between demonstrations and the environment that a policy is going to be trained in."""
+"""Differences between demonstrations and the environment in which a policy will be trained."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def fit_to(
 ) -> tuple[Demonstrations, list[str]]:
     """Brings the states of demonstrations into an environment's layout, and says what else differs.
 
-    Where both name their observation keys, columns are taken by name, in the environment's order; what only the
-    file has is dropped, and what only the environment has becomes zeros if nobody looks at it. Where the file names
-    none, or calls the same number of columns by other names, they are taken as they are.
+    Where both name their observation keys, columns are taken by name, in the environment's order; keys that only the
+    file has are dropped, and those that only the environment has become zeros if neither reward nor policy looks at
+    them. Where the file names no keys, or other keys for the same number of columns, columns are taken as they are.
 
     Args:
-        demonstrations: As opened; what its file does not say counts as no difference.
+        demonstrations: As opened; what its file does not state counts as no difference.
         environment: What the environment says of itself.
         low: ``(D,)`` lower bounds of the environment's observations, infinite where there is none.
         high: ``(D,)`` upper bounds.
@@ -41,7 +41,7 @@ def fit_to(
     Returns:
         The demonstrations with states ``(T+1, D)``, and one sentence a difference: keys, environment id, time step,
         action repeat, and one for all library versions together. ``observation_keys`` are the environment's, or the
-        file's where only that tells the parts of one vector apart.
+        file's where these divide the vector into more parts.
 
     Raises:
         InputError: The states differ in width, lack a key that is looked at, or lie outside the bounds; or ``keys``
@@ -116,7 +116,7 @@ def _arranged(
 def _by_name(
     there: Mapping[str, int], environment: Provenance, keys: Collection[str], name: str
 ) -> tuple[np.ndarray, list[str]]:
-    """For each of the environment's columns the file's, or ``_ABSENT``; and what was dropped or made up."""
+    """For each column of the environment, the file's or ``_ABSENT``; and what was dropped or filled with zeros."""
     here, env = environment.observation_keys, _called(environment)
     starts = dict(zip(there, np.cumsum([0, *there.values()]).tolist(), strict=False))
     columns = {
@@ -165,7 +165,7 @@ def _renamed(
 
 
 def _check_same_columns(there: Mapping[str, int], environment: Provenance, width: int, name: str) -> None:
-    """Refuses states without a key to go by that cannot be the environment's under other names."""
+    """Refuses states that share no key with the environment's and cannot be the same under other names."""
     here, env = environment.observation_keys, _called(environment)
     if width != sum(here.values()):
         raise InputError(

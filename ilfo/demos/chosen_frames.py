@@ -12,11 +12,11 @@ __all__ = ["ChosenFrames"]
 
 
 class ChosenFrames(LazyFrames):
-    """Frames of an episode by their numbers: an array that is ``frames[numbers]``, of which only what is taken is made.
+    """The array ``frames[numbers]`` of an episode, of which only what is indexed is in memory.
 
     Args:
         frames: ``(N, H, W, 3)`` uint8, or what gives such an array when it is sliced.
-        numbers: ``(T+1,)`` integers from 0 to before ``N``.
+        numbers: ``(T+1,)`` integers in [0, N).
     """
 
     def __init__(self, frames: Any, numbers: np.ndarray) -> None:

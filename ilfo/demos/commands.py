@@ -112,8 +112,8 @@ def _convert(
 ) -> None:
     """Write demonstrations in the layout that another library reads.
 
-    The layout of what is read is recognised. The ilfo layout holds states alone as well; all others demand actions and
-    rewards, and have no place for frames and goals, d4rl none for seeds and successes either.
+    The layout of the input is recognised. The ilfo layout can hold states alone; all others demand actions and rewards
+    and cannot hold frames or goals, nor, in the case of d4rl, seeds and successes.
 
     Args:
         file: HDF5 file (layout ilfo, Minari, robomimic or D4RL), folder of a Minari or LeRobot dataset, or the name

@@ -94,7 +94,7 @@ def write_d4rl(path: str | os.PathLike[str], demonstrations: Demonstrations) -> 
     """Writes demonstrations as a D4RL file, whole or not at all.
 
     An episode ends with a terminal where the environment ended it, and with a timeout otherwise: D4RL's readers know
-    no third way, and drop the last step of an episode that has both. Seeds and successes of episodes have no place.
+    no other mark, and drop the last step of an episode that has both. Seeds and successes of episodes have no place.
 
     Args:
         path: Where to; an older file there is replaced only once the new one is complete.
@@ -213,7 +213,7 @@ def episode_bounds(
         limited = _with_time_limit(ends, max_episode_steps)
         stated |= bool((limited & ~ends).any())
         ends = limited
-    # A file that states where episodes end was cut in the middle of its last rows; where nothing is stated,
+    # Where a file marks ends, rows after the last mark are an episode that was cut off; where it marks none,
     # they are an episode like the others.
     if not stated:
         ends[-1] = True
@@ -230,7 +230,7 @@ def _flags(columns: dict[str, h5py.Dataset], name: str, path: str) -> np.ndarray
 
 
 def _hides_time_limits(terminals: np.ndarray, limit: int) -> bool:
-    """Whether 'terminals' cannot be all that ended an episode in an environment of such a time limit.
+    """Whether, under this time limit, more than 'terminals' must have ended episodes.
 
     A file of observations alone has one row more than steps.
     """
@@ -311,13 +311,13 @@ def _read_episode(
 def episode_observations(
     columns: dict[str, h5py.Dataset], start: int, stop: int, believed: bool, where: str
 ) -> np.ndarray:
-    """The observations of ``n`` rows, ``(n + 1, D)`` float32, or ``(n, D)`` where nobody knows what followed the last.
+    """The observations of ``n`` rows, ``(n + 1, D)`` float32, or ``(n, D)`` where the state after the last is unknown.
 
     Args:
         columns: Of the file.
         start: First row of the episode.
         stop: Row after its last.
-        believed: Whether the last next observation is never taken for a reset.
+        believed: Whether to trust that the last next observation is not a reset.
         where: The start of an error's sentence: file and episode.
 
     Raises:

@@ -35,21 +35,21 @@ def open(
     D4RL's (flat arrays), LeRobot's (a folder with ``meta/info.json``).
 
     Args:
-        path: An HDF5 file, the folder of a Minari or LeRobot dataset, or the name of a bundled demonstration where
-            nothing is called so.
+        path: An HDF5 file, the folder of a Minari or LeRobot dataset, or the name of a bundled demonstration if no such
+            path exists.
         episodes: Which episodes to read, counted from 0; all by default. Only these are read from the disk.
         max_episode_steps: Time limit of the environment, for D4RL files that do not record their timeouts.
-        assumed_episode_steps: The same, to be used only where such a file does not tell its episodes apart, and said
-            so then; of no matter to any other file.
+        assumed_episode_steps: The same, but used only where such a file does not tell its episodes apart, with a
+            warning; ignored for any other file.
         filter_key: Name of a subset of demonstrations, for robomimic files that have some.
-        frames: Whether to read the frames as well, which files of the toolkit's own layout may have.
+        frames: Whether to read the frames too; only files of the toolkit's own layout can have them.
 
     Returns:
         The demonstrations, every value finite and every length checked.
 
     Raises:
         InputError: The file is missing, damaged, of another layout, or holds an episode that cannot be used; or it
-            has no filter keys or frames where some are asked for, or no need of the time limit.
+            lacks the filter key or the frames asked for, or does not need the time limit.
 
     Examples:
         >>> import tempfile, numpy, ilfo.demos
@@ -84,7 +84,7 @@ def has_frames(path: str | os.PathLike[str], *, alone: bool = False) -> bool:
 
     Args:
         path: As for :func:`open`.
-        alone: Ask whether there are frames and no states, so that it can be read in no other way.
+        alone: Ask whether there are frames but no states, so that it cannot be read without frames.
 
     Raises:
         InputError: The file is missing, damaged or of another layout.

@@ -5,7 +5,7 @@
     /                attributes: ilfo_format_version, env_id, versions (JSON), observation_keys (JSON,
                      ordered), time_step (seconds), action_repeat, expert_return, source, bar, sha256, and
                      sha256_with_frames where there are frames: sha256 is that of all else
-    /episode_0       attributes: id, seed, total_steps, success, last_reward
+    /episode_0       attributes: id, seed, total_steps, success, success_step, last_reward
       observations   (T+1, D) float32, the final observation included; may be missing where there are frames
       actions        (T, A) float32, optional
       rewards        (T,) float32, the environment's own, optional
@@ -70,7 +70,7 @@ def write_demonstrations(path: str | os.PathLike[str], demonstrations: Demonstra
         The path written.
 
     Raises:
-        InputError: A path that is a folder or in none, no trajectory, or a trajectory that reading would refuse.
+        InputError: A path that is a folder or in a missing one, no trajectory, or one that reading would refuse.
     """
     target = file_to_write(path)
     written = canonical(demonstrations, target)
@@ -120,16 +120,16 @@ def episode_groups(file: h5py.File) -> list[str]:
 
 
 def episode_group(file: h5py.File, name: str, where: str, frames: bool = False) -> h5py.Group:
-    """The group of one episode, of ilfo's or of Minari's, sure to hold observations.
+    """The group of one episode, in ilfo's layout or Minari's, sure to hold observations.
 
     Args:
         file: Open.
-        name: Of the group.
+        name: Name of the group.
         where: The start of an error's sentence: file and group.
-        frames: Frames will do in place of observations.
+        frames: Whether frames will do in place of observations.
 
     Raises:
-        InputError: It is a dataset, or holds none.
+        InputError: It is a dataset, or holds no observations.
     """
     group = file[name]
     if not isinstance(group, h5py.Group):
@@ -192,6 +192,8 @@ def _write_episode(group: h5py.Group, index: int, trajectory: Trajectory) -> Non
         group.attrs["seed"] = trajectory.seed
     if trajectory.success is not None:
         group.attrs["success"] = trajectory.success
+    if trajectory.success_step is not None:
+        group.attrs["success_step"] = trajectory.success_step
     if trajectory.last_reward is not None:
         group.attrs["last_reward"] = trajectory.last_reward
 
@@ -233,7 +235,7 @@ def read_episode(file: h5py.File, name: str, path: str, frames: bool) -> Traject
 
     if frames and "frames" not in group:
         raise InputError(f"{where}: no dataset 'frames'. Record it with --frames, or read the states alone.")
-    seed, success = group.attrs.get("seed"), group.attrs.get("success")
+    seed, success, success_step = (group.attrs.get(name) for name in ("seed", "success", "success_step"))
     observations = read("observations")
     if observations is None:
         observations = np.zeros((len(numeric_dataset(group, "frames", where)), 0), np.float32)
@@ -243,6 +245,7 @@ def read_episode(file: h5py.File, name: str, path: str, frames: bool) -> Traject
             actions=read("actions"),
             env_rewards=read("rewards"),
             success=None if success is None else bool(success),
+            success_step=int(success_step) if isinstance(success_step, np.integer) else None,
             seed=int(seed) if isinstance(seed, np.integer) else None,
             frames=StoredFrames(numeric_dataset(group, "frames", where)) if frames else None,  # type: ignore[arg-type]
             goal=read("goal"),
@@ -312,7 +315,7 @@ def check_version(file: h5py.File, path: str) -> None:
 
 
 def restate_sha256(file: h5py.File) -> None:
-    """Lets a file whose arrays were changed state their SHA-256 as it is now, where it states one.
+    """Updates the SHA-256 that a file states, if any, after its arrays were changed.
 
     Args:
         file: Open for writing; read episode by episode.

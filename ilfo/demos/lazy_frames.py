@@ -1,4 +1,4 @@
-"""Frames of an episode that are made as they are looked at."""
+"""Frames of an episode that are loaded or made on access."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ An episode of ``T`` frames has ``T`` states and ``T`` actions, and the state tha
 recorded: it is a trajectory of ``T - 1`` steps. Its last reward still counts in the expert's return.
 
 Frames are put in order by ``episode_index`` and ``frame_index``; the order of files and of rows means nothing. A
-frame that is not in the data file its episode names is looked for in the others, as some converters name the
-neighbour.
+frame that is not in the data file named for its episode is looked for in the others, since some converters name a
+neighbouring file.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def read_lerobot(path: Path, episodes: Sequence[int] | None = None) -> Demonstra
             frame is missing or there twice; a row has another width; or a value is not finite.
 
     Warns:
-        UserWarning: Features that are no vectors of numbers, images and videos above all, were left out.
+        UserWarning: Features that are not float vectors, above all images and videos, were left out.
     """
     load_pyarrow(str(path))
     info = _read_info(path)

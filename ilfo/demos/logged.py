@@ -1,8 +1,8 @@
-"""A logged dataset, episode by episode: the states of each, and where its rewards stand.
+"""A logged dataset, episode by episode: the states of each, and where its rewards are stored.
 
 The readers of demonstrations hold a whole file in memory and leave out what shows nothing to an imitator. Here one
-episode is read at a time, and every row of the rewards belongs to one: that of an episode which was not finished, and
-the last one where nobody knows what followed it.
+episode is read at a time, and every row of the rewards belongs to one, including the rows of an unfinished episode and
+a last row whose next state is unknown.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ ENV_REWARDS = "env_rewards"
 """Dataset beside ``rewards`` that keeps the environment's own in such a file."""
 
 CHUNK_CACHE = {"rdcc_nbytes": 64 * 1024**2, "rdcc_nslots": 10_007}
-"""For files that are read or written by slices: what HDF5 keeps of a dataset holds a row of chunks of any width, so
-that none is unpacked twice."""
+"""HDF5's cache for files that are read or written by slices: it holds a row of chunks of any width, so that no chunk is
+unpacked twice."""
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Where the rewards of one episode stand.
+    """Where the rewards of one episode are stored.
 
     Attributes:
         name: What an error calls the episode.
@@ -60,8 +60,8 @@ class Slot:
 
 
 Reader = Callable[[Slot], tuple[Trajectory, dict[str, int]]]
-"""From a slot to its trajectory and the width of each observation key; a trajectory without a step where no
-transition of the slot has a known successor."""
+"""From a slot to its trajectory and the width of each observation key. The trajectory has no steps where no transition
+of the slot has a known successor."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Logged:
     keys: dict[str, int]
     left_out: set[str]
     _read: Reader = field(repr=False)
-    # HDF5 forgets what it unpacked when a dataset is closed: the rewards that were read last stay open.
+    # HDF5 drops its cache when a dataset is closed: the rewards that were read last stay open.
     _opened: dict[str, h5py.Dataset | None] = field(default_factory=dict, repr=False)
 
     @property
@@ -233,7 +233,7 @@ _OPENERS: dict[str, Callable[[h5py.File], Logged]] = {"ilfo": _ilfo, "minari": _
 
 
 def _whole(file: h5py.File, group: str, states: str, final: int) -> Slot:
-    """The slot of an episode that is a group: as long as its rewards, else as its states but the final ones."""
+    """The slot of an episode stored as a group: as long as its rewards, else as its states without the final one."""
     name = f"group {group!r}"
     node = file[group]
     if not isinstance(node, h5py.Group):

@@ -52,9 +52,9 @@ __all__ = [
 
 _DATA = "main_data.hdf5"
 METADATA = "metadata.json"
-"""The file beside it that says spaces, environment and counts."""
+"""The file beside the episodes that states spaces, environment and counts."""
 _VERSION = "0.5.0"
-"""The first Minari that reads what is written here, and so do those after it."""
+"""The first version of Minari that reads what is written here; later ones do too."""
 _NAME = re.compile(r"[-\w]+-v\d+")
 _NAMESPACE = re.compile(r"[-\w][-\w/]*[-\w]")
 _SUCCESS = ("success", "is_success")
@@ -341,12 +341,12 @@ def _env_spec(env_id: str) -> str | None:
     except gymnasium.error.Error:
         return None
     except (ValueError, TypeError):
-        # What it is made by is a function, which JSON cannot hold.
+        # Its entry point is a function, which JSON cannot hold.
         return gymnasium.envs.registration.EnvSpec(name).to_json()
 
 
 def minari_name(target: Path) -> str:
-    """What Minari calls the dataset in a folder: its name, after those of the folders below Minari's own.
+    """What Minari calls the dataset in a folder: its name, preceded by the folders between Minari's own and it.
 
     Raises:
         InputError: Minari does not allow it.

@@ -14,16 +14,16 @@ __all__ = ["held", "shuffled", "stopped"]
 
 
 def held(demonstrations: Demonstrations, steps: int) -> Demonstrations:
-    """Demonstrations whose expert goes on standing still, in its last state, until an episode has this many steps.
+    """Demonstrations padded with the expert's last state until each episode has this many steps.
 
-    Recordings of a task often stop when it is done, and episodes go on. Compared with such an episode as a whole, an
-    expert that has stopped says nothing of what is to be done then: stay. Episodes that the environment ended, or that
-    are as long already, stay what they are; those that grow lose actions and rewards, which nobody recorded.
+    Recordings of a task often stop when it is done, while the agent's episodes go on. When whole episodes are compared,
+    such a recording does not show what to do from then on: stay. Episodes that the environment ended, or that are long
+    enough, are left as they are; padded ones lose actions and rewards, which do not exist for the padding.
 
     Args:
-        demonstrations: Of any length; frames, where there are some, are repeated as they are looked at, see
+        demonstrations: Of any length; frames, where there are some, are repeated on access, see
             :class:`~ilfo.demos.chosen_frames.ChosenFrames`.
-        steps: Steps ``T`` that an episode is to have at least.
+        steps: Least number of steps ``T`` of an episode.
 
     Example:
         >>> expert = Demonstrations((Trajectory(np.float32([[0], [1], [2]])),))
@@ -40,10 +40,10 @@ def held(demonstrations: Demonstrations, steps: int) -> Demonstrations:
 
 
 def stopped(trajectory: Trajectory, steps: int) -> Trajectory:
-    """What the expert does for so many steps, after which it stands still where it is, for as long as it went on.
+    """The expert for ``steps`` steps, and then standing still in the state it is in, to the original length.
 
-    A reward that is to teach a task as a whole must be worth less to who stops on the way. Actions, rewards and success
-    are lost: nobody recorded them of this.
+    A reward that teaches a task as a whole must pay less for stopping on the way. Actions, rewards and success are
+    dropped: none were recorded for this episode.
 
     Example:
         >>> stopped(Trajectory(np.float32([[0], [1], [2], [3]])), 1).observations.ravel()
@@ -57,7 +57,7 @@ def stopped(trajectory: Trajectory, steps: int) -> Trajectory:
 def shuffled(trajectory: Trajectory, seed: int = 0) -> Trajectory:
     """The same states in a random order: a reward that looks at transitions must rank it below the original.
 
-    Actions, rewards and success are lost, as in :func:`stopped`: nobody recorded them of this.
+    Actions, rewards and success are dropped, as in :func:`stopped`.
     """
     order = np.random.default_rng(seed).permutation(len(trajectory.observations))
     return replace(_in_order(trajectory, order), terminated=False, success=None, success_step=None)

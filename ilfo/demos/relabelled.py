@@ -103,10 +103,10 @@ def check_target(source: Path, out: Path, *, overwrite: bool) -> None:
 
 @contextmanager
 def relabelled(logged: Logged, out: Path, facts: Mapping[str, Any]) -> Iterator[NewRewards]:
-    """Yields the rewards of a copy, which is in its place once they are written.
+    """Yields the rewards of a copy, which is moved into place once they are written.
 
-    The copy is one of bytes: what is not a reward stays as it is, down to how it is packed. Only what would be untrue
-    is put right: the SHA-256 that a file of ilfo's layout states, and the name that Minari knows a dataset by.
+    The file is copied byte for byte: what is not a reward stays as it is, down to its compression. Only what would
+    become untrue is updated: the SHA-256 stated in a file of ilfo's layout, and the name of a Minari dataset.
 
     Args:
         logged: The dataset.

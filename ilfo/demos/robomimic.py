@@ -11,7 +11,7 @@
       dones            (T,)
     /mask/KEY          names of the demonstrations that a filter key stands for
 
-There is no last observation but in ``next_obs``: without it, ``T`` rows make ``T - 1`` steps. Keys become one flat
+The final observation is only in ``next_obs``: without it, ``T`` rows make ``T - 1`` steps. Keys become one flat
 observation in alphabetical order; ``flat``, robomimic's name for the vector of a Gym environment, is ``observation``.
 
 ``dones`` may mark success, the end of the recording, or both, as whoever made the file chose, and nothing says which.
@@ -25,6 +25,7 @@ import os
 import re
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -71,8 +72,8 @@ def read_robomimic(
 
     Returns:
         The trajectories, with layout ``"robomimic"``. ``expert_return`` is the mean over every demonstration (of the
-        filter key) and counts the last reward also where the step is left out. ``success`` is known only where
-        rewards say it without doubt: robosuite's own, not shaped, nothing but 0 and 1.
+        filter key) and counts the last reward also where the step is left out. ``success`` is known where ilfo wrote
+        the file, and else only where rewards say it without doubt: robosuite's own, not shaped, nothing but 0 and 1.
 
     Raises:
         InputError: A group that lacks its observations, is ragged or not finite, or a filter key that does not exist.
@@ -109,7 +110,11 @@ def read_robomimic(
             stacklevel=2,
         )
     keys = read[0][1]
-    provenance = known.provenance or known.described(keys, _mean_return(data, names, str(path)))
+    provenance = known.provenance
+    if provenance is None:
+        provenance = known.described(keys, _mean_return(data, names, str(path)))
+    elif filter_key is not None:
+        provenance = replace(provenance, expert_return=_mean_return(data, names, str(path)))
     check_keys_add_up(provenance, sum(keys.values()), f"{path}, group 'data', attribute {PROVENANCE!r}")
     return Demonstrations(trajectories, provenance, path, "robomimic")
 

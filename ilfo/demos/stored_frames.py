@@ -15,7 +15,7 @@ __all__ = ["StoredFrames"]
 
 
 class StoredFrames(LazyFrames):
-    """The frames of one episode in an HDF5 file: an array of which only the slices that are taken are read.
+    """The frames of one episode in an HDF5 file: an array that reads only what is indexed.
 
     ``frames[10:20]`` reads ten frames; ``np.asarray(frames)`` reads all of them. An hour of video need not fit into
     memory to be encoded.

@@ -28,14 +28,14 @@ class Trajectory:
         actions: ``(T, A)`` float32, or None.
         env_rewards: ``(T,)`` float32, the environment's own reward, for evaluation only, or None.
         frames: ``(T+1, H, W, 3)`` uint8 RGB, what a camera saw at each observation, or None. Those of a file are read
-            from it as they are looked at, see :class:`~ilfo.demos.lazy_frames.LazyFrames`.
-        goal: ``(G,)`` float32, what this episode was to reach, where the environment says so; else None.
+            from it on access, see :class:`~ilfo.demos.lazy_frames.LazyFrames`.
+        goal: ``(G,)`` float32, the goal of this episode, where the environment states it; else None.
         terminated: The environment ended the episode (a fall, a goal) after the last observation.
         truncated: A time limit, or the end of the recording, ended it.
         success: Whether the task's own criterion was met; None where the task has none.
         success_step: Steps until it was first met; None where that never was, or is not known.
-        last_reward: Of one more step, which is none here as nobody recorded the state that it led to; it counts in
-            the return. None where there was none.
+        last_reward: Reward of one more step, which is not part of the trajectory because the state that it led to was
+            not recorded; it counts in the return. None where there was none.
         seed: The seed that the environment was reset with, or None.
     """
 
@@ -153,7 +153,7 @@ class Demonstrations(Sequence[Trajectory]):
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of the data: every array of every trajectory, in order, with its name, shape and bytes.
+        """SHA-256 of the data: the name, shape and bytes of every trajectory's arrays, and how it ended.
 
         Frames count where they are loaded: a file opened without them has another SHA-256 than one opened with them.
         """
@@ -161,7 +161,7 @@ class Demonstrations(Sequence[Trajectory]):
 
 
 def sha256_of(trajectories: Iterable[Trajectory]) -> str:
-    """SHA-256 of trajectories, each of which is needed only while it passes; see :attr:`Demonstrations.sha256`.
+    """SHA-256 of trajectories, which may be generated one by one; see :attr:`Demonstrations.sha256`.
 
     Frames that lie in a file are read by slices.
     """
@@ -173,7 +173,7 @@ def sha256_of(trajectories: Iterable[Trajectory]) -> str:
                 digest.update(f"{name}{tuple(array.shape)}".encode())
                 dtype = "u1" if name == "frames" else "<f4"
                 for rows in pieces_of(array):
-                    # Not by a name, which would keep a piece while the next one is read.
+                    # Not bound to a name, which would keep a piece in memory while the next one is read.
                     digest.update(np.ascontiguousarray(array[rows], dtype).reshape(-1).data)
         digest.update(f"{trajectory.terminated}{trajectory.truncated}{trajectory.success}".encode())
     return digest.hexdigest()

@@ -43,7 +43,7 @@ _PATIENCE = 5.0
 
 
 class Worker:
-    """This process's end: a process is started, asked, and answers when it is done.
+    """This process's end: starts a worker process, sends it requests and reads its answers.
 
     The process is a fresh interpreter with this one's ``sys.path``: it imports neither the user's script nor PyTorch,
     and inherits no locks of other threads. Ctrl-C in the terminal does not reach it. It ends when its line is cut: by

@@ -28,7 +28,7 @@ class Moves(NamedTuple):
         observations: ``(M, D)`` float32, where the copies stand now: after an end, the next episode's first.
         finished: Row and episode of every copy whose episode ended.
         frames: ``(M + E, H, W, 3)`` uint8 where each step is drawn and episodes hold no frames, else None: those of
-            ``next_observations``, and then of where the ``E`` copies stand whose episodes ended.
+            ``next_observations``, and then the current ones of the ``E`` copies whose episodes ended.
     """
 
     next_observations: np.ndarray
@@ -44,8 +44,8 @@ class Copy:
 
     Args:
         env: The simulator.
-        seed: Seed that the seeds of its episodes come from.
-        index: Which copy of that seed's it is.
+        seed: Seed that the seeds of its episodes are derived from.
+        index: Its number among the copies of that seed.
         frame_size: Width and height of its frames; None: none are drawn.
         films: Whether episodes hold their frames.
         stop_after_success: Steps that an episode goes on after its first success; None: to its end.
@@ -86,7 +86,7 @@ class Copy:
 
     def step(self, action: np.ndarray) -> tuple[float, bool, bool]:
         """Steps with an action ``(A,)``: the reward, whether the episode terminated, whether it was cut off."""
-        # Copies: an environment may change the action that it is given, and go on writing to what it hands out.
+        # Copied: an environment may change the action that it is given, and overwrite what it has returned.
         observation, env_reward, terminated, truncated, info = self.env.step(action.copy())
         self.observations.append(np.array(observation, np.float32))
         self.actions.append(action)
@@ -217,7 +217,7 @@ class Copies:
                 if terminated or truncated:
                     ended.append((row, copy))
             after[row] = copy.observations[-1]
-        # The sum of squares tells it in a fifth of the time of np.isfinite, and float64 holds it for any float32.
+        # A sum of squares shows it in a fifth of the time of np.isfinite, and does not overflow in float64.
         flat = after.ravel().astype(np.float64)
         if not (finite and isfinite(flat.dot(flat))):
             raise next(copy for copy in self._copies if not copy.finite).diverged(self._made[0])
@@ -281,7 +281,7 @@ class Copies:
         return [(copy.number, np.array(copy.actions).tolist()) for copy in self._copies]
 
     def load(self, states: Sequence[tuple[int, list[list[float]]]]) -> np.ndarray:
-        """Lives the unfinished episodes again, up to where they were.
+        """Plays the unfinished episodes again, up to where they were.
 
         Args:
             states: As :meth:`states` returned them.
@@ -303,7 +303,7 @@ class Copies:
 
 
 class Here:
-    """Copies in this process, asked as those in a worker are: they do it when the answer is wanted.
+    """Copies in this process, with the interface of a worker: a request is carried out when its answer is read.
 
     Args:
         make: Arguments of :meth:`Copies.make`, which is already asked for.

@@ -39,7 +39,7 @@ def drawable_env(env_id: str, protocol: Protocol, size: tuple[int, int] | None =
     """
     if sys.platform == "linux" and "DISPLAY" not in os.environ:
         os.environ.setdefault("MUJOCO_GL", "egl")
-    # PyTorch's compiler brings an LLVM, and so do Mesa's drivers: a process dies where the drivers' comes first.
+    # PyTorch's compiler and Mesa's drivers each bring an LLVM: the process crashes if the drivers' is loaded first.
     with suppress(ImportError):
         importlib.import_module("triton")
     try:
@@ -57,11 +57,10 @@ def drawable_env(env_id: str, protocol: Protocol, size: tuple[int, int] | None =
 
 
 class _OwnContext(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Draws by what the graphics card was given for this environment, whatever else is drawn in the process.
+    """Draws in this environment's own OpenGL context, whatever else is drawn in the process.
 
-    Gymnasium makes an OpenGL context current when it is new, and never again. Of several environments, all would then
-    be drawn with the textures of the newest one, and with none once that is closed; and what one frees, it would free
-    in another's context.
+    Gymnasium makes a context current only when it is new. Several environments would all be drawn with the textures of
+    the newest one, and with none once that is closed; and each would free its resources in another's context.
     """
 
     def render(self) -> Any:
@@ -70,7 +69,7 @@ class _OwnContext(gymnasium.Wrapper[Any, Any, Any, Any]):
         return self.env.render()
 
     def close(self) -> None:
-        """Frees the simulator and, while its context is there to do so, what the card holds for it."""
+        """Frees the simulator and, while its context exists, its resources on the graphics card."""
         viewer = self._make_current()
         if viewer is not None:
             viewer.con.free()
@@ -85,9 +84,9 @@ class _OwnContext(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 def _aim(env: gymnasium.Env[Any, Any]) -> None:
-    """Points a free camera that nobody has aimed at the middle of the model as it was made.
+    """Points a free camera without a configured target at the middle of the model in its initial state.
 
-    Gymnasium points it at the middle of the first state that is drawn: the pictures of two episodes would be shifted
+    Gymnasium points it at the middle of the first state that is drawn, which would shift the pictures of two episodes
     against each other.
     """
     renderer: Any = getattr(env.unwrapped, "mujoco_renderer", None)
@@ -151,7 +150,7 @@ def frame(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def filmed(
     trajectories: Sequence[Trajectory], env_id: str, protocol: Protocol, size: tuple[int, int]
 ) -> list[Trajectory]:
-    """Episodes with the frames of all their observations: those without are lived again before a camera.
+    """Episodes with the frames of all their observations: those without are played again and filmed.
 
     Args:
         trajectories: Each with frames, or with its seed and actions.
@@ -160,7 +159,7 @@ def filmed(
         size: Width and height of a frame in pixels.
 
     Raises:
-        InputError: One has neither, or the environment does not lead it to the same end again.
+        InputError: An episode has neither, or the environment does not bring it to the same end again.
         RenderError: Nothing can be drawn here.
     """
     if all(each.frames is not None for each in trajectories):

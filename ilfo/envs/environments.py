@@ -49,8 +49,8 @@ class Environments:
 
     Rows are seed-major: copy ``n`` of the seed with index ``k`` is row ``k * N + n``. The seed of each episode depends
     on the copy's seed, its ``n`` and the episode's number alone: a seed's copies play the same episodes alone or among
-    others, here or in worker processes. A state is saved as numbers and actions, and restored by living the
-    unfinished episodes again, in any environment that is deterministic given its seed.
+    others, here or in worker processes. A state is saved as numbers and actions, and restored by playing the
+    unfinished episodes again: the environment must be deterministic given its seed.
 
     Args:
         env_id: Gymnasium id; with workers, what a module registers needs the form ``module:Id``.
@@ -60,7 +60,7 @@ class Environments:
         workers: Processes that the copies live in; with 0 they live in this one.
         frame_size: Width and height in pixels of a frame that is drawn of every observation, for the episodes to hold;
             None: none are. A copy keeps those of one episode at a time.
-        view: What observations are to be in place of states: it sees the newest frames of all copies at once, and
+        view: Gives the observations in place of states: it sees the newest frames of all copies at once, and
             follows each episode. Episodes hold their states in either case, and with a view no frames.
 
     Raises:
@@ -136,7 +136,7 @@ class Environments:
             raise
 
     def _answers(self) -> list[Any]:
-        """What every group answers. All are heard, also where one fails: the others' answers belong to no later ask."""
+        """The answers of all groups. All are read, even where one fails: none may be left for a later request."""
         answers: list[Any] = []
         failure: Exception | None = None
         try:
@@ -214,7 +214,7 @@ class Environments:
         if self._gaze is None:
             self._observations, shown = self._states, tuple(episode.observations for _, episode in finished)
         else:
-            # Of every group those after the step, and then of every group those that follow an end.
+            # First the frames of every group after the step, then those of every group after an episode's end.
             sizes = [part.stop - part.start for part in self._slices]
             frames = [moves.frames[:size] for moves, size in zip(answers, sizes, strict=True)]
             frames += [moves.frames[size:] for moves, size in zip(answers, sizes, strict=True)]

@@ -46,7 +46,7 @@ _REGISTER = {
 
 
 _SUCCESS = ("success", "is_success")
-"""What ``info`` calls it: Meta-World and Gymnasium the first, Gymnasium-Robotics the second."""
+"""Names of success in ``info``: Meta-World and Gymnasium use the first, Gymnasium-Robotics the second."""
 
 
 class FixedHorizon(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -80,11 +80,11 @@ class FixedHorizon(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 class SameStart(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Resets with one seed, whichever is asked for: the same goal, places and first state in every episode.
+    """Resets with one fixed seed, whatever is asked for: the same goal, places and first state in every episode.
 
     Args:
-        env: Obeys the seed of its reset.
-        seed: The one.
+        env: Must obey the seed of its reset.
+        seed: The fixed seed.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], seed: int) -> None:
@@ -213,7 +213,7 @@ def _module_for(env_id: str) -> str | None:
 
 
 def _is_of_joint_kinds(error: AssertionError) -> bool:
-    """Whether it is what :mod:`ilfo.robotics` mends: Gymnasium-Robotics at a joint of MuJoCo 4."""
+    """Whether it is the error that :mod:`ilfo.robotics` fixes: Gymnasium-Robotics fails at a joint of MuJoCo 4."""
     (*_, (frame, _)) = traceback.walk_tb(error.__traceback__)
     return frame.f_globals.get("__name__") == "gymnasium_robotics.utils.mujoco_utils" and (
         mujoco.mjtJoint.mjJNT_HINGE != np.int32(int(mujoco.mjtJoint.mjJNT_HINGE))
@@ -247,10 +247,10 @@ def success_of(info: Mapping[str, Any]) -> bool | None:
 
 
 def goal_of(info: Mapping[str, Any]) -> np.ndarray | None:
-    """What an episode is to reach, ``(G,)`` float32, by what ``reset`` returned beside the observation.
+    """The goal of an episode, ``(G,)`` float32, from the ``info`` that ``reset`` returned.
 
     Returns:
-        A copy of ``info["goal"]``; None where it is words, or there is none.
+        A copy of ``info["goal"]``; None where it is not numeric, or there is none.
     """
     goal = np.array(info.get("goal"))
     return goal.astype(np.float32).ravel() if goal.dtype.kind in "fiub" else None
@@ -264,7 +264,7 @@ class Description(NamedTuple):
         low: ``(D,)`` lower bounds of its observations.
         high: ``(D,)`` upper bounds.
         action_dim: Width ``A`` of an action.
-        own_bounds: Whether -1 and 1 are the environment's own bounds of actions, and not what these are scaled from.
+        own_bounds: Whether the environment's own action bounds are -1 and 1, so that actions are not rescaled.
         horizon: The time limit in steps.
     """
 

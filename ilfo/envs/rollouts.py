@@ -51,7 +51,7 @@ def random_policy(action_dim: int, seed: int) -> Policy:
 
 
 class Stage:
-    """Environments that policies of one or more seeds play whole episodes in, kept from one time to the next.
+    """Environments in which policies of one or more seeds play whole episodes, kept from one call to the next.
 
     Args:
         env_id: Gymnasium id.

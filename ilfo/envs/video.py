@@ -48,7 +48,7 @@ def write_video(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Lives an episode again and films it, at the environment's own speed, 30 frames a second or fewer.
+    """Plays an episode again and films it at the environment's own speed, at 30 frames a second or fewer.
 
     Args:
         path: ``.webm`` or ``.mp4``; written whole or not at all.
@@ -157,7 +157,7 @@ def _bgr(frame: np.ndarray, height: int, width: int) -> np.ndarray:
 
 @contextmanager
 def _quiet_ffmpeg() -> Iterator[None]:
-    """Keeps off the terminal what OpenCV says of WebM, which has no codec tags, by C's own stderr."""
+    """Silences what OpenCV writes to C's stderr about WebM, which has no codec tags."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:

@@ -21,7 +21,7 @@ def make(steps=5, width=3, number=0, **fields):
 def same(one, other):
     """Whether two trajectories agree in every array and every flag."""
     arrays = ("observations", "actions", "env_rewards", "frames", "goal")
-    flags = ("terminated", "truncated", "success", "seed")
+    flags = ("terminated", "truncated", "success", "success_step", "seed")
     return all(getattr(one, name) == getattr(other, name) for name in flags) and all(
         np.array_equal(getattr(one, name), getattr(other, name))
         if getattr(one, name) is not None
@@ -51,6 +51,7 @@ def demonstrations(draw):
                 terminated=draw(st.booleans()),
                 truncated=draw(st.booleans()),
                 success=draw(st.none() | st.booleans()),
+                success_step=draw(st.none() | st.integers(1, steps)),
                 seed=draw(st.none() | st.integers(0, 2**31)),
                 frames=None if size is None else generator.integers(0, 256, (steps + 1, *size, 3), np.uint8),
                 goal=None if goal_width is None else generator.normal(size=goal_width).astype(np.float32),

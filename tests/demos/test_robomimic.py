@@ -288,6 +288,17 @@ def test_an_environment_of_one_vector_is_written_as_robomimic_names_it(tmp_path)
     assert differences(copy[0], one[0]) == []
 
 
+def test_the_expert_return_of_our_own_file_is_that_of_the_filter_key(tmp_path):
+    paid = [episode(number=number, env_rewards=np.full(4, number + 1, np.float32), steps=4) for number in range(3)]
+    path = ilfo.demos.write(
+        tmp_path / "x.hdf5", Demonstrations(tuple(paid), Provenance("Hopper-v5", expert_return=8.0)), "robomimic"
+    )
+    with h5py.File(path, "r+") as file:
+        file["mask/best"] = np.array(["demo_1", "demo_2"], dtype="S")
+    assert ilfo.demos.open(path).expert_return == 8.0
+    assert ilfo.demos.open(path, filter_key="best").expert_return == 10.0
+
+
 def test_what_robosuite_recorded_is_written_as_robosuites(tmp_path):
     expert = ilfo.demos.open(save(tmp_path / "lift.hdf5", {0: demo(), 1: demo(number=1)}))
     path = tmp_path / "one.hdf5"
