@@ -22,7 +22,7 @@ STOREYS = (
     {"testing", "runs"},
     {"envs"},
     {"_evaluations", "metaworld", "robotics", "robosuite", "adapters", "_dataset_labeller"},
-    {"training", "cloning"},
+    {"training", "cloning", "pretraining"},
     {"_evaluation_display"},
     {"evaluate", "experts"},
     {"record", "report", "label", "clone"},

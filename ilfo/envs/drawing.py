@@ -18,11 +18,29 @@ from ilfo._tools.errors import InputError
 from ilfo.demos import Trajectory
 from ilfo.envs.making import Protocol, make_env
 
-__all__ = ["RenderError", "drawable_env", "filmed", "first_frame", "frame"]
+__all__ = ["RenderError", "drawable_env", "filmed", "first_frame", "frame", "nothing_can_be_drawn", "prepare_drawing"]
 
 
 class RenderError(InputError):
     """No picture can be drawn on this machine."""
+
+
+def prepare_drawing() -> None:
+    """Chooses the drawing library of a machine without a display; before anything is drawn in the process."""
+    if sys.platform == "linux" and "DISPLAY" not in os.environ:
+        os.environ.setdefault("MUJOCO_GL", "egl")
+    # PyTorch's compiler and Mesa's drivers each bring an LLVM: the process crashes if the drivers' is loaded first.
+    with suppress(ImportError):
+        importlib.import_module("triton")
+
+
+def nothing_can_be_drawn(error: Exception) -> RenderError:
+    """What to raise where the drawing library is missing: the reason, and what to install."""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return RenderError(
+        f"no picture can be drawn here ({reason}): for MuJoCo without a display install libegl1 and "
+        "libgl1-mesa-dri and set MUJOCO_GL=egl"
+    )
 
 
 def drawable_env(env_id: str, protocol: Protocol, size: tuple[int, int] | None = None) -> gymnasium.Env[Any, Any]:
@@ -37,11 +55,7 @@ def drawable_env(env_id: str, protocol: Protocol, size: tuple[int, int] | None =
         InputError: See :func:`ilfo.envs.make_env`.
         RenderError: The environment takes no ``render_mode``.
     """
-    if sys.platform == "linux" and "DISPLAY" not in os.environ:
-        os.environ.setdefault("MUJOCO_GL", "egl")
-    # PyTorch's compiler and Mesa's drivers each bring an LLVM: the process crashes if the drivers' is loaded first.
-    with suppress(ImportError):
-        importlib.import_module("triton")
+    prepare_drawing()
     try:
         env = make_env(env_id, protocol, render=True)
     except TypeError as error:
@@ -119,11 +133,7 @@ def first_frame(env: gymnasium.Env[Any, Any]) -> np.ndarray:
     # Drivers, their bindings and Gymnasium each raise errors of their own where the drawing library is missing.
     except Exception as error:
         _drop_half_made_viewers(error)
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise RenderError(
-            f"no picture can be drawn here ({reason}): for MuJoCo without a display install libegl1 and "
-            "libgl1-mesa-dri and set MUJOCO_GL=egl"
-        ) from error
+        raise nothing_can_be_drawn(error) from error
     if picture is None:
         raise RenderError("the environment draws no pictures: it has no render mode 'rgb_array'")
     return np.asarray(picture)

@@ -11,13 +11,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ilfo._tools.errors import InputError
+from ilfo.pretraining.frames import Frames
+from ilfo.pretraining.studio import Film
 from ilfo.vision.backbones import Backbone
 from ilfo.vision.concepts import ConceptOptions, find_concepts
 from ilfo.vision.descriptors import DescriptorOptions
 from ilfo.vision.encoding import encode
 from ilfo.vision.keypoints import LocationOptions, locate, similarity_maps
-from ilfo.vision.pretrain_frames import Frames
-from ilfo.vision.pretrain_render import Film
 
 __all__ = ["ObjectError", "keypoint_errors", "mean_position_errors", "probe"]
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import importlib
 import os
-import sys
 import zlib
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ilfo._tools.errors import InputError
-from ilfo.vision.pretrain_scenes import Look, Scene
+from ilfo.envs.drawing import nothing_can_be_drawn, prepare_drawing
+from ilfo.pretraining.scenes import Look, Scene
 
 __all__ = ["Film", "Studio", "project"]
 
@@ -53,7 +52,7 @@ class Studio:
 
     def __init__(self, scene: Scene, size: int = 96) -> None:
         self.scene, self.size = scene, size
-        _prepare_drawing()
+        prepare_drawing()
         self._env = _make(scene)
         self._env.reset(seed=0)
         self._model, self._data = self._env.unwrapped.model, self._env.unwrapped.data
@@ -135,7 +134,7 @@ class _Camera:
     """MuJoCo's renderer, on the library that ``MUJOCO_GL`` names now, even if MuJoCo was imported before.
 
     Raises:
-        InputError: Nothing can be drawn here.
+        RenderError: Nothing can be drawn here.
     """
 
     def __init__(self, model: Any, size: int) -> None:
@@ -152,11 +151,7 @@ class _Camera:
             self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
         # Drivers and their bindings each raise errors of their own where the drawing library is missing.
         except Exception as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise InputError(
-                f"no picture can be drawn here ({reason}): for MuJoCo without a display install libegl1 and "
-                "libgl1-mesa-dri and set MUJOCO_GL=egl"
-            ) from error
+            raise nothing_can_be_drawn(error) from error
         self._model, self._viewport = model, mujoco.MjrRect(0, 0, size, size)
         self._options, self._marks = mujoco.MjvOption(), mujoco.MjvPerturb()
         self.scene = mujoco.MjvScene(model, 2000)
@@ -241,11 +236,3 @@ def _scripted_expert(scene: Scene) -> Any:
 
     policy = ENV_POLICY_MAP[task]()
     return lambda observation: policy.get_action(np.concatenate(list(observation.values())).astype(np.float64))
-
-
-def _prepare_drawing() -> None:
-    if sys.platform == "linux" and "DISPLAY" not in os.environ:
-        os.environ.setdefault("MUJOCO_GL", "egl")
-    # PyTorch's compiler and Mesa's drivers each load an LLVM: the process crashes if the drivers' is loaded first.
-    with suppress(ImportError):
-        importlib.import_module("triton")

@@ -6,11 +6,11 @@ from safetensors.torch import load_file
 from small_films import blob_film, write_films
 
 from ilfo._tools.errors import InputError
+from ilfo.pretraining.command import main
+from ilfo.pretraining.dino import DinoOptions
+from ilfo.pretraining.train import TrainingConfig, train
+from ilfo.pretraining.views import ViewOptions
 from ilfo.vision import load_backbone
-from ilfo.vision.pretrain import main
-from ilfo.vision.pretrain_dino import DinoOptions
-from ilfo.vision.pretrain_train import TrainingConfig, train
-from ilfo.vision.pretrain_views import ViewOptions
 
 
 @pytest.fixture(scope="module")

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from ilfo._tools.atomic import atomic_path
 from ilfo._tools.errors import InputError
+from ilfo.pretraining.dino import Dino, DinoOptions, Schedule
+from ilfo.pretraining.frames import Frames, read_frames
+from ilfo.pretraining.keypoint_error import probe
+from ilfo.pretraining.views import ViewOptions, views
 from ilfo.vision.backbones import TINY, TINY_WEIGHTS, Backbone, build_tiny
-from ilfo.vision.pretrain_dino import Dino, DinoOptions, Schedule
-from ilfo.vision.pretrain_error import probe
-from ilfo.vision.pretrain_frames import Frames, read_frames
-from ilfo.vision.pretrain_views import ViewOptions, views
 
 __all__ = ["TrainingConfig", "collapsed", "train"]
 
@@ -130,7 +130,7 @@ def collapsed(metrics: dict[str, Tensor]) -> bool:
     """Whether the teacher's answer says nothing of which image it saw: less than 0.01 nats.
 
     Args:
-        metrics: Of :meth:`ilfo.vision.pretrain_dino.Dino.update`.
+        metrics: Of :meth:`ilfo.pretraining.dino.Dino.update`.
     """
     return float(metrics["information"]) < 0.01
 

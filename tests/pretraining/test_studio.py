@@ -4,9 +4,9 @@ import pytest
 from small_films import BALL_SCENE
 
 from ilfo._tools.errors import InputError
-from ilfo.vision.pretrain_frames import EPISODE, read_frames, render_frames
-from ilfo.vision.pretrain_render import Studio
-from ilfo.vision.pretrain_scenes import SCENES, Scene, scenes_named
+from ilfo.pretraining.frames import EPISODE, read_frames, render_frames
+from ilfo.pretraining.scenes import SCENES, Scene, scenes_named
+from ilfo.pretraining.studio import Studio
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,12 @@ from small_films import blob_film, write_films
 from torch import nn
 
 from ilfo._tools.errors import InputError
+from ilfo.pretraining.frames import read_frames
+from ilfo.pretraining.keypoint_error import keypoint_errors, mean_position_errors, probe
 from ilfo.vision import Backbone, build_tiny
 from ilfo.vision.concepts import ConceptOptions
 from ilfo.vision.descriptors import DescriptorOptions
 from ilfo.vision.keypoints import LocationOptions
-from ilfo.vision.pretrain_error import keypoint_errors, mean_position_errors, probe
-from ilfo.vision.pretrain_frames import read_frames
 
 SIZE = 48
 TOKENS = DescriptorOptions(facet="token")

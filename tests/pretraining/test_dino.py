@@ -3,15 +3,16 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_vits import SIZES
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from ilfo.vision.pretrain_dino import Dino, DinoOptions, Head, Schedule, dino_loss
-from ilfo.vision.pretrain_train import collapsed
-from ilfo.vision.pretrain_views import ViewOptions, crop, distort, views
+from ilfo.pretraining.dino import Dino, DinoOptions, Head, Schedule, dino_loss
+from ilfo.pretraining.train import collapsed
+from ilfo.pretraining.views import ViewOptions, crop, distort, views
 
 SMALL = DinoOptions(prototypes=16, hidden=12, bottleneck=8, frozen_last_layer=0.0)
+
+SIZES = dict(img_size=32, patch_size=8, embed_dim=24, depth=3, num_heads=3, num_classes=0)
 
 
 def small_dino(options=SMALL, steps=20):

@@ -1,4 +1,4 @@
-"""The command that made ``ilfo_vit_tiny``: ``python -m ilfo.vision.pretrain frames|train|error``."""
+"""The command that made ``ilfo_vit_tiny``: ``python -m ilfo.pretraining frames|train|error``."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from ilfo._tools.errors import InputError
+from ilfo.pretraining.frames import render_frames
+from ilfo.pretraining.keypoint_error import keypoint_errors, mean_position_errors
+from ilfo.pretraining.scenes import scenes_named
+from ilfo.pretraining.studio import Studio
+from ilfo.pretraining.train import TrainingConfig, train
 from ilfo.vision.backbones import TINY_WEIGHTS, load_backbone
 from ilfo.vision.concepts import ConceptOptions
-from ilfo.vision.pretrain_error import keypoint_errors, mean_position_errors
-from ilfo.vision.pretrain_frames import render_frames
-from ilfo.vision.pretrain_render import Studio
-from ilfo.vision.pretrain_scenes import scenes_named
-from ilfo.vision.pretrain_train import TrainingConfig, train
 
 __all__ = ["ErrorConfig", "FramesConfig", "error_table", "main"]
 
@@ -103,7 +103,7 @@ def error_table(config: ErrorConfig) -> list[tuple[str, ...]]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs ``python -m ilfo.vision.pretrain``. Returns the exit status: 0, or 2 for input that cannot be used."""
+    """Runs ``python -m ilfo.pretraining``. Returns the exit status: 0, or 2 for input that cannot be used."""
     import tyro
 
     verbs = (
@@ -112,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         | Annotated[ErrorConfig, tyro.conf.subcommand("error", prefix_name=False)]
     )
     try:
-        config: Any = tyro.cli(verbs, args=argv, prog="python -m ilfo.vision.pretrain")
+        config: Any = tyro.cli(verbs, args=argv, prog="python -m ilfo.pretraining")
         if isinstance(config, FramesConfig):
             scenes = scenes_named(config.scenes)
             render_frames(config.out, scenes, config.number, seed=config.seed, size=config.size, say=_say)
@@ -121,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             _print_errors(config)
     except InputError as error:
-        print(f"pretrain: {error}", file=sys.stderr)
+        print(f"ilfo.pretraining: {error}", file=sys.stderr)
         return 2
     return 0
 
@@ -144,7 +144,3 @@ def _print_errors(config: ErrorConfig) -> None:
     for row in error_table(config):
         table.add_row(*row)
     Console(width=120).print(table)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

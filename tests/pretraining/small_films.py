@@ -7,9 +7,9 @@ import h5py
 import mujoco
 import numpy as np
 
-from ilfo.vision.pretrain_frames import LAYOUT, MOST_OBJECTS
-from ilfo.vision.pretrain_render import Film
-from ilfo.vision.pretrain_scenes import Scene
+from ilfo.pretraining.frames import LAYOUT, MOST_OBJECTS
+from ilfo.pretraining.scenes import Scene
+from ilfo.pretraining.studio import Film
 
 BALL = """
 <mujoco>
