@@ -452,7 +452,7 @@ class Impatient(SoundAgent):
 @dataclass(frozen=True)
 class PatientOptions(AgentOptions):
     discount: float = 0.95
-    """Factor by which a reward one step later counts less."""
+    """Discount factor of future rewards, per step."""
 
 
 class Deaf(SoundAgent):

@@ -29,9 +29,9 @@ class SB3Options:
     learning_rate: float | None = None
     """Step size of Adam on all networks; None: 3e-4 for SAC and 1e-3 for TD3."""
     batch_size: int = 256
-    """Transitions an update."""
+    """Transitions per update."""
     discount: float = 0.99
-    """Factor by which a reward one step later counts less."""
+    """Discount factor of future rewards, per step."""
     tau: float = 0.005
     """Share of the online weights that enters the targets at an update of theirs."""
     hidden_dims: tuple[int, ...] = ()

@@ -19,7 +19,7 @@ class Assessment:
         wanted: Episodes that a policy must get through to be kept.
         best: The worst return of the policy that was kept.
         episodes: Those of the present policy so far.
-        steps: In these episodes.
+        steps: Steps in these episodes.
         worst: The smallest of their returns.
     """
 
@@ -30,11 +30,11 @@ class Assessment:
     worst: float = math.inf
 
     def add(self, episode_return: float, steps: int) -> tuple[int, bool]:
-        """Takes note of an episode.
+        """Records an episode.
 
         Returns:
-            How many updates are due: none while the assessment goes on, and then as many as it took steps; and
-            whether the policy passed, and is to be kept before it is updated.
+            How many updates are due: none while the assessment goes on, then one for each of its steps; and whether
+            the policy passed, so that it has to be kept before it is updated.
 
         Raises:
             InputError: The return is not finite.
@@ -55,7 +55,7 @@ class Assessment:
         return due, passed
 
     def tighten(self, wanted: int, weight: float) -> None:
-        """From here on more episodes are wanted, and the best return, which was that of fewer, counts for less."""
+        """From now on more episodes are wanted; the best return, that of fewer episodes, is scaled by ``weight``."""
         self.wanted = wanted
         self.best *= weight
 

@@ -24,16 +24,16 @@ class _Recording:
 
 
 class CudaGraph:
-    """Calls a function as it is a few times, then records it, and from there on replays the recording.
+    """Calls a function directly a few times, then records it, and from then on replays the recording.
 
     Every call does its work exactly once, the first ones included. Each set of shapes has a recording of its own.
 
     Args:
-        function: Works on tensors on the GPU alone, without waiting for it and without drawing random numbers; changes
-            other tensors in place only. Returns a tensor or a dictionary of tensors.
+        function: Uses only tensors on the GPU, never waits for it, and draws no random numbers; changes other tensors
+            only in place. Returns a tensor or a dictionary of tensors.
 
     Warns:
-        RuntimeWarning: The function cannot be recorded; once, and from there on it is called as it is.
+        RuntimeWarning: The function cannot be recorded; warns once, and from then on it is called directly.
 
     Notes:
         After tensordict's ``CudaGraphModule`` and LeanRL, without their dependency.
@@ -60,7 +60,7 @@ class CudaGraph:
             except torch.cuda.OutOfMemoryError:
                 raise
             except RuntimeError as error:
-                # To record does nothing but write down, so the work of this call is still to be done.
+                # Recording executes nothing, so the work of this call is still to be done.
                 logging.getLogger(__name__).info("Why it was not recorded:", exc_info=error)
                 warnings.warn(
                     "--compile: going on without CUDA graphs, which failed; logging at INFO says why", RuntimeWarning, 2
@@ -76,12 +76,12 @@ class CudaGraph:
         return recording.outputs.clone()
 
     def forget(self) -> None:
-        """Drops the recordings: tensors that they change were replaced by others."""
+        """Drops the recordings, for when tensors that they change have been replaced by others."""
         self._recordings.clear()
         self._calls.clear()
 
     def _run_aside(self, tensors: tuple[Tensor, ...]) -> Any:
-        """On a stream of its own, as PyTorch asks of what is going to be recorded."""
+        """Runs on a stream of its own, as PyTorch requires before a recording."""
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):

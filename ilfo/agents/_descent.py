@@ -1,4 +1,4 @@
-"""A step of gradient descent on a loss that is a pure function of tensors: eager, compiled, or a CUDA graph."""
+"""A step of gradient descent on a loss that is a pure function of tensors: eager, compiled, or as a CUDA graph."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ Loss = Callable[..., tuple[Tensor, dict[str, Tensor]]]
 
 
 class Descent:
-    """Adam on the sum over seeds of a loss; each seed's weights see the gradient of its own part alone.
+    """Adam on a loss summed over seeds; each seed's weights get the gradient of their own part only.
 
     Args:
-        parameters: What it moves.
+        parameters: What it updates.
         loss: A pure function of tensors: no random draws, no Python branch on a value, shapes that stay the same.
         learning_rate: Adam's.
-        max_norm: Largest Euclidean norm of a seed's whole gradient; a longer one is shortened to it. None: any.
+        max_norm: Largest Euclidean norm of a seed's whole gradient; longer ones are scaled down to it. None: no limit.
         stack: Leading dimensions of the parameters that count seeds, ``(S,)`` or none.
         compile: Compile the loss and its gradient; on a GPU also replay the whole step as one CUDA graph.
 
     Warns:
-        RuntimeWarning: The loss could not be compiled; once, and from there on it runs as it is.
+        RuntimeWarning: The loss could not be compiled; warns once, and from then on it runs uncompiled.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Descent:
         return metrics
 
     def _shortened(self, gradients: tuple[Tensor, ...], max_norm: float) -> tuple[Tensor, ...]:
-        """As ``torch.nn.utils.clip_grad_norm_`` does it, in place, for every seed on its own."""
+        """Clips as ``torch.nn.utils.clip_grad_norm_`` does, in place, for each seed separately."""
         seeds = len(self._stack)
         norms = [torch.linalg.vector_norm(gradient.flatten(seeds), dim=-1) for gradient in gradients]
         factor = (max_norm / (torch.linalg.vector_norm(torch.stack(norms), dim=0) + 1e-6)).clamp(max=1.0)
@@ -83,7 +83,7 @@ class Descent:
             recording = self._on_gpu and torch.cuda.is_current_stream_capturing()
             if self._loss is self._plain_loss or recording or isinstance(error, torch.cuda.OutOfMemoryError):
                 raise
-            # Nothing has moved yet: weights change after the gradient alone, so the plain loss can take over here.
+            # Nothing has changed yet: weights change only after the gradient, so the plain loss can take over here.
             self._loss = self._plain_loss
             logging.getLogger(__name__).info("The compiler's error:", exc_info=error)
             warnings.warn(
@@ -98,9 +98,9 @@ class Descent:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores what :meth:`state_dict` returned."""
-        # Copied, for Adam keeps the tensors it is given and changes them in place.
+        # Copied, because Adam keeps the tensors it is given and changes them in place.
         self.optimizer.load_state_dict(copy.deepcopy(state))
         for group in self.optimizer.param_groups:
             group["capturable"] = self._on_gpu  # the state may come from another device
         if self._graph is not None:
-            self._graph.forget()  # it would go on moving Adam's former tensors
+            self._graph.forget()  # it would go on changing Adam's former tensors

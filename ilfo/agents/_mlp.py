@@ -15,14 +15,14 @@ __all__ = ["MLP"]
 
 
 class MLP(nn.Module):
-    """Linear layers with an activation between them, and layer normalisation before each where wanted.
+    """Linear layers with an activation between them, and optional layer normalisation before each activation.
 
-    Weights are ``(*stack, out, in)``, biases and norms ``(*stack, out)``. A fresh one has no stack; see
-    :func:`~ilfo.agents._population.stack_modules` for the rest: ``(2,)`` for twin critics, ``(S,)`` for the actors of S
+    Weights are ``(*stack, out, in)``, biases and norms ``(*stack, out)``. A fresh one has no stack dimensions;
+    :func:`~ilfo.agents._population.stack_modules` adds them: ``(2,)`` for twin critics, ``(S,)`` for the actors of S
     seeds, ``(S, 2)`` for their critics.
 
     Args:
-        widths: Units of every layer, from the input's to the output's.
+        widths: Width of every layer, from input to output.
         layer_norm: Whether hidden layers are normalised.
         activation: What follows every hidden layer.
 
@@ -42,11 +42,11 @@ class MLP(nn.Module):
                 self.register_parameter(f"shift{index}", nn.Parameter(torch.zeros(outputs)))
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """``(*stack, B, in)``, or what broadcasts to it, to ``(*stack, B, out)``; several inputs stand side by side."""
+        """``(*stack, B, in)``, or what broadcasts to it, to ``(*stack, B, out)``; several inputs are concatenated."""
         return self._apply_to(inputs, self.parameters_in_order())
 
     def frozen(self, *inputs: Tensor, member: int | None = None) -> Tensor:
-        """As a call, but the weights get no gradient; with ``member`` by that one of the last stack dimension alone."""
+        """As a call, but the weights get no gradient; with ``member``, only that one of the last stack dimension."""
         parameters = [parameter.detach() for parameter in self.parameters_in_order()]
         if member is not None:
             last = parameters[0].dim() - 3

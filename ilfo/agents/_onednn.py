@@ -1,4 +1,4 @@
-"""The perceptron on the CPU: oneDNN's products, and one node of the autograd graph for the whole of it."""
+"""The perceptron on the CPU: oneDNN's matrix products, and one node of the autograd graph for the whole network."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def suits_onednn(inputs: Tensor) -> bool:
 
 
 class FusedPerceptron(torch.autograd.Function):
-    """``apply(layer_norm, activation, pieces, *tensors)``: the perceptron of :mod:`ilfo.agents._mlp`, within rounding.
+    """``apply(layer_norm, activation, pieces, *tensors)``: the perceptron of :mod:`ilfo.agents._mlp`, up to rounding.
 
     The first ``pieces`` tensors are the inputs, side by side; the others are the parameters.
 
-    PyTorch hands float32 products to MKL, which on AMD processors does not use their widest instructions; oneDNN, which
-    PyTorch carries too, does, takes half the time at the sizes of these networks (``benchmarks/linear.py``) and applies
-    bias and ReLU on the way. Forwards and backwards are written out, so that the autograd engine walks one node in
-    place of one for each operation; the members of a stack are multiplied one after the other.
+    PyTorch hands float32 products to MKL, which does not use the widest instructions of AMD processors. oneDNN, which
+    comes with PyTorch too, does: it takes half the time at the sizes of these networks (``benchmarks/linear.py``), and
+    applies bias and ReLU on the way. Forward and backward are written out, so the autograd engine visits one node
+    instead of one per operation; the members of a stack are multiplied one after the other.
     """
 
     @staticmethod
@@ -85,7 +85,7 @@ class FusedPerceptron(torch.autograd.Function):
 def _forward(
     inputs: Tensor, parameters: Sequence[Tensor], layer_norm: bool, activation: Activation
 ) -> tuple[Tensor, list[Tensor]]:
-    """Outputs ``(B, out)``, and of every hidden layer what the way back needs: its output last."""
+    """Outputs ``(B, out)``, and what the backward pass needs of every hidden layer, its output last."""
     hidden, kept, each = inputs, [], 4 if layer_norm else 2
     for start in range(0, len(parameters) - 2, each):
         weight, bias, *norm = parameters[start : start + each]
@@ -111,7 +111,7 @@ def _backward(
     columns: slice | None,
     wants_parameters: bool,
 ) -> tuple[Tensor, list[Tensor]]:
-    """Gradients of those columns of the inputs and of the parameters, all or none; ``saved`` starts with the inputs."""
+    """Gradients of ``columns`` of the inputs, and of all parameters or none; ``saved`` starts with the inputs."""
     of_parameters: list[Tensor] = []
     each, stored = (4, 4) if layer_norm else (2, 1)
     layers = (len(parameters) - 2) // each
@@ -141,7 +141,7 @@ def _activate_(linear: Tensor, activation: Activation) -> Tensor:
 
 
 def _activation_gradient(gradient: Tensor, outputs: Tensor, activation: Activation) -> Tensor:
-    """Of what the activation took in, by what it gave out."""
+    """The gradient at the activation's input, from the activation's output."""
     if activation == "relu":
         passed: Tensor = torch.ops.aten.threshold_backward.default(gradient, outputs, 0)
     else:
@@ -162,7 +162,7 @@ def _product(left: Tensor, right: Tensor, bias: Tensor | None = None, activation
 
 
 def _weight_gradient(gradient: Tensor, inputs: Tensor) -> Tensor:
-    """``gradient.T @ inputs``, the thinner on the left: oneDNN copies a left factor that is transposed."""
+    """``gradient.T @ inputs``, with the thinner factor on the left: oneDNN copies a transposed left factor."""
     if inputs.shape[1] < gradient.shape[1]:
         return _product(inputs.t(), gradient.t()).t().contiguous()
     return _product(gradient.t(), inputs.t())

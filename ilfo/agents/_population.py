@@ -25,7 +25,7 @@ def seeds_of(seed: int | Sequence[int]) -> tuple[list[int], tuple[int, ...]]:
 
 
 def populate(make: Callable[[], Module], seed: int | Sequence[int]) -> Module:
-    """Networks whose initial weights are, for each seed, those that the seed gives alone.
+    """Networks with the initial weights that each seed would give alone.
 
     Args:
         make: Builds the networks of one seed.
@@ -40,7 +40,7 @@ def populate(make: Callable[[], Module], seed: int | Sequence[int]) -> Module:
 
 
 def stack_modules(modules: Sequence[Module]) -> Module:
-    """One module whose parameters are those of equal modules, stacked in a new first dimension."""
+    """One module with the parameters of several modules of the same shape, stacked in a new first dimension."""
     stacked = copy.deepcopy(modules[0])
     originals = [dict(module.named_parameters()) for module in modules]
     for name, parameter in stacked.named_parameters():
@@ -49,10 +49,10 @@ def stack_modules(modules: Sequence[Module]) -> Module:
 
 
 def stack_states(states: Sequence[Any]) -> Any:
-    """One state dictionary of a stacked agent, from those of single ones.
+    """The state dictionary of a stacked agent, from those of single agents.
 
     Raises:
-        InputError: They do not agree in a counter or a hyper-parameter, of which a stack has one for all.
+        InputError: They differ in a counter or a hyper-parameter that is shared in a stack.
     """
     first = states[0]
     if isinstance(first, dict):

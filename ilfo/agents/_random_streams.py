@@ -13,7 +13,7 @@ __all__ = ["RandomStreams"]
 
 
 class RandomStreams:
-    """Random numbers for one seed, or for each of several its own, so that none depends on the others.
+    """Random numbers for one seed, or a separate stream for each of several, so that none depends on the others.
 
     Args:
         seed: A number, or the seeds of a stack.
@@ -46,7 +46,7 @@ class RandomStreams:
     def set_state(self, state: Tensor) -> None:
         """Restores what :meth:`get_state` returned.
 
-        CPU and GPU have other generators: the state of one leaves the streams of the other as they are.
+        CPU and GPU have different generators: the state of one leaves the streams of the other unchanged.
         """
         if state.shape[-1] != self._generators[0].get_state().shape[-1]:
             return

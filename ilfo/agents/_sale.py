@@ -11,12 +11,12 @@ __all__ = ["Actor", "Critic", "Encoder", "average_l1_norm"]
 
 
 def average_l1_norm(inputs: Tensor) -> Tensor:
-    """Divides by the mean size of the last dimension's numbers, at least 1e-8; that mean is 1 from there on."""
+    """Divides by the mean absolute value over the last dimension, at least 1e-8, so that this mean becomes 1."""
     return inputs / inputs.abs().mean(dim=-1, keepdim=True).clamp(min=1e-8)
 
 
 class Encoder(nn.Module):
-    """``f``, which embeds states, and ``g``, which foresees the next state's embedding from this one's and an action.
+    """``f``, which embeds states, and ``g``, which predicts the next state's embedding from this one's and an action.
 
     Args:
         observation_dim: Width ``D`` of an observation.
@@ -31,11 +31,11 @@ class Encoder(nn.Module):
         self.g = MLP([embedding_dim + action_dim, hidden_dim, hidden_dim, embedding_dim], activation="elu")
 
     def embed_states(self, observations: Tensor) -> Tensor:
-        """``z^s``, ``(..., B, E)``: of observations ``(..., B, D)``."""
+        """``z^s``, ``(..., B, E)``, of observations ``(..., B, D)``."""
         return average_l1_norm(self.f(observations))
 
     def embed_pairs(self, states: Tensor, actions: Tensor) -> Tensor:
-        """``z^sa``, ``(..., B, E)``, not normalised: of embedded states ``(..., B, E)`` and actions ``(..., B, A)``."""
+        """``z^sa``, ``(..., B, E)``, not normalised, of embedded states ``(..., B, E)`` and actions ``(..., B, A)``."""
         embedded: Tensor = self.g(states, actions)
         return embedded
 
@@ -61,7 +61,7 @@ class Actor(nn.Module):
 
 
 class Critic(nn.Module):
-    """A value of state and action, which sees both and both embeddings; made to be stacked, ``(..., K)``.
+    """A state-action value that sees state, action and both embeddings; made to be stacked, ``(..., K)``.
 
     Args:
         observation_dim: Width ``D`` of an observation.
@@ -78,7 +78,7 @@ class Critic(nn.Module):
     def forward(
         self, observations: Tensor, actions: Tensor, pairs: Tensor, states: Tensor, frozen: bool = False
     ) -> Tensor:
-        """What each of the ``K`` makes of what all of them see.
+        """The values that each of the ``K`` critics gives to the same inputs.
 
         Args:
             observations: ``(..., B, D)``.

@@ -16,10 +16,10 @@ __all__ = ["Agent", "Batch"]
 class Batch:
     """Transitions that an agent learns from, all on its device.
 
-    With many agents at once every tensor has a further dimension in front, ``(S, B, D)`` and so on.
+    With many agents at once, every tensor has an additional first dimension, ``(S, B, D)`` and so on.
 
     Attributes:
-        observations: ``(B, D)`` float32; to an agent ``(B, F)``, as the policy is shown them. So are the next ones.
+        observations: ``(B, D)`` float32; an agent gets ``(B, F)``, as the policy is shown them, and so for the next.
         actions: ``(B, A)`` float32 in [-1, 1].
         rewards: ``(B,)`` float32, the imitation reward.
         next_observations: ``(B, D)`` float32.
@@ -34,7 +34,7 @@ class Batch:
     terminated: Tensor
 
     def of_seed(self, index: int) -> Batch:
-        """The part of one agent of many."""
+        """The part that belongs to one agent of many."""
         return Batch(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
 
 
@@ -50,21 +50,21 @@ class Agent(ABC):
 
     Attributes:
         Options: Dataclass of the agent's hyper-parameters; its fields become flags.
-        stacks: Whether ``seed`` may be a sequence of S seeds. The object is then S agents at once, whose tensors, those
-            of its state included, have a further first dimension S. Agents without are updated in turn.
+        stacks: Whether ``seed`` may be a sequence of S seeds. The object is then S agents at once, whose tensors,
+            including its state's, have an additional first dimension S. If not, agents are updated in turn.
         compiles: Whether the constructor takes ``compile=True``.
-        takes_horizon: Whether the constructor takes ``horizon``, the steps until the time limit, which it is given
-            where the last column of an observation is the share of them that is left.
-        batch_size: Transitions that an update wants.
-        discount: Factor by which a reward one step later counts less.
+        takes_horizon: Whether the constructor takes ``horizon``, the time limit in steps, given where the last column
+            of an observation is the share of it that is left.
+        batch_size: Transitions that an update takes.
+        discount: Discount factor of future rewards, per step.
         refresh_priorities_every: 0: batches are drawn uniformly. ``N``: in proportion to the priorities that the agent
-            leaves in ``priorities`` at every update; a transition that was never drawn has the largest, which is
+            leaves in ``priorities`` at every update; a transition that was never drawn gets the largest one, which is
             measured anew every ``N`` updates.
         priorities: ``(B,)``, those of the last batch, detached. Only where batches are drawn by them.
-        trains_between_episodes: The policy stands still during an episode. After it the loop asks :meth:`end_episode`
-            how many updates to make, instead of making one a step. Of several copies of an environment the others
-            are then in the middle of theirs, and go on with the updated policy.
-        plays_best: Without exploration it acts by a checkpoint, the policy of the best imitation return so far.
+        trains_between_episodes: The policy is fixed during an episode. After it, the loop asks :meth:`end_episode`
+            how many updates to make, instead of making one per step. With several copies of an environment, the others
+            are then in the middle of an episode, and go on with the updated policy.
+        plays_best: Without exploration it acts with a checkpoint, the policy of the best imitation return so far.
     """
 
     Options: ClassVar[type | None] = None
@@ -96,18 +96,18 @@ class Agent(ABC):
 
     @abstractmethod
     def act(self, observations: Tensor, explore: bool) -> Tensor:
-        """Actions ``(B, A)`` in [-1, 1] for observations ``(B, D)``; with exploration noise where asked."""
+        """Actions ``(B, A)`` in [-1, 1] for observations ``(B, D)``; with exploration noise if ``explore``."""
 
     @abstractmethod
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One learning step. Returns metrics as detached tensors, still on the device: scalars, or ``(S,)`` each."""
 
     def end_episode(self, imitation_return: float, steps: int) -> int:
-        """Takes note of an episode of the training policy, and says how many updates are due.
+        """Records an episode of the training policy, and returns how many updates are due.
 
         Args:
-            imitation_return: What the reward generator says of it: the sum over its steps and, under absorbing states,
-                over those that a terminated one would have had until the time limit.
+            imitation_return: The sum of its imitation rewards over its steps and, under absorbing states, over the
+                steps that a terminated episode would have had until the time limit.
             steps: Its length.
 
         Raises:

@@ -19,8 +19,8 @@ def huber_loss(errors: Tensor, threshold: float = 1.0) -> Tensor:
         A loss for each error.
 
     Notes:
-        As in the authors' code the linear part has no offset: the loss jumps at the threshold by half its square, and
-        the gradient, which is all that counts, does not.
+        As in the authors' code, the linear part has no offset: at the threshold the loss jumps by half the threshold's
+        square, but the gradient, which is all that counts, does not.
     """
     sizes = errors.abs()
     return torch.where(sizes < threshold, sizes.square() / 2, threshold * sizes)
@@ -32,7 +32,7 @@ def lap_priorities(errors: Tensor, alpha: float = 0.4, min_priority: float = 1.0
     Args:
         errors: ``(..., K, B)``, those of ``K`` critics.
         alpha: 0 samples uniformly, 1 in proportion to the error.
-        min_priority: Errors below count as this.
+        min_priority: Smaller errors count as this.
 
     Returns:
         ``(..., B)``, detached.

@@ -26,10 +26,10 @@ def make_agent(
     compile: bool = False,
     horizon: int | None = None,
 ) -> Agent:
-    """One agent for a seed; for a sequence of seeds as many at once, stacked where the class can.
+    """One agent for a seed; for a sequence of seeds, as many at once, stacked where the class can.
 
     Warns:
-        UserWarning: The class has no compiled form, or no stacked one; the plain one is made.
+        UserWarning: The class has no compiled form, or no stacked one; the plain form is used.
     """
     extra: dict[str, Any] = {"horizon": horizon} if kind.takes_horizon else {}
     if compile and kind.compiles:
@@ -44,7 +44,7 @@ def make_agent(
 
 
 class Separate(Agent):
-    """Many agents of a class that cannot stack them, each updated in its turn.
+    """Many agents of a class that cannot be stacked, updated in turn.
 
     Args:
         agents: One for each seed.
@@ -79,7 +79,7 @@ class Separate(Agent):
 
 
 def states_of(agent: Agent, count: int | None) -> list[dict[str, Any]]:
-    """The state of each of ``count`` agents that are one object, as that of an agent alone; None: it is one agent."""
+    """The state of each of ``count`` agents in one object, as if it were alone; None: the object is a single agent."""
     state = agent.state_dict()
     if count is None:
         return [state]

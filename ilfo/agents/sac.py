@@ -24,7 +24,7 @@ from ilfo.agents.base import Agent, Batch
 __all__ = ["SAC", "SACOptions"]
 
 LOG_STD_RANGE = (-20.0, 2.0)
-"""Bounds of the Gaussian's before it is squashed; the paper has none, and Stable-Baselines3 these."""
+"""Bounds on the Gaussian's log standard deviation, before squashing; as in Stable-Baselines3, not in the paper."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class SACOptions:
     """Hyper-parameters of SAC; the defaults are its paper's (Table 1)."""
 
     discount: float = 0.99
-    """Factor by which a reward one step later counts less."""
+    """Discount factor of future rewards, per step."""
     batch_size: int = 256
-    """Transitions an update."""
+    """Transitions per update."""
     hidden_dim: int = 256
     """Units in each of the two hidden layers of every network."""
     actor_learning_rate: float = 3e-4
@@ -42,14 +42,14 @@ class SACOptions:
     critic_learning_rate: float = 3e-4
     """Step size of Adam on both critics."""
     tau: float = 0.005
-    """Share of the critics' weights that enters their targets, at every update."""
+    """Share of the critics' weights that is mixed into their targets at every update."""
     temperature: float | None = None
     """Worth of one nat of the policy's entropy, in units of the reward; None: learned. Where the reward's scale is
     not 1, a fixed one has to be chosen for it."""
     initial_temperature: float = 1.0
     """Where a learned temperature starts."""
     target_entropy: float | None = None
-    """Entropy in nats that a learned temperature keeps the policy at; None: minus the number of action dimensions."""
+    """Entropy in nats that a learned temperature aims at; None: minus the number of action dimensions."""
     temperature_learning_rate: float = 3e-4
     """Step size of Adam on the logarithm of the temperature."""
     layer_norm: bool = False
@@ -77,19 +77,19 @@ class _Networks(nn.Module):
 
 
 class SAC(Agent):
-    """A squashed Gaussian policy that is paid for its entropy, and twin critics that count this pay.
+    """A squashed Gaussian policy with a bonus for its entropy, and twin critics that include this bonus.
 
     See :class:`~ilfo.agents.base.Agent` for the arguments. An update is a step of the critics, one of the actor, one of
-    the temperature on the actions that the actor's step drew, and one of the critics' targets (Algorithm 1). Exploring
-    is acting by a sample; else the action is the squashed mean.
+    the temperature on the actions that the actor's step drew, and one of the critics' targets (Algorithm 1). Exploring,
+    an action is a sample; otherwise, it is the squashed mean.
 
     Notes:
-        The temperature's loss is ``-log(alpha) * (log pi + target)``, as in Stable-Baselines3, where equation 18 of the
-        paper has ``alpha`` itself: gradients have the same sign and vanish together. Target values count the entropy of
-        the present policy: there is no target actor. Initial weights are PyTorch's own.
+        The temperature's loss is ``-log(alpha) * (log pi + target)``, as in Stable-Baselines3; equation 18 of the paper
+        has ``alpha`` in place of its logarithm: the gradients have the same sign and vanish together. Target values
+        include the entropy of the present policy: there is no target actor. Initial weights are PyTorch's own.
 
-        The pay for entropy ends with the episode, as the rewards do. What absorbing states are worth, a terminated
-        transition carries in its reward, without any entropy.
+        The entropy bonus ends with the episode, as the rewards do. A terminated transition carries the value of its
+        absorbing states in its reward, without any entropy.
     """
 
     Options = SACOptions

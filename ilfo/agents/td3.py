@@ -32,9 +32,9 @@ class TD3Options:
     """Hyper-parameters of TD3; the defaults are its authors' own."""
 
     discount: float = 0.99
-    """Factor by which a reward one step later counts less."""
+    """Discount factor of future rewards, per step."""
     batch_size: int = 256
-    """Transitions an update."""
+    """Transitions per update."""
     hidden_dim: int = 256
     """Units in each of the two hidden layers of every network."""
     critic_hidden_dim: int | None = None
@@ -44,7 +44,7 @@ class TD3Options:
     critic_learning_rate: float = 3e-4
     """Step size of Adam on both critics."""
     tau: float = 0.005
-    """Share of the online weights that enters the targets, at every delayed update."""
+    """Share of the online weights that is mixed into the targets at every delayed update."""
     target_noise: float = 0.2
     """Standard deviation of the noise on the target action; the action range is [-1, 1]."""
     target_noise_clip: float = 0.5
@@ -96,10 +96,10 @@ class TD3(Agent):
 
     Notes:
         The authors scale every noise by the largest action; here actions are in [-1, 1] and that factor is 1.
-        ``layer_norm`` is off by default, as in the paper; the preset ``imitation`` switches it on, with which
-        first runs on HalfCheetah learned from a demonstration several times faster. Under ``lap`` the largest priority
-        is measured anew every 250 updates, as TD7 does; LAP's authors let it grow for ever. ``resample_time`` is made
-        for episodes that never end early: a fall that is learned at another time keeps the worth that absorbing states
+        ``layer_norm`` is off by default, as in the paper; the preset ``imitation`` switches it on, which made first
+        runs on HalfCheetah learn from a demonstration several times faster. With ``lap``, the largest priority is
+        measured anew every 250 updates, as in TD7; LAP's authors let it grow for ever. ``resample_time`` is made for
+        episodes that never end early: a fall that is learned at another time keeps the value that absorbing states
         gave it at its own.
     """
 
@@ -177,14 +177,14 @@ class TD3(Agent):
 
     @classmethod
     def can_stack(cls, options: TD3Options | None) -> bool:
-        """Episodes of several seeds end at different times, so that training between them cannot go in step."""
+        """Episodes of several seeds end at different times, so agents that train between them cannot be stacked."""
         return cls.stacks and (options is None or not _between_episodes(options))
 
     def end_episode(self, imitation_return: float, steps: int) -> int:
         """One update for each step of the episode; with checkpoints its policy is kept if it was the best.
 
         Raises:
-            InputError: With checkpoints, and the return is not finite.
+            InputError: With checkpoints, if the return is not finite.
         """
         if self.options.checkpoints and self._assessment.add(imitation_return, steps)[1]:
             with torch.no_grad():
@@ -192,9 +192,9 @@ class TD3(Agent):
         return steps
 
     def _at_another_time(self, batch: Batch) -> Batch:
-        """The batch with times to go drawn from 1 to the horizon; the step at 1 is an end, that at the true time none.
+        """The batch with the steps left drawn anew, from 1 to the horizon; only steps with 1 left hit the time limit.
 
-        What the environment itself ended stays an end at any time.
+        A step at which the environment itself ended the episode stays an end at any time.
         """
         assert self._horizon is not None
         left = 1 + (self._random.uniform(batch.rewards.shape) * self._horizon).floor()

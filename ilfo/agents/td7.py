@@ -30,13 +30,13 @@ class TD7Options:
     """Hyper-parameters of TD7; the defaults are its authors' own."""
 
     discount: float = 0.99
-    """Factor by which a reward one step later counts less."""
+    """Discount factor of future rewards, per step."""
     batch_size: int = 256
-    """Transitions an update."""
+    """Transitions per update."""
     hidden_dim: int = 256
     """Units in each hidden layer of every network."""
     embedding_dim: int = 256
-    """Numbers that embed a state, and a state with an action."""
+    """Width of the embeddings of states and of state-action pairs."""
     encoder_learning_rate: float = 3e-4
     """Step size of Adam on the encoder."""
     actor_learning_rate: float = 3e-4
@@ -44,7 +44,7 @@ class TD7Options:
     critic_learning_rate: float = 3e-4
     """Step size of Adam on both critics."""
     target_update_every: int = 250
-    """Updates between two copies of the online networks into the targets and the fixed encoder."""
+    """Updates between copies of the online networks into the targets and the fixed encoder."""
     target_noise: float = 0.2
     """Standard deviation of the noise on the target action; the action range is [-1, 1]."""
     target_noise_clip: float = 0.5
@@ -62,7 +62,7 @@ class TD7Options:
     priority_exponent: float = 0.4
     """How much more often the replay draws what the critics are wrong about: 0 uniformly, 1 in proportion."""
     min_priority: float = 1.0
-    """Errors below count as this in the replay; it is also where the critics' loss turns from square to linear."""
+    """Smaller errors count as this in the replay; it is also where the critics' loss turns from quadratic to linear."""
     checkpoints: bool = True
     """Train between episodes, and evaluate the policy whose worst episode was the best so far. Several seeds
     are then updated in turn."""
@@ -95,30 +95,30 @@ class _Networks(nn.Module):
 
 
 class TD7(Agent):
-    """Actor and critics look through an encoder that foresees embeddings; what surprises them is replayed more often.
+    """Actor and critics see states through an encoder that predicts embeddings; large errors are replayed more often.
 
-    See :class:`~ilfo.agents.base.Agent` for the arguments. With checkpoints ``seed`` is a number.
+    See :class:`~ilfo.agents.base.Agent` for the arguments. With checkpoints, ``seed`` is a single number.
 
-    ``encoder`` learns at every update, from the dynamics alone. Policy and critics look through ``fixed_encoder``, what
-    it was at the last update of the targets, and the targets through ``fixed_encoder_target``, one further back.
+    ``encoder`` learns at every update, from the dynamics alone. Policy and critics use ``fixed_encoder``, a copy of it
+    from the last update of the targets; the targets use ``fixed_encoder_target``, the copy before that.
 
     Raises:
-        InputError: Several seeds and checkpoints: each seed has updates at times of its own.
+        InputError: Several seeds with checkpoints: each seed has updates at its own times.
 
     Notes:
-        Target values are clipped to the range of all before the last update of the targets. It starts as [0, 0], so
-        that the first 250 targets are the rewards alone, and it never shrinks: under rewards that do it is too wide.
+        The targets' next values are clipped to the range of all targets before the last update of the target networks.
+        It starts as [0, 0], so the first 250 targets are the rewards alone; it never shrinks, even where rewards do.
 
-        To demand more episodes late in training the authors multiply the return to beat by 0.9. That lowers a positive
-        one and raises a negative one, which can then be out of reach: imitation rewards should be positive here.
+        When more episodes are demanded late in training, the authors multiply the return to beat by 0.9. That lowers a
+        positive one but raises a negative one, maybe out of reach: imitation rewards should be positive here.
 
         Checkpoints compare returns over the whole of training. Under a reward that changes meanwhile, such as a
         discriminator's, switch them off.
 
         The authors scale every noise by the largest action; here actions are in [-1, 1] and that factor is 1.
 
-        They act at random for 25,000 steps; here a run says how long, 5,000 steps unless ``--random-steps`` or
-        ``--preset td7`` does. Their variant for offline data, with behaviour cloning in the actor's loss, is left out.
+        They act at random for 25,000 steps; a run here does so for 5,000, unless ``--random-steps`` or ``--preset td7``
+        says otherwise. Their variant for offline data, with behaviour cloning in the actor's loss, is left out.
     """
 
     Options = TD7Options
@@ -153,7 +153,7 @@ class TD7(Agent):
         self.actor_target, self.critics_target = _copy_of(self.actor), _copy_of(self.critics)
         self.fixed_encoder, self.fixed_encoder_target = _copy_of(self.encoder), _copy_of(self.encoder)
         self.checkpoint_actor, self.checkpoint_encoder = _copy_of(self.actor), _copy_of(self.encoder)
-        # Lowest and highest, of all targets so far and of those that they are clipped to.
+        # Lowest and highest: of all targets so far, and the bounds that next values are clipped to.
         self._seen = torch.tensor([math.inf, -math.inf], device=device).repeat(*stack, 1)
         self._bounds = torch.zeros_like(self._seen)
         self._encoder_descent = Descent(
@@ -173,7 +173,7 @@ class TD7(Agent):
 
     @property
     def exploration_noise(self) -> float:
-        """Standard deviation of the noise on the actions of training, by now."""
+        """Present standard deviation of the noise on the actions taken while training."""
         last, first = self.options.exploration_noise, self.options.initial_exploration_noise
         left = max(0.0, 1 - self.updates / self.options.exploration_decay)
         return last if first is None else last + left * (first - last)
@@ -188,7 +188,7 @@ class TD7(Agent):
         return kept
 
     def end_episode(self, imitation_return: float, steps: int) -> int:
-        """Keeps a policy that got through its episodes; none are due before that, or before it failed.
+        """Keeps a policy that passed its assessment; no updates are due until it has passed or failed.
 
         Raises:
             InputError: The return is not finite.
@@ -203,7 +203,7 @@ class TD7(Agent):
         return due
 
     def update(self, batch: Batch) -> dict[str, Tensor]:
-        """A step of the encoder and of the critics, and now and then one of the actor, and the copies."""
+        """One step of the encoder and of the critics; at their intervals, also the actor's and the target copies."""
         options = self.options
         if self.updates == options.assess_more_after:
             self._assessment.tighten(options.assessment_episodes, options.reset_weight)
@@ -250,7 +250,7 @@ class TD7(Agent):
         terminated: Tensor,
         noise: Tensor,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Beside the metrics: what the rest of the update needs of it, for each transition."""
+        """Beside the metrics, it returns what the rest of the update needs of each transition."""
         options = self.options
         with torch.no_grad():
             targets = self._target_values(rewards, next_observations, terminated, noise)
@@ -276,14 +276,14 @@ class TD7(Agent):
         return rewards + (1 - terminated) * options.discount * smaller.clamp(low, high)
 
     def _actor_loss(self, observations: Tensor, states: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Minus the mean of both critics; the action also moves them through its embedding."""
+        """Minus the mean of both critics; the action also acts on them through its embedding."""
         actions = self.actor(observations, states)
         pairs = self.fixed_encoder.embed_pairs(states, actions)
         losses = -self.critics(observations, actions, pairs, states, frozen=True).mean(dim=(-2, -1))
         return losses, {"actor_loss": losses}
 
     def _update_targets(self) -> None:
-        """In this order: the encoder of the targets is the one that the values were learned through."""
+        """In this order: the targets' encoder is the one that their values were learned with."""
         _copy_into(self.actor_target, self.actor)
         _copy_into(self.critics_target, self.critics)
         _copy_into(self.fixed_encoder_target, self.fixed_encoder)

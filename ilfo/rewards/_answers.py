@@ -1,4 +1,4 @@
-"""What a generator answers, looked at where it enters: a reward of one's own that breaks the contract says so here."""
+"""Checks what a reward generator returns, where it enters: a user's reward that breaks the contract fails here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["NotFiniteError", "absorbing_of", "scores_of"]
 
 
 class NotFiniteError(InputError):
-    """A reward that is no finite number, by the episode of a batch that it belongs to.
+    """A reward is not finite; says which episode of the batch it belongs to.
 
     Args:
         row: Index of the episode.
@@ -20,7 +20,7 @@ class NotFiniteError(InputError):
 
     Attributes:
         row: As given.
-        problem: As given; a reader who knows the episode by another name puts that before it.
+        problem: As given; a caller that knows the episode by another name puts that name before it.
     """
 
     def __init__(self, row: int, problem: str) -> None:
@@ -29,10 +29,10 @@ class NotFiniteError(InputError):
 
 
 def scores_of(reward: RewardGenerator, episodes: Episodes) -> Tensor:
-    """What a generator says of episodes, ``(B, T)`` float32.
+    """A generator's rewards for episodes, ``(B, T)`` float32, checked.
 
     Raises:
-        InputError: It returns something else; see also :class:`NotFiniteError`.
+        InputError: The generator returns anything else; see also :class:`NotFiniteError`.
     """
     found, (count, length) = reward.score(episodes), episodes.observations.shape[:2]
     why = "a reward for each step (s_t, s_t+1), which are one fewer than the observations"
@@ -40,10 +40,10 @@ def scores_of(reward: RewardGenerator, episodes: Episodes) -> Tensor:
 
 
 def absorbing_of(reward: RewardGenerator, episodes: Episodes) -> Tensor:
-    """What a generator says of the states that follow terminations, ``(B,)`` float32.
+    """A generator's rewards for the states that follow terminations, ``(B,)`` float32, checked.
 
     Raises:
-        InputError: It returns anything but that many floats; see also :class:`NotFiniteError`.
+        InputError: The generator returns anything but that many floats; see also :class:`NotFiniteError`.
     """
     found = reward.absorbing_reward(episodes)
     if isinstance(found, Tensor) and found.is_floating_point():
@@ -53,7 +53,7 @@ def absorbing_of(reward: RewardGenerator, episodes: Episodes) -> Tensor:
 
 def _checked(reward: RewardGenerator, method: str, found: Tensor, expected: tuple[int, ...], why: str) -> Tensor:
     name = type(reward).__qualname__
-    hint = f"ilfo.testing.check_reward({name}) tries the whole contract of a reward."
+    hint = f"ilfo.testing.check_reward({name}) checks the whole contract of a reward."
     what = ""
     if not isinstance(found, Tensor):
         what = f"a {type(found).__name__}; expected a tensor {expected}, {why}"

@@ -1,4 +1,4 @@
-"""Which two of many points are farthest apart."""
+"""Finds the two points of a set that are farthest apart."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ __all__ = ["farthest_pair"]
 
 ROWS = 256
 COLUMNS = 1024
-"""Distances that are held at a time, 2 MiB: what is made by a product is then still in the cache when it is read."""
+"""A block of ROWS by COLUMNS distances takes 2 MiB: what the matrix product writes is still cached when it is read."""
 
 
 def farthest_pair(points: Tensor) -> tuple[int, int]:
-    """Indices of the two points whose Euclidean distance is the largest; of a single point, it twice.
+    """Indices of the two points at the largest Euclidean distance; a single point is returned twice.
 
-    Two points are at most as far apart as both are from the centre of all, so that most pairs need not be looked at:
-    of the transitions of a robot that walks, one in a hundred remains. All remain where every point is as far from the
-    centre as any other, as unit vectors may be.
+    Two points are no farther apart than the sum of their distances from the common centre, so most pairs can be
+    skipped: for the transitions of a walking robot, one in a hundred remains. All remain where every point is equally
+    far from the centre, as unit vectors may be.
 
     Args:
         points: ``(N, F)``, finite; ``N`` at least 1.
 
     Notes:
-        Distances are ``|x|^2 + |y|^2 - 2 x y`` in float64, by a matrix product: what cancels there is below what
-        float32 resolves.
+        Distances are ``|x|^2 + |y|^2 - 2 x y`` in float64, by a matrix product: the error by cancellation is below
+        what float32 resolves.
     """
     centred = points.double() - points.double().mean(dim=0)
     radii, order = centred.norm(dim=1).sort(descending=True)
@@ -33,7 +33,7 @@ def farthest_pair(points: Tensor) -> tuple[int, int]:
     one, other, largest = _swept(centred)
     for start in range(0, len(centred), ROWS):
         rows = slice(start, start + ROWS)
-        # All before it had their turn with these rows, or have it now: every pair is looked at once.
+        # Columns end with this block: later points meet these when they are rows, so every pair is seen once.
         near_enough = min(int((radii > largest**0.5 - radii[start]).sum()), start + ROWS)
         if not near_enough:
             break
@@ -48,7 +48,7 @@ def farthest_pair(points: Tensor) -> tuple[int, int]:
 
 
 def _swept(points: Tensor) -> tuple[int, int, float]:
-    """Two points that are far apart, and the square of their distance: each the farthest from the other."""
+    """A first guess: two points, each the farthest from the other, and the square of their distance."""
     one = other = 0
     largest = 0.0
     while True:

@@ -1,4 +1,4 @@
-"""Conditional normalizing flows: how they are made, and fitted to few samples."""
+"""Conditional normalizing flows: making them, and fitting them to few samples."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ __all__ = ["FlowModelOptions", "Progress", "held_out_slices", "make_flow", "maxi
 
 Family = Literal["maf", "spline"]
 Progress = Callable[[float, str], None]
-"""Called with the share that is done, and what to say of it."""
+"""Called with the fraction that is done, and a line of text about it."""
 
 TAIL_BOUND = 5.0
-"""Standard deviations within which a spline bends; outside it is the identity."""
+"""Standard deviations within which a spline bends; outside, it is the identity."""
 SLICE = 5
-"""Transitions in a row that are held out together."""
+"""Successive transitions that are held out together."""
 CHECK_EVERY = 10
-"""Updates between two looks at the held-out transitions."""
+"""Updates between evaluations on the held-out transitions."""
 LARGEST_GRADIENT = 5.0
 """Norm to which gradients are clipped: a sharp density has steep flanks."""
 
 
 @dataclass(frozen=True)
 class FlowModelOptions:
-    """What kind of flow, and how it is fitted to few transitions."""
+    """The kind of flow, and how it is fitted to few transitions."""
 
     family: Family = "maf"
     """Affine autoregressive transforms (maf, arXiv 1705.07057) or rational-quadratic splines (arXiv 1906.04032)."""
@@ -48,24 +48,24 @@ class FlowModelOptions:
     bins: int = 8
     """Pieces of a spline; affine transforms have none."""
     noise: float = 0.25
-    """Noise on the difference s' - s while fitting, in the expert's standard deviations of it. It keeps the density
-    finite and smooth: less makes it sharper around one demonstration."""
+    """Noise added to the difference s' - s while fitting, in the expert's standard deviations of that difference. It
+    keeps the density finite and smooth; less noise makes it sharper around one demonstration."""
     context_noise: float = 0.1
-    """Noise on s while fitting, in the expert's standard deviations of it."""
+    """Noise added to s while fitting, in the expert's standard deviations of s."""
     held_out: float = 0.1
-    """Share of the transitions that are not fitted: they choose the update to keep, and set the reward's scale."""
+    """Share of the transitions held out of the fit: they decide which update is kept, and set the reward's scale."""
     updates: int = 600
-    """Gradient steps at most."""
+    """Maximum number of gradient steps."""
     patience: int = 150
-    """Gradient steps after which the fit ends if the held-out density has not risen."""
+    """Gradient steps without a rise of the held-out density, after which the fit ends."""
     batch_size: int = 256
-    """Transitions of a gradient step, drawn with replacement."""
+    """Transitions per gradient step, drawn with replacement."""
     learning_rate: float = 5e-3
-    """First step size of AdamW; it falls to 0 along a cosine."""
+    """Initial step size of AdamW; it falls to 0 along a cosine."""
     weight_decay: float = 1e-3
     """Weight decay of AdamW."""
     seed: int = 0
-    """Seed of the first weights, of batches and of noise."""
+    """Seed of the initial weights, the batches and the noise."""
 
     def __post_init__(self) -> None:
         check_choices(self, {"family": Family})
@@ -83,8 +83,8 @@ def make_flow(width: int, options: FlowModelOptions, context_width: int | None =
 
     Contexts are ``(N, context_width)``, by default as wide as the targets.
 
-    Autoregressive transforms (nflows) to a standard normal, each with a residual block, and each on the features in the
-    opposite order of the one before. PyTorch's own random state is left as it was.
+    Autoregressive transforms (nflows) to a standard normal, each with one residual block; each takes the features in
+    the reverse order of the one before. PyTorch's global random state is left as it was.
     """
     from nflows.distributions import StandardNormal
     from nflows.flows import Flow
@@ -115,12 +115,12 @@ def make_flow(width: int, options: FlowModelOptions, context_width: int | None =
 
 
 def held_out_slices(count: int, share: float) -> Tensor:
-    """Which of ``count`` transitions in a row are held out, ``(count,)`` bool: at least one, and never all.
+    """Which of ``count`` successive transitions are held out, ``(count,)`` bool: at least one, and never all.
 
-    Slices of 5, or fewer where the share is less, lie evenly over the whole. A single transition between two that are
-    fitted says little: its neighbours are much like it. But of one short demonstration that never repeats itself, a
-    longer slice is a stretch that nobody can know: measured on the 300 steps of a hand that opens a door, slices of 10
-    ended the fit after 10 updates, before it knew which way the hand moves.
+    Slices of 5, or fewer where the share is smaller, are spread evenly over the whole. A single transition between two
+    fitted ones says little: its neighbours are much like it. But in one short demonstration that never repeats itself,
+    a longer slice cannot be predicted from the rest: on the 300 steps of a hand that opens a door, slices of 10 ended
+    the fit after 10 updates, before it had learned which way the hand moves.
     """
     length = max(1, min(SLICE, round(count * share), count // 2))
     slices = math.ceil(count / length)
@@ -137,18 +137,18 @@ def train_flow(
     options: FlowModelOptions,
     on_progress: Progress | None = None,
 ) -> None:
-    """Fits the density of targets under their contexts; see :func:`maximise_likelihood`.
+    """Fits the density of targets given their contexts; see :func:`maximise_likelihood`.
 
-    Noise on both sides of the condition keeps the density finite where the targets are constant or lie on a surface,
-    and smooth between the few samples of one demonstration. The weights that are kept are those that are best without
-    noise on what was held out.
+    Noise on targets and contexts keeps the density finite where the targets are constant or lie on a surface, and
+    smooth between the few samples of one demonstration. The weights that are kept are those that do best, without
+    noise, on the held-out transitions.
 
     Args:
         flow: From :func:`make_flow`.
         targets: ``(N, F)``, standardised.
         contexts: ``(N, F)``, standardised.
         held_out: ``(N,)`` bool.
-        options: How.
+        options: The noise and the fit.
         on_progress: See :func:`maximise_likelihood`.
 
     Raises:
@@ -172,14 +172,14 @@ def maximise_likelihood(
     options: FlowModelOptions,
     on_progress: Progress | None = None,
 ) -> None:
-    """Fits a flow, and leaves the weights that are best on what was held out.
+    """Fits a flow, and keeps the weights that do best on the held-out samples.
 
     Args:
         flow: From :func:`make_flow`.
-        draw: The targets and contexts of an update, from what is fitted.
-        held_out: Targets and contexts that are not.
-        options: How.
-        on_progress: Called with the held-out log-density in nats a feature, at most four times a second and at the end.
+        draw: Draws the targets and contexts of one update from the samples to fit.
+        held_out: Held-out targets and contexts.
+        options: The fit.
+        on_progress: Told the held-out log-density in nats per feature, at most four times a second and at the end.
 
     Raises:
         InputError: No update gave the held-out targets a finite density.

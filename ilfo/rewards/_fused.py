@@ -1,4 +1,4 @@
-"""The sums of entropic plans on a GPU: one kernel reads the costs once and keeps nothing of their size."""
+"""The log-sums of entropic plans on a GPU: one kernel reads the costs once and stores nothing of their size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ilfo.rewards.kernels import LogKernel
 
 __all__ = ["FusedKernel"]
 
-# Rows are contiguous: a tile is wide along them, whichever way it is summed up.
+# Rows are contiguous, so a tile is wide along them, whichever axis is summed.
 ROW_TILE = (8, 128)
 COLUMN_TILE = (32, 32)
 
@@ -29,7 +29,7 @@ def log_sums(
     TILE_OUT: tl.constexpr,
     TILE_SUM: tl.constexpr,
 ) -> None:
-    """``out[b, i] = log sum_k exp(potential[b, k] - scaled[b, i, k])``: a running sum about a running maximum."""
+    """``out[b, i] = log sum_k exp(potential[b, k] - scaled[b, i, k])``: a running sum relative to a running maximum."""
     problem = tl.program_id(1).to(tl.int64)
     i = tl.program_id(0) * TILE_OUT + tl.arange(0, TILE_OUT)
     costs = scaled + problem * problem_stride + i.to(tl.int64)[:, None] * out_stride
@@ -49,7 +49,7 @@ def log_sums(
 
 
 class FusedKernel(LogKernel):
-    """The textbook's sums of exponentials in one pass over the costs, without a copy of them.
+    """The sums of :class:`~ilfo.rewards.kernels.LogKernel` in one pass over the costs, without copying them.
 
     Args:
         scaled: ``(B, n, m)``, contiguous, float32 or float64, on a CUDA device.

@@ -1,4 +1,4 @@
-"""How dense the expert's states are, seen more or less sharply."""
+"""The density of the expert's states, sharp or blurred by noise."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from ilfo.rewards._flow_model import FlowModelOptions, Progress, make_flow, maxi
 __all__ = ["StateDensity"]
 
 CHECKED = 2000
-"""States under noise, at least, by which a fit is judged."""
+"""Minimum number of noisy states that a fit is evaluated on."""
 
 
 class StateDensity(nn.Module):
-    """One flow for the density of states under noise of several levels, which is its only context.
+    """One flow for the density of states under several levels of noise; the level is its only context.
 
-    Under much noise the density is known far around the expert's states, and says where they are; under little it is
+    With much noise, the density is known far from the expert's states, and shows where they are; with little, it is
     sharp, and known only close to them.
 
     Args:
         width: Features of a state.
-        noise: Levels, in standard deviations of a feature, from the least to the largest.
+        noise: Levels, in standard deviations of a feature, in ascending order.
         options: The flow and its fit.
     """
 
@@ -40,11 +40,11 @@ class StateDensity(nn.Module):
 
         Args:
             states: ``(N, F)``, standardised.
-            held_out: ``(N,)`` bool: those that decide which weights are kept.
+            held_out: ``(N,)`` bool: the states that decide which weights are kept.
             on_progress: See :func:`~ilfo.rewards._flow_model.maximise_likelihood`.
 
         Raises:
-            InputError: See there.
+            InputError: The fit diverged.
         """
 
         def noisy(rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -68,5 +68,5 @@ class StateDensity(nn.Module):
         return self._flow.log_prob(states.repeat(levels, 1), context).view(levels, count).T
 
     def _context(self, levels: Tensor) -> Tensor:
-        """What the flow is told of levels ``(N,)``: ``(N, 1)``, from -1 for the least to 1 for the largest."""
+        """The flow's context for levels ``(N,)``: ``(N, 1)``, from -1 for the lowest to 1 for the highest."""
         return (2.0 * levels[:, None] / max(1, len(self._noise) - 1) - 1.0).to(self._noise.dtype)

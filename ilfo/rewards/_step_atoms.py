@@ -1,4 +1,4 @@
-"""A step as the networks of a learned reward see it."""
+"""How a step is presented to the networks of a learned reward."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ __all__ = ["Activation", "StepAtoms", "perceptron"]
 Activation = Literal["tanh", "relu"]
 
 SMALLEST_SPREAD = 0.02
-"""Smallest standard deviation of a change to divide by, in those of the state: a dimension that the expert never moves
-must not drown the others."""
+"""Smallest standard deviation of a change to divide by, in standard deviations of the state: a dimension that the
+expert never moves must not drown out the others."""
 LARGEST = 10.0
-"""Where the entries of an atom are cut off, unless the expert itself goes beyond: there a step is no expert's anyway,
-and a simulation that diverges would spoil a network, and the moments of Adam, for good."""
+"""Where the entries of an atom are clipped, unless the expert itself goes beyond: a step out there is not the expert's
+anyway, and a simulation that diverges would ruin a network, and Adam's moments, for good."""
 
 
 class StepAtoms(nn.Module):
-    """Where a step starts and what it changes, ``(z(s), (z(s') - z(s)) / spread)``, entries cut off.
+    """Where a step starts and what it changes, ``(z(s), (z(s') - z(s)) / spread)``, entries clipped.
 
-    It says as much as ``(z(s), z(s'))``. But successive states are nearly the same, and what tells an expert's step
-    from another between the same places is the small difference, to which a network is blind until it is scaled up.
+    It holds the same information as ``(z(s), z(s'))``. But successive states are nearly equal: what tells an expert's
+    step from another at the same place is their small difference, which a network cannot see until it is scaled up.
 
     Args:
         experts: The features ``(T+1, F)`` of each demonstration.
 
     Attributes:
         spread: ``(F,)`` the standard deviation (``ddof=0``) of the expert's changes, at least 0.02.
-        largest: ``(2F,)`` where entries are cut off: at 10 or, like the time of a long demonstration, where the
-            expert's own largest lie.
+        largest: ``(2F,)`` where entries are clipped: at 10, or at the expert's own largest value if that is more, as
+            for the time in a long demonstration.
     """
 
     def __init__(self, experts: Sequence[Tensor]) -> None:
@@ -60,10 +60,10 @@ class StepAtoms(nn.Module):
 
 
 def perceptron(widths: Sequence[int], activation: Activation, seed: int) -> nn.Sequential:
-    """Linear layers with an activation between them, weighted as ``nn.Linear`` does it from a seed of their own.
+    """Linear layers with an activation between them, initialised as by ``nn.Linear`` from a seed of their own.
 
     Args:
-        widths: Units of every layer, from the input's to the output's.
+        widths: Width of every layer, from input to output.
         activation: What follows every hidden layer.
         seed: Seed of the weights; PyTorch's global random state is left as it was.
     """

@@ -1,4 +1,4 @@
-"""A memory of steps that a discriminator draws from, with the absorbing ones that follow a termination."""
+"""The memory of steps that a discriminator samples from, including the absorbing ones after a termination."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ __all__ = ["StepMemory"]
 
 
 class StepMemory:
-    """The latest states of whole episodes in a ring, and how many steps begin at each.
+    """A ring of the latest states of whole episodes, with the number of steps that begin at each.
 
-    One step begins at every state but the last of an episode. There, a termination begins any number of absorbing
-    steps, which are counted and not stored: to draw a step is to draw one of that total. A state is stored once,
-    though it ends one step and begins the next. When the ring is full the oldest states make way, and what began at
-    them is forgotten.
+    One step begins at every state except the last of an episode. At that one, a termination begins any number of
+    absorbing steps, which are counted, not stored: a step is drawn by its number among all. A state is stored once,
+    although it ends one step and begins the next. When the ring is full, the oldest states are overwritten, and the
+    steps that began at them are forgotten.
 
     Args:
         capacity: States that it holds, at least 2.
@@ -36,11 +36,11 @@ class StepMemory:
         return int(self._ends[-1])
 
     def add(self, states: Tensor, absorbing: int) -> None:
-        """Takes in an episode; of one that is longer than the memory, the end.
+        """Adds an episode; of one that is longer than the memory, only the end.
 
         Args:
             states: ``(T+1, F)``, its features.
-            absorbing: Steps into and in the absorbing state that follow the last one.
+            absorbing: Steps into and within the absorbing state that follow the last state.
         """
         capacity = len(self._states)
         states = states[-capacity:]
@@ -55,11 +55,11 @@ class StepMemory:
         self._count()
 
     def steps(self, numbers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The steps of some numbers, ``(n,)`` int64 between 0 and ``len(self) - 1``, on the CPU.
+        """The steps with these numbers, ``(n,)`` int64 between 0 and ``len(self) - 1``, on the CPU.
 
         Returns:
-            The states ``(n, F)`` before them, those after, and ``(n,)`` bool, where a step is absorbing; the states are
-            then any. All on the device of the memory.
+            The states ``(n, F)`` before them, those after, and ``(n,)`` bool, whether a step is absorbing; its states
+            are then arbitrary. All on the device of the memory.
         """
         rows = torch.searchsorted(self._ends, numbers, right=True)
         absorbing = self._last[rows].to(self._states.device)
@@ -72,7 +72,7 @@ class StepMemory:
         return self
 
     def state_dict(self) -> dict[str, Any]:
-        """All that it holds, as tensors and plain values; rows that were never written are left out."""
+        """The contents, as tensors and plain values, without rows that were never written."""
         return {
             "capacity": len(self._states),
             "next": self._next,
@@ -83,7 +83,7 @@ class StepMemory:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> StepMemory:
-        """The memory, on the CPU, whose :meth:`state_dict` was that."""
+        """A memory on the CPU, restored from what :meth:`state_dict` returned."""
         written, width = state["states"].shape
         memory = cls(state["capacity"], width)
         memory._states[:written] = state["states"].cpu()

@@ -21,7 +21,7 @@ __all__ = ["Episodes", "Explanation", "Needs", "RewardGenerator", "check_episode
 Needs = Literal["transition", "trajectory"]
 
 LARGEST = 1e12
-"""Observations beyond it are taken for a simulation that has diverged: their squares would overflow in a sum."""
+"""Larger observations are taken to mean that the simulation diverged: their squares would overflow in a sum."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Episodes:
         lengths: ``(B,)`` int64, number of steps of each episode, at most ``T``.
         terminated: ``(B,)`` bool; the environment ended the episode and absorbing states follow. All False where
             episodes cannot terminate, or where absorbing-state handling is switched off.
-        env_rewards: ``(B, T)`` float32, the environment's own rewards, or None where nobody recorded them.
-        starts: ``(B,)`` int64, steps of the episode before its first observation here, below 0 where nobody knows;
-            None: these are whole episodes.
+        env_rewards: ``(B, T)`` float32, the environment's own rewards, or None where they were not recorded.
+        starts: ``(B,)`` int64, steps of the episode before its first observation here, below 0 where unknown; None:
+            these are whole episodes.
     """
 
     observations: Tensor
@@ -95,7 +95,7 @@ class Episodes:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why an episode got its rewards: which expert step each of its steps was matched to, at which cost.
+    """Why an episode got its rewards: which expert step each of its steps was matched to, and at what cost.
 
     Attributes:
         demonstration: Index of the demonstration that the episode was compared with.
@@ -114,22 +114,22 @@ class Explanation:
 class RewardGenerator(ABC):
     """Turns demonstrations into a reward.
 
-    A subclass implements :meth:`fit` and :meth:`score`; the training loop reads the class attributes and never
-    asks for a class.
+    A subclass implements :meth:`fit` and :meth:`score`; the training loop reads the attributes below and never checks
+    for a class.
 
     Attributes:
         Options: Dataclass of the generator's settings, whose fields become flags, or None.
-        needs: ``"trajectory"`` when a step's reward depends on its whole episode, so that rewards come when the
-            episode ends; ``"transition"`` when ``(s, s')``, and the time, are enough, so that they come at every step.
+        needs: ``"trajectory"`` when a step's reward depends on its whole episode, so rewards come when the episode
+            ends; ``"transition"`` when ``(s, s')`` and the time are enough, so they come at every step.
         imitates: Whether it learns from demonstrations; if so they are required, and absorbing states apply.
-        stationary: Whether a transition gets the same reward at any time. If not, which only generators that need no
-            more than transitions can afford, the loop scores a batch again when it samples it.
-        on_progress: Called while :meth:`fit` is at work, with the share that is done, between 0 and 1, and the numbers
-            that matter in words; nothing by default.
+        stationary: Whether a transition gets the same reward throughout training. If not, the loop scores each batch
+            again when it samples it; only generators with ``needs = "transition"`` may be non-stationary.
+        on_progress: Called during :meth:`fit` with the fraction that is done, from 0 to 1, and a text with the numbers
+            that matter; None by default.
 
     Args:
         options: An instance of ``Options``, or None for the defaults.
-        features: What of the state it looks at, fitted by :meth:`fit`; None for all dimensions.
+        features: What part of the state it looks at, fitted by :meth:`fit`; None for all dimensions.
     """
 
     Options: ClassVar[type | None] = None
@@ -174,22 +174,22 @@ class RewardGenerator(ABC):
 
     @property
     def observes(self) -> bool:
-        """Whether :meth:`observe` wants to be shown the agent's episodes: by default, where a class has one of its own.
+        """Whether :meth:`observe` needs the agent's episodes: by default, if the class overrides it.
 
-        A generator around others, which only passes episodes on to them, says whether one of those observes.
+        A generator that wraps others, and only passes episodes on to them, returns whether one of those observes.
         """
         return type(self).observe is not RewardGenerator.observe
 
     def observe(self, episodes: Episodes) -> dict[str, float]:
         """Learns from the agent's own episodes; returns numbers to log.
 
-        The loop shows every episode of training once, when it ends and before it is scored. ``terminated`` is as the
-        environment said it where absorbing states apply, else False. The default learns nothing.
+        The loop passes every training episode once, when it ends and before it is scored. ``terminated`` is the
+        environment's where absorbing states apply, else False. The default learns nothing.
         """
         return {}
 
     def terms(self, episodes: Episodes) -> dict[str, Tensor]:
-        """The parts ``(B, T)`` that :meth:`score` is the sum of, by name, to be logged each; none by default."""
+        """The parts ``(B, T)`` that add up to :meth:`score`, by name, each to be logged; none by default."""
         return {}
 
     def explain(self, trajectory: Trajectory) -> Explanation | None:

@@ -20,7 +20,7 @@ __all__ = ["SumReward"]
 class SumReward(RewardGenerator):
     """Adds the rewards of several generators, each times a weight.
 
-    It needs whole episodes if one of its terms does, and is as stationary as the least stationary of them.
+    It needs whole episodes if one of its terms does, and is stationary only if all of them are.
 
     Args:
         generators: Name to generator, not fitted yet.
@@ -31,8 +31,8 @@ class SumReward(RewardGenerator):
         weights: As given.
 
     Raises:
-        InputError: A term is the environment's own reward; or one changes while the agent learns, so that transitions
-            have to be scored again, and another needs whole episodes.
+        InputError: A term is the environment's own reward; or one term changes while the agent learns, so its
+            transitions have to be scored again, and another needs whole episodes.
     """
 
     def __init__(self, generators: Mapping[str, RewardGenerator], weights: Mapping[str, float]) -> None:
@@ -77,10 +77,10 @@ class SumReward(RewardGenerator):
         return torch.stack(list(self.terms(episodes).values())).sum(dim=0)
 
     def absorbing_reward(self, episodes: Episodes) -> Tensor:
-        """The weighted sum ``(B,)`` of what each says of the state that follows a termination.
+        """The weighted sum ``(B,)`` of the terms' absorbing rewards.
 
-        A term of negative weight turns around what its generator takes care of: that dying is no better than the
-        worst step. The sum is therefore also at most the worst step of the whole, and at most 0.
+        A negative weight reverses what its generator guarantees: that dying is no better than the worst step. With
+        one, the sum is therefore capped at its own worst step, and at 0.
         """
         found = [self.weights[name] * absorbing_of(each, episodes) for name, each in self.generators.items()]
         total = torch.stack(found).sum(dim=0)
@@ -103,14 +103,14 @@ class SumReward(RewardGenerator):
         }
 
     def terms(self, episodes: Episodes) -> dict[str, Tensor]:
-        """Name to weighted rewards ``(B, T)``; the last answer is kept, so that terms and sum are scored once."""
+        """Name to weighted rewards ``(B, T)``; the last result is kept, so that terms and sum are scored once."""
         if self._last is None or self._last[0] is not episodes:
             found = {name: self.weights[name] * scores_of(each, episodes) for name, each in self.generators.items()}
             self._last = episodes, found
         return dict(self._last[1])
 
     def explain(self, trajectory: Trajectory) -> Explanation | None:
-        """That of the first generator that has one."""
+        """The explanation of the first generator that has one."""
         found = (generator.explain(trajectory) for generator in self.generators.values())
         return next((explanation for explanation in found if explanation is not None), None)
 
@@ -136,5 +136,5 @@ class SumReward(RewardGenerator):
 
 
 def _unscaled(generator: RewardGenerator) -> RewardGenerator:
-    """A moving scale alone does not keep whole episodes from being stored, each in the scale of its day."""
+    """Without its scaling: whole episodes can be stored under a moving scale, each in the scale of its time."""
     return generator.generator if isinstance(generator, ScaledReward) else generator

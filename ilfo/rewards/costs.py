@@ -1,4 +1,4 @@
-"""What it costs to move one atom on to another."""
+"""The cost of moving one atom to another."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Cost = Literal["euclidean", "sqrt_euclidean", "squared_euclidean", "cosine"]
 
 
 def cost_matrix(x: Tensor, y: Tensor, cost: Cost = "euclidean", *, per_sqrt_dim: bool = True) -> Tensor:
-    """Cost between every two atoms, the same number for the same difference in every dimension count.
+    """Costs between all pairs of atoms, by default on a scale that does not depend on the number of dimensions.
 
     * ``euclidean``: root mean square difference, ``||x - y|| / sqrt(F)``.
     * ``sqrt_euclidean``: its square root, which forgives large differences.
@@ -27,16 +27,16 @@ def cost_matrix(x: Tensor, y: Tensor, cost: Cost = "euclidean", *, per_sqrt_dim:
         x: ``(B, n, F)`` or ``(n, F)``.
         y: ``(B, m, F)`` or ``(m, F)``, of the dtype and device of ``x``.
         cost: Which of the above.
-        per_sqrt_dim: Divide the distance by ``sqrt(F)``. Without, it is ``||x - y||``, whose size grows with the number
-            of dimensions. The cosine has no use for it.
+        per_sqrt_dim: Divide the distance by ``sqrt(F)``. If False, it is ``||x - y||``, which grows with the number of
+            dimensions. The cosine ignores this.
 
     Returns:
         ``(B, n, m)`` or ``(n, m)``, at least 0, and exactly 0 between equal atoms.
 
     Notes:
-        Distances are summed difference by difference. The quicker form ``|x|^2 + |y|^2 - 2 x y`` cancels
-        badly in float32 and worse in TF32, so that the expert would be at a distance from itself; for the
-        same reason the cosine is taken from the distance of the unit vectors, ``||u - v||^2 / 2``.
+        Distances are summed difference by difference. The faster form ``|x|^2 + |y|^2 - 2 x y`` cancels
+        badly in float32 and worse in TF32, so the expert would be at a distance from itself; for the
+        same reason the cosine is computed from the distance of the unit vectors, ``||u - v||^2 / 2``.
     """
     if cost == "cosine":
         x, y = _directions(x), _directions(y)
@@ -51,10 +51,10 @@ def cost_matrix(x: Tensor, y: Tensor, cost: Cost = "euclidean", *, per_sqrt_dim:
 
 
 def largest_cost(atoms: Tensor, cost: Cost = "euclidean", *, per_sqrt_dim: bool = True) -> float:
-    """The largest cost between any two of some atoms ``(N, F)``.
+    """The largest cost between any two of the atoms ``(N, F)``.
 
-    It is that of the two that are farthest apart, or for the cosine of those whose directions are: every cost grows
-    with a distance. Costs between all of them are never computed.
+    Every cost grows with a distance, so it is the cost of the two atoms that are farthest apart or, for the cosine, of
+    the two whose directions are. The full cost matrix is never computed.
     """
     one, other = farthest_pair(_directions(atoms) if cost == "cosine" else atoms)
     return float(cost_matrix(atoms[one, None], atoms[other, None], cost, per_sqrt_dim=per_sqrt_dim))

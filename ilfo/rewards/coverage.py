@@ -1,4 +1,4 @@
-"""A reward that grows as an episode goes through the expert's states in their order."""
+"""A reward that grows as an episode passes through the expert's states in order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ilfo.rewards.stepwise import Match, StepMatching
 __all__ = ["CoverageOptions", "OrderedCoverage"]
 
 BLOCK = 2**24
-"""Costs that are held at a time, 64 MiB in float32."""
+"""Costs held in memory at a time, 64 MiB in float32."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class CoverageOptions(MatchingOptions):
 
     temperature: float = 0.3
     """Cost at which the exponential has fallen to 1/e. The lower it is, the later in an episode rewards grow; from
-    about 1 on, an episode that leaps about the expert's states can get more than the expert itself."""
+    about 1 upwards, an episode that jumps around the expert's states can get more than the expert itself."""
     subgoals: int = 0
-    """Steps of a demonstration that have to be covered, evenly spaced, the last among them; 0: all. Fewer are quicker
-    and forgive more. Of a gait that repeats itself as often as there are subgoals, they show a single pose."""
+    """Evenly spaced steps of a demonstration that have to be covered, including the last; 0: all. Fewer are faster and
+    more forgiving. If a gait repeats itself as often as there are subgoals, they all show the same pose."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -42,19 +42,19 @@ class CoverageOptions(MatchingOptions):
 
 
 class OrderedCoverage(StepMatching):
-    """Rewards a step by how well the episode has covered the demonstration until then, in the demonstration's order.
+    """Rewards a step by how well the episode has covered the demonstration so far, in the demonstration's order.
 
-    The subgoals ``y_1 .. y_K`` are steps of the demonstration. Until step ``t`` the episode covers them at the cost
-    ``c_t``, the lowest mean of ``d(x[t_j], y_j)`` over times ``t_1 <= t_2 <= ... <= t_K = t``: a subgoal counts when
-    all before it were there before it, and the last has to be held. Step ``t`` is rewarded by
-    ``scale * exp(-c_t / temperature)`` or ``-scale * c_t``. An episode may take its time, or go faster than the expert:
-    one that goes on through the demonstration gets more and more, one that stops no more than it had.
+    The subgoals ``y_1 .. y_K`` are steps of the demonstration. By step ``t`` the episode has covered them at the cost
+    ``c_t``, the lowest mean of ``d(x[t_j], y_j)`` over times ``t_1 <= t_2 <= ... <= t_K = t``: a subgoal counts only
+    after all those before it, and the last one has to be held. Step ``t`` is rewarded by
+    ``scale * exp(-c_t / temperature)`` or ``-scale * c_t``. An episode may be slower or faster than the expert: one
+    that progresses through the demonstration gets more and more, one that stops gets no more than before.
 
-    The reward of a step depends on what came before it. Of several demonstrations, it is the one that has been covered
-    best at the episode's end.
+    The reward of a step depends on the steps before it. With several demonstrations, the one that is covered best at
+    the episode's end counts.
 
-    **Termination.** As of :class:`~ilfo.rewards.nearest.SegmentMatch`; but where the expert's end was the same, what
-    follows is worth as much as what was covered: the last reward of the episode.
+    **Termination.** As for :class:`~ilfo.rewards.nearest.SegmentMatch`; but where the expert terminated too, the state
+    that follows is worth as much as what was covered: the last reward of the episode.
 
     Args:
         options: The subgoals, the comparison and the scale.
@@ -63,12 +63,12 @@ class OrderedCoverage(StepMatching):
     Notes:
         ORCA (arXiv 2502.05397) rewards by ``covered[t, K]`` with ``covered[t, j] = max(covered[t-1, j], covered[t, j-1]
         * exp(-d(x_t, y_j) / tau))``, the last column without the maximum. In logarithms this is the recursion here,
-        ``-tau * log covered[t, K]`` the lowest sum of distances. What differs:
+        with ``-tau * log covered[t, K]`` the lowest sum of distances. What differs:
 
-        * ``tau = K * temperature``, the mean in place of the sum. Otherwise, the product of a thousand probabilities is
-          0 until the episode is nearly over; so it is their geometric mean, and means the same for any ``K``.
-        * ORCA compares images, by frozen visual features and a cosine; here it is states, and pairs of them by default.
-        * Several demonstrations, and what follows a termination.
+        * ``tau = K * temperature``, the mean in place of the sum. The product of a thousand probabilities would be 0
+          until the episode is nearly over; their geometric mean is not, and means the same for any ``K``.
+        * ORCA compares images, by the cosine of frozen visual features; here states are compared, by default in pairs.
+        * Several demonstrations, and the state after a termination.
 
     Example:
         >>> import numpy as np, torch
@@ -88,7 +88,7 @@ class OrderedCoverage(StepMatching):
         super().__init__(options, features)
 
     def match(self, episodes: Sequences) -> Match:
-        """The costs of covering the demonstrations until each step."""
+        """The costs of covering the demonstrations up to each step."""
         costs, alone = self._costs(episodes), lone_shares(episodes, self.experts_like(episodes.atoms))
         return Match.with_one(_last(costs, episodes.lengths).argmin(dim=0), costs, alone)
 
@@ -100,9 +100,9 @@ class OrderedCoverage(StepMatching):
         return torch.where(episodes.terminated, alone + together, 0.0).float()
 
     def explain(self, trajectory: Trajectory) -> Explanation:
-        """The subgoal that each step was at when the demonstration that was covered best was covered.
+        """The subgoal that each step had reached, in the demonstration that was covered best.
 
-        A step that covered none is at the one before it, and at the first until that was covered.
+        A step that covers none keeps the subgoal before it, or the first one while none is covered.
         """
         episodes = self.episode_atoms(Episodes.from_trajectories([trajectory]))
         costs = self._costs(episodes)
@@ -147,12 +147,12 @@ class OrderedCoverage(StepMatching):
 
 
 def _last(costs: Tensor, lengths: Tensor) -> Tensor:
-    """What the last steps cost, ``(..., B)`` of ``(..., B, T)``."""
+    """The costs of the last steps, ``(..., B)`` of ``(..., B, T)``."""
     return costs[..., torch.arange(len(lengths), device=lengths.device), lengths - 1]
 
 
 def _recursion(distances: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """For each subgoal the lowest total cost ``(B, T)`` of it and those before it by each step, and when it was there.
+    """Yields, per subgoal, the lowest total cost ``(B, T)`` of it and all before it by each step, and when it was met.
 
     One subgoal after the other, over all steps at once: the better of now and earlier is a running minimum.
 

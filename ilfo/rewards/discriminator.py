@@ -1,4 +1,4 @@
-"""A reward from a discriminator that tells the expert's transitions from the agent's while the agent learns."""
+"""A reward from a discriminator that learns, during training, to tell the expert's transitions from the agent's."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ __all__ = ["Discriminator", "DiscriminatorOptions", "gradient_penalty"]
 Form = Literal["gail", "airl", "negative"]
 
 LARGEST_LOGIT = math.log(1e4 - 1)
-"""Logits are rewarded as if they lay between this and its negative, which keeps D and 1 - D above 1e-4."""
+"""Logits are clipped to this size before they are rewarded, which keeps D and 1 - D from 1e-4 up."""
 
 FLAG = 10.0
-"""The entry that marks an absorbing atom, 0 in all others. Under the penalty the logit falls by about 1 a unit of
-distance: with a flag of 1, an agent that lives far from the expert would be better off dead."""
+"""The entry that marks an absorbing atom; 0 in all others. Under the gradient penalty the logit falls by about 1 per
+unit of distance: with a flag of 1, an agent that lives far from the expert would be better off dead."""
 
 
 @dataclass(frozen=True)
 class DiscriminatorOptions:
-    """What the discriminator is, how it learns, and how its opinion becomes a reward."""
+    """The discriminator's network, how it learns, and how its output becomes a reward."""
 
     form: Form = "gail"
     """Reward of a step that is the expert's with probability D; gail: -log(1 - D), from 0 to 9.2; airl: log D -
@@ -45,19 +45,19 @@ class DiscriminatorOptions:
     learning_rate: float = 3e-4
     """Step size of Adam."""
     batch_size: int = 256
-    """Steps an update, half of them the expert's."""
+    """Steps per update, half of them the expert's."""
     updates_per_step: float = 0.1
-    """Updates for each step of the agent, made when its episode is over. One takes as long as an update of TD3:
-    a tenth adds a tenth to the learning of a run, and one a step would double it."""
+    """Updates per step of the agent, made when its episode is over. One takes as long as an update of TD3: 0.1 adds a
+    tenth to the learning time of a run, and 1 would double it."""
     gradient_penalty: float = 10.0
-    """Weight of the gradient penalty: the squared difference from 1 of the norm of the logit's gradient, at points
+    """Weight of the gradient penalty: the squared difference between 1 and the norm of the logit's gradient, at points
     between expert and agent. It keeps the reward smooth."""
     entropy_bonus: float = 1e-3
     """Weight of the entropy of D, which is subtracted from the loss."""
     capacity: int = 100_000
     """How many of the agent's latest states the discriminator learns from."""
     seed: int = 0
-    """Seed of the first weights and of every draw."""
+    """Seed of the initial weights and of every draw."""
 
     def __post_init__(self) -> None:
         check_choices(self, {"form": Form, "activation": Activation})
@@ -68,41 +68,41 @@ class DiscriminatorOptions:
 
 
 class Discriminator(RewardGenerator):
-    """Rewards a step by how much a network, which learns to tell them apart, takes it for the expert's.
+    """Rewards a step by how strongly a network that learns to tell expert from agent takes it for the expert's.
 
     The network sees a step as an atom: features of the state, change of the features, and whether the step is
     absorbing. It learns in :meth:`observe`, from the demonstrations and from the agent's latest episodes, with binary
-    cross-entropy, a gradient penalty and a small entropy bonus. As the agent gets better, what is told apart gets
-    finer: the reward of a transition changes, and the loop scores it again whenever it samples it.
+    cross-entropy, a gradient penalty and a small entropy bonus. As the agent improves, the distinction gets finer: the
+    reward of a transition changes, and the loop scores it again whenever it samples it.
 
     **Termination.** A terminated episode of ``L`` steps is followed by a step into the absorbing state and, until the
-    horizon ``H`` of the longest demonstration, by ``H - L`` in it; a terminated demonstration likewise. All of these
-    are one atom, no features and a flag, that is drawn as often as it happened, but not more often than the steps
-    before: most of what a beginner's short episodes hold would else be absorbing. Its present reward is
-    :meth:`absorbing_reward`. Where the expert ends as often as the agent, being dead is worth what any expert-like
-    step is worth; where only the agent does, less than living at random.
+    horizon ``H`` of the longest demonstration, by ``H - L`` steps within it; so is a terminated demonstration. They all
+    share one atom, with no features and a flag, which is drawn as often as it happened, but no more often than the
+    steps before it: otherwise most steps of an untrained agent's short episodes would be absorbing. Its present reward
+    is :meth:`absorbing_reward`. Where the expert terminates as often as the agent, being dead is worth as much as any
+    expert-like step; where only the agent does, it is worth less than living at random.
 
-    The default form is ``gail``, for the loop folds the reward of for ever after, a hundred times that of one step,
-    into the last step of a terminated episode. What only agents do gets about 0 under ``gail``: being dead is worth
-    what untrained critics believe of everything, and living, the closer to the expert, is worth more. Under ``airl``
-    and ``negative`` it gets down to -9.2, and -900 in one step drowns all else that a critic has to learn. Without
-    absorbing states ``negative`` makes an agent end its episodes, and ``gail`` drag them out.
+    The default form is ``gail``, because the loop folds the reward of the absorbing state for ever after, a hundred
+    times that of one step, into the last step of a terminated episode. Under ``gail``, what only agents do gets about
+    0: being dead is worth what untrained critics predict for everything; living nearer the expert is worth more.
+    Under ``airl`` and ``negative`` it gets down to -9.2, and -900 in one step drowns out all else that a critic has to
+    learn. Without absorbing states, ``negative`` makes an agent end its episodes, and ``gail`` drag them out.
 
     Args:
         options: The network, how it learns, and the form of the reward.
-        features: What of the state it looks at, fitted by :meth:`fit`; all dimensions by default.
+        features: What part of the state it looks at, fitted by :meth:`fit`; all dimensions by default.
 
     Notes:
         GAIfO (arXiv 1807.06158) made off-policy, with the absorbing states of DAC (arXiv 1809.02925). Network, penalty,
         bonus and the upper bound on the reward are those of the state-only variant in the code of OPOLO. What differs:
 
-        * The atom holds the change of the features, standardised, in the place of the next state's features: as much
-          information, which a network comes by sooner.
+        * The atom holds the standardised change of the features in place of the next state's features: the same
+          information, which a network learns from sooner.
         * Features are standardised by the demonstrations alone, once.
-        * DAC appends a flag of 1 to each of the two states, and so knows the step into the absorbing state from one in
-          it. The loop rewards both alike, so here they are one, with a flag of 10: the penalty bounds how far apart the
-          logits of two atoms can be by their distance, and the absorbing one has to be far from everything.
-        * What is learned from is the agent's latest ``capacity`` states, and updates wait for the end of an episode.
+        * DAC appends a flag of 1 to each of the two states, and so tells the step into the absorbing state from one
+          within it. The loop rewards both alike, so here they are one atom, with a flag of 10: the penalty bounds the
+          difference of two logits by the distance of their atoms, so the absorbing one has to be far from everything.
+        * It learns from the agent's latest ``capacity`` states, and updates wait for the end of an episode.
         * Bounds on D are the same above and below; OPOLO lets 1 - D come within 1e-8 of 1.
 
     Example:
@@ -133,7 +133,7 @@ class Discriminator(RewardGenerator):
         self._agent: StepMemory
 
     def fit(self, demonstrations: Demonstrations) -> Discriminator:
-        """Keeps the expert's steps, and makes a network that has learned nothing yet; returns itself.
+        """Keeps the expert's steps, and makes an untrained network; returns itself.
 
         Raises:
             InputError: The features cannot be fitted on these demonstrations.
@@ -171,7 +171,7 @@ class Discriminator(RewardGenerator):
         return torch.where(episodes.terminated, self.reward_of(logit), 0.0)
 
     def reward_of(self, logits: Tensor) -> Tensor:
-        """The reward of steps with such logits ``log D - log(1 - D)``, of any shape."""
+        """The rewards of steps with logits ``log D - log(1 - D)``, of any shape."""
         logits = logits.clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
         if self.options.form == "airl":
             return logits
@@ -179,7 +179,7 @@ class Discriminator(RewardGenerator):
 
     @torch.enable_grad()
     def observe(self, episodes: Episodes) -> dict[str, float]:
-        """Takes in the agent's episodes and makes the updates that are due.
+        """Adds the agent's episodes to the memory and makes the updates that are due.
 
         Returns:
             Means over these updates: ``discriminator_loss`` (cross-entropy), ``discriminator_penalty`` (before its
@@ -207,7 +207,7 @@ class Discriminator(RewardGenerator):
         }
 
     def _absorbing_steps(self, steps: int, terminated: bool) -> int:
-        """Steps into and in the absorbing state that count after an episode."""
+        """Steps into and within the absorbing state that count after an episode."""
         return min(1 + max(self._horizon - steps, 0), steps) if terminated else 0
 
     def _update(self) -> dict[str, Tensor]:
@@ -225,7 +225,7 @@ class Discriminator(RewardGenerator):
         return torch.where(absorbing[:, None], _absorbing_atom(self._atoms.width, atoms.device), atoms)
 
     def _loss(self, expert: Tensor, agent: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss of a batch of atoms, half and half, and what to log of it."""
+        """The loss of a batch, half of it the expert's atoms and half the agent's, and the metrics to log."""
         logits = self._network(torch.cat([expert, agent])).squeeze(-1)
         of_expert, of_agent = logits.split([len(expert), len(agent)])
         cross_entropy = F.softplus(-of_expert).mean() + F.softplus(of_agent).mean()
@@ -261,14 +261,14 @@ class Discriminator(RewardGenerator):
         return copy.deepcopy(state)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores what :meth:`state_dict` returned, options included; it then learns on bit for bit on CPU."""
+        """Restores what :meth:`state_dict` returned, options included; on CPU, learning then continues bit for bit."""
         self.options = DiscriminatorOptions(**state["options"])
         self.features.load_state_dict(state["features"])
         self._horizon, self._steps, self._updates = state["horizon"], state["steps"], state["updates"]
         self._make(StepAtoms([torch.zeros(2, self.features.width)]))
         self._atoms.load_state_dict(state["atoms"])
         self._network.load_state_dict(state["network"])
-        # Copied, for Adam keeps the tensors it is given and changes them in place.
+        # Copied, because Adam keeps the tensors it is given and changes them in place.
         self._adam.load_state_dict(copy.deepcopy(state["adam"]))
         self._expert = StepMemory.from_state(state["expert"])
         self._agent = StepMemory.from_state(state["agent"])
@@ -283,7 +283,7 @@ class Discriminator(RewardGenerator):
         self._adam = torch.optim.Adam(self._network.parameters(), lr=options.learning_rate, fused=True)
 
     def _move(self, device: torch.device) -> None:
-        """To where the episodes are, and to stay there."""
+        """Moves everything to the episodes' device, where it stays."""
         if device == self._device:
             return
         self._device = device
@@ -295,13 +295,13 @@ class Discriminator(RewardGenerator):
 
 
 def gradient_penalty(network: nn.Module, points: Tensor) -> Tensor:
-    """Mean squared distance from 1 of the slope of a network ``(N, F)`` to ``(N, 1)`` at some points ``(N, F)``.
+    """Mean squared difference between 1 and the norm of a network's gradient, ``(N, F)`` to ``(N, 1)``, at ``points``.
 
     Differentiable in the network's weights (arXiv 1704.00028, equation 3).
     """
     points = points.detach().requires_grad_()
     (slopes,) = torch.autograd.grad(network(points).sum(), points, create_graph=True)
-    # The norm of a slope of exactly 0 has no gradient of its own: the square root of a tiny number has.
+    # The norm has no gradient where the slope is exactly 0; with a tiny number under the root, it has one.
     norms = (slopes.square().sum(dim=-1) + 1e-12).sqrt()
     return (norms - 1.0).square().mean()
 

@@ -1,4 +1,4 @@
-"""A reward from how well a network, trained on the expert alone, predicts another that was never trained."""
+"""A reward from how well a network, trained on the expert alone, predicts another network that was never trained."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ from ilfo.rewards.features import StateFeatures
 __all__ = ["DistillationOptions", "RandomExpertDistillation"]
 
 CHECK_EVERY = 50
-"""Updates between two looks at what is held out."""
+"""Updates between evaluations on the held-out steps."""
 SMALLEST_ERROR = 1e-10
-"""Smallest error that counts as one: of demonstrations that stand still, rounding is all that is left."""
+"""Smallest error to scale by: for demonstrations that stand still, only rounding is left."""
 
 
 @dataclass(frozen=True)
 class DistillationOptions:
-    """The two networks, how the one is trained, and how its error becomes a reward."""
+    """The two networks, how the predictor is trained, and how its error becomes a reward."""
 
     hidden_dim: int = 256
     """Units in each of the two hidden layers of both networks."""
     outputs: int = 64
-    """Random functions of a step that are predicted; an error is the mean over them."""
+    """Random functions of a step that are predicted; the error is the mean over them."""
     learning_rate: float = 1e-3
     """Step size of Adam."""
     batch_size: int = 128
-    """Steps an update, drawn with replacement."""
+    """Steps per update, drawn with replacement."""
     updates: int = 2000
-    """Updates at most."""
+    """Maximum number of updates."""
     patience: int = 500
-    """Updates without a smaller error on the steps held out, after which the fit ends."""
+    """Updates without a smaller error on the held-out steps, after which the fit ends."""
     held_out: float = 0.1
-    """Share of the expert's steps that is not learned, tells when to stop, and sets the scale of the errors."""
+    """Share of the expert's steps held out of the fit: they decide when to stop, and set the scale of the errors."""
     expert_reward: float = 0.95
-    """Reward of a step whose error is the median of those held out: it sets how wide the reward is about the expert.
-    0.37 makes the width that median itself, the usual rule of thumb."""
+    """Reward of a step whose error is the median of the held-out steps: it sets how wide the reward is around the
+    expert. 0.37 makes the width that median itself, the usual rule of thumb."""
     seed: int = 0
     """Seed of both networks, of what is held out and of the batches."""
 
@@ -60,27 +60,27 @@ class DistillationOptions:
 class RandomExpertDistillation(RewardGenerator):
     """Rewards a step by ``exp(-sigma * mean((predicted(x) - target(x))^2))``, between 0 and 1.
 
-    The target is a network with random weights that stay as they are, the predictor one that learned to agree with it
-    on the expert's steps ``x``. Elsewhere nothing made it agree: the error tells how far a step is from the expert's,
-    and the reward estimates where the expert has been at all rather than how often.
+    The target is a network with fixed random weights; the predictor has learned to agree with it on the expert's steps
+    ``x``. Elsewhere nothing made it agree: the error says how far a step is from the expert's, and the reward estimates
+    where the expert has been at all, rather than how often.
 
-    ``sigma`` gives ``expert_reward`` to the median error on steps that were held out. The training steps would make it
-    too large, and the reward too narrow, by as much as the predictor is overfitted.
+    ``sigma`` is such that the median error on held-out steps gets ``expert_reward``. Training steps would make it too
+    large, and the reward too narrow, by as much as the predictor is overfitted.
 
-    The reward is never negative, and that of the state after a termination is 0.
+    The reward is never negative, and the state after a termination gets 0.
 
     Args:
         options: The networks, their training, and the width of the reward.
-        features: What of the state it looks at, fitted by :meth:`fit`; all dimensions by default.
+        features: What part of the state it looks at, fitted by :meth:`fit`; all dimensions by default.
 
     Notes:
         Random Expert Distillation (arXiv 1905.06750) on state transitions instead of states and actions. What differs:
 
-        * Steps are looked at as features and their standardised change. On pairs of features, the predictor agreed
-          nearly everywhere: steps of a single demonstration of Hopper with a tenth of a standard deviation of noise
-          were 16 times as far off as the expert's; so they are 160 times.
-        * ``sigma`` comes from held-out steps and a reward that one chooses. With the inverse of the median, which
-          public code uses, the expert's own next steps would get 0.37, and all that is less like it next to nothing.
+        * A step is given as features and their standardised change. On pairs of features, the predictor agreed with
+          the target nearly everywhere: with a tenth of a standard deviation of noise, the steps of a single Hopper
+          demonstration had 16 times the expert's error; here they have 160 times.
+        * ``sigma`` comes from held-out steps and a chosen reward. With the inverse of the median, which public code
+          uses, the expert's own next steps would get 0.37, and anything less like it next to nothing.
         * The target has tanh where the predictor has ReLU, so that no predictor can become its copy.
 
     Example:
@@ -139,12 +139,12 @@ class RandomExpertDistillation(RewardGenerator):
         return (self._predictor(atoms) - self._target(atoms)).square().mean(dim=-1)
 
     def _train(self, atoms: Tensor) -> Tensor:
-        """Trains the predictor, and leaves it where it was best; returns the atoms that were held out."""
+        """Trains the predictor, and keeps its best weights; returns the held-out atoms."""
         options = self.options
         generator = torch.Generator().manual_seed(options.seed)
         order = torch.randperm(len(atoms), generator=generator)
         count = max(1, min(math.ceil(options.held_out * len(atoms)), len(atoms) - 1))
-        # Of a single step, it is both.
+        # A single step is both held out and learned.
         held_out, learned = atoms[order[:count]], atoms[order[count:] if len(atoms) > 1 else order]
         adam = torch.optim.Adam(self._predictor.parameters(), lr=options.learning_rate, fused=True)
         best, best_at, best_weights = math.inf, 0, self._predictor.state_dict()
@@ -181,7 +181,7 @@ class RandomExpertDistillation(RewardGenerator):
         self._predictor = perceptron(widths, "relu", seeds[1])
 
     def _move(self, device: torch.device) -> None:
-        """To where the episodes are, and to stay there."""
+        """Moves everything to the episodes' device, where it stays."""
         if device != self._atoms.spread.device:
             for module in (self._atoms, self._target, self._predictor):
                 module.to(device)

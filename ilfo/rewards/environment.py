@@ -15,7 +15,7 @@ __all__ = ["EnvironmentReward"]
 class EnvironmentReward(RewardGenerator):
     """Passes the environment's rewards through: to make experts, and to compare with published curves.
 
-    It is no imitation: demonstrations are not needed, and not looked at.
+    It does not imitate: demonstrations are neither needed nor read.
     """
 
     needs: Needs = "transition"

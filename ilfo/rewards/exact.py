@@ -1,4 +1,4 @@
-"""Exact transport plans, several at a time on as many cores."""
+"""Exact transport plans, several at a time, one per core."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["default_workers", "exact_costs", "exact_plan"]
 
 MAX_PIVOTS = 10_000_000
 STOPPED_EARLY = r"numItermax reached|Problem infeasible|Problem unbounded"
-"""How what POT says of a plan begins that it did not find."""
+"""How POT's warnings about plans that it did not find begin."""
 
 
 def exact_plan(cost: Tensor, a: Tensor, b: Tensor) -> Tensor:
     """The plan of lowest cost, by the network simplex of POT (``ot.emd``), in float64 on the CPU.
 
     Args:
-        cost: ``(n, m)``; inf where nothing must be moved.
+        cost: ``(n, m)``; inf where no mass may be moved.
         a: ``(n,)`` mass of each row; zeros are allowed.
         b: ``(m,)`` mass of each column; the same total.
 
@@ -41,17 +41,17 @@ def exact_plan(cost: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 
 def exact_costs(cost: CostBlocks, a: Tensor, b: Tensor | Sequence[Tensor], *, workers: int | None = None) -> RowCosts:
-    """What the plans of lowest cost cost, row by row, many problems at once on all cores.
+    """The costs of exact plans, row by row, for many problems at once on all cores.
 
-    Every problem is solved by itself, by :func:`exact_plan`'s solver, so that the number of workers changes nothing
-    but the time. The workers are threads: the solver does not hold Python's lock. They start when there is more
-    than one problem, and end with the call.
+    Each problem is solved on its own, by :func:`exact_plan`'s solver, so the number of workers changes nothing but the
+    time. The workers are threads: the solver does not hold Python's lock. They start when there is more than one
+    problem, and end with the call.
 
     Args:
-        cost: Gives the costs ``(k, r, m)`` of some rows of some problems; asked for one problem at a time, in order
-            and by this thread.
+        cost: Gives the costs ``(k, r, m)`` of some rows of some problems; called for one problem at a time, in order,
+            from this thread.
         a: ``(B, n)`` mass of each row; zeros are allowed.
-        b: ``(B, m)`` mass of each column; the same total. Or of each problem, where their columns are not as many.
+        b: ``(B, m)`` mass of each column; the same total. Or one vector per problem, if they differ in columns.
         workers: Problems solved at a time, at least 1; None for :func:`default_workers`.
 
     Returns:
@@ -61,8 +61,8 @@ def exact_costs(cost: CostBlocks, a: Tensor, b: Tensor | Sequence[Tensor], *, wo
         RuntimeError: The solver stopped before the optimum.
 
     Notes:
-        Peak memory: of ``2 * workers`` problems the costs, and of ``workers`` two copies of them in float64.
-        Where most costs are infinite, the time shrinks with the number of the others: the solver is given these alone.
+        Peak memory: the costs of ``2 * workers`` problems, and two copies in float64 of those of ``workers`` problems.
+        Where most costs are infinite, the time shrinks with the number of finite ones: the solver gets only those.
     """
     # Problem by problem, so that no more costs are computed ahead than the workers are about to need.
     problems = (
@@ -79,7 +79,7 @@ def exact_costs(cost: CostBlocks, a: Tensor, b: Tensor | Sequence[Tensor], *, wo
 
 
 def default_workers() -> int:
-    """The cores that this process may use, and at most as many as PyTorch was told to use."""
+    """The number of cores that this process may use, but no more than PyTorch's number of threads."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, torch.get_num_threads())
 
@@ -89,7 +89,7 @@ _Answer = tuple[np.ndarray, np.ndarray, float]
 
 
 def _in_order(problems: Iterator[_Problem], workers: int) -> Iterator[_Answer]:
-    """Answers in the order of the problems; at most two problems a worker are under way."""
+    """Answers in the order of the problems; at most two problems per worker are in flight."""
     if workers == 1:
         yield from (_row_costs(*problem) for problem in problems)
         return
@@ -103,7 +103,7 @@ def _in_order(problems: Iterator[_Problem], workers: int) -> Iterator[_Answer]:
 
 
 def _row_costs(cost: np.ndarray, a: np.ndarray, b: np.ndarray) -> _Answer:
-    """In numpy: operations of torch would bring a team of threads of their own to every worker."""
+    """In NumPy: PyTorch's operations would start a thread pool of their own in every worker."""
     plan = _solve(cost, a, b)
     moved = np.einsum("ij,ij->i", plan, np.where(np.isinf(cost), 0.0, cost))
     return moved, plan.sum(axis=1), float(plan[-1, -1])
@@ -139,8 +139,8 @@ def _solve(cost: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _mute_pot() -> None:
     """POT only warns when it stops early; that is an error here, raised by :func:`_solve`.
 
-    One filter, put in once and left there. Whatever changes the filters, catch_warnings too, has Python forget which
-    warnings it has shown: what is to be said once in a run would be said again after every episode.
+    One filter, added once and left in place. Any change of the filters, even by catch_warnings, makes Python forget
+    which warnings it has shown: one that is meant to appear once in a run would appear again after every episode.
     """
     entry = ("ignore", re.compile(STOPPED_EARLY, re.IGNORECASE), UserWarning, re.compile(r"ot\."), 0)
     if entry not in warnings.filters:

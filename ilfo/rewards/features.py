@@ -1,4 +1,4 @@
-"""What a reward looks at: chosen columns of the state, or where things are relative to others, standardised."""
+"""What a reward looks at: chosen columns of the state, and differences between columns, standardised."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["ColumnOptions", "FeatureOptions", "StateFeatures"]
 
 CONSTANT = 1e-8
-"""Largest standard deviation of a dimension that is held constant: what rounding in the mean may leave of 0."""
+"""Largest standard deviation of a dimension that counts as constant: rounding in the mean may leave it above 0."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class ColumnOptions:
     divisor: float = 1.0
     """Factor on the floored standard deviation. OOPS (arXiv 2310.01632) uses 3, with a floor of 0.33."""
     constant_std: float | None = None
-    """Standard deviation that a dimension which the demonstrations hold constant is taken to have, before the
-    floor; None: none, so that the floor applies. OOPS uses 1."""
+    """Standard deviation to assume, before the floor, for a dimension that is constant in the demonstrations; None: 0,
+    so the floor applies. OOPS uses 1."""
     leave_out: int = 0
-    """Observations at the end of each demonstration that mean and standard deviation leave out. OOPS leaves out 2."""
+    """Observations at the end of each demonstration to leave out of mean and standard deviation. OOPS leaves out 2."""
 
     def __post_init__(self) -> None:
         for name in ("std_floor", "divisor", "constant_std"):
@@ -53,13 +53,13 @@ class ColumnOptions:
 
 @dataclass(frozen=True)
 class FeatureOptions(ColumnOptions):
-    """Which columns of the state are looked at, where what is relative to what, and in which units."""
+    """Which columns of the state, and differences between columns, are looked at, and in which units."""
 
     relative: tuple[str, ...] = ()
     """Differences between columns to look at too, such as 0-2:36-38 for the position of a hand relative to its goal,
-    which is the same wherever the goal is. If any are given, empty dims (and keys) mean no other columns, not all."""
+    wherever the goal is. If any are given, empty dims (and keys) mean no other columns, not all."""
     time: float | None = None
-    """Look at the time since the episode began too, as the last column: this many steps count as one standard
+    """Also look at the time since the episode began, as the last column: this many steps count as one standard
     deviation. Being where the expert was, but at another time, then differs from the expert. None: ignore the time."""
 
     def __post_init__(self) -> None:
@@ -70,14 +70,14 @@ class FeatureOptions(ColumnOptions):
 
 
 class StateFeatures:
-    """Standardises the chosen columns of a state, and differences between columns, by the expert.
+    """Standardises the chosen columns of a state, and differences between columns, by the expert's statistics.
 
     ``z = (s - mean) / (divisor * max(std, std_floor))``. Mean and standard deviation (``ddof=1``) are taken
-    over every observation of every demonstration, the last ``leave_out`` of each aside, in float64. The floor
-    comes first and the factor after it, so that the smallest number divided by is ``divisor * std_floor``. A
-    dimension that is constant in the demonstrations is kept, with ``constant_std`` or the floor for its standard
-    deviation: an agent that moves it pays. Differences come after the columns, and are dimensions like these. The time
-    comes last where it is looked at, ``(t - mean) / (divisor * time)``, and needs to be known: :meth:`of_episodes`.
+    over all observations of all demonstrations, except the last ``leave_out`` of each, in float64. The floor
+    comes before the factor, so the smallest number divided by is ``divisor * std_floor``. A
+    dimension that is constant in the demonstrations is kept, with ``constant_std`` or the floor as its standard
+    deviation: an agent that moves it pays. Differences come after the columns and are treated like them. The time, if
+    used, comes last, ``(t - mean) / (divisor * time)``, and has to be known: see :meth:`of_episodes`.
 
     Args:
         options: Which columns and differences, and their units.
@@ -171,7 +171,7 @@ class StateFeatures:
 
         Args:
             observations: ``(..., D)``.
-            steps: ``(...)`` or what can be expanded to it, steps since the episode began; read where the time matters.
+            steps: Steps since the episode began, ``(...)`` or expandable to it; read only if the time matters.
 
         Raises:
             InputError: It was never fitted, ``D`` is not the width that it was fitted on, or the time matters and was
@@ -225,7 +225,7 @@ class StateFeatures:
 
 
 def _chosen(states: Tensor, columns: Tensor, subtracted: Tensor) -> Tensor:
-    """Columns ``(..., F)`` of states ``(..., D)``, from the last of which others are taken away."""
+    """Columns ``(..., F)`` of states ``(..., D)``; from the last of them, other columns are subtracted."""
     values = states[..., columns]
     if len(subtracted):
         values[..., -len(subtracted) :] -= states[..., subtracted]
@@ -233,7 +233,7 @@ def _chosen(states: Tensor, columns: Tensor, subtracted: Tensor) -> Tensor:
 
 
 def _pairs(relative: Sequence[str]) -> list[tuple[int, int]]:
-    """Which column is taken from which, of ``"0-2:36-38"``: ``(0, 36), (1, 37), (2, 38)``."""
+    """Pairs of a column and the one to subtract from it: ``(0, 36), (1, 37), (2, 38)`` for ``"0-2:36-38"``."""
     found: list[tuple[int, int]] = []
     for spelled in relative:
         sides = [read_ranges(f"relative {spelled!r}", side) for side in spelled.split(":")]
@@ -257,14 +257,14 @@ def _check_within(name: str, columns: Sequence[int], demonstrations: Demonstrati
 
 
 def _check_distinct(name: str, chosen: Sequence[str] | Sequence[int]) -> None:
-    """Refuses a choice that holds something twice."""
+    """Refuses a choice with duplicates."""
     twice = sorted({str(item) for item in chosen if list(chosen).count(item) > 1})
     if twice:
         raise InputError(f"{name} names {', '.join(twice)} more than once: give each once.")
 
 
 def _check_usable(demonstrations: Demonstrations, left_out: int) -> None:
-    """Refuses demonstrations that no statistics can be taken of."""
+    """Refuses demonstrations that statistics cannot be computed from."""
     origin = str(demonstrations.path or "The demonstrations")
     if not len(demonstrations):
         raise InputError(f"{origin}: there is no trajectory; at least one is needed.")

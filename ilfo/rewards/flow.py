@@ -27,34 +27,34 @@ __all__ = ["Flow", "FlowOptions"]
 Squash = Literal["exponential", "rational", "clip"]
 
 BOUND = 10.0
-"""Standard deviations to which all that is scored is cut off: it is unknown what networks say further out."""
+"""Standard deviations to which everything scored is clipped: nobody knows what networks return further out."""
 LEAST_SPREAD = 0.1
-"""Smallest distance from the median to the low quantile, in nats a feature: those of a handful may coincide."""
+"""Smallest distance from the median to the low quantile, in nats per feature: those of few samples may coincide."""
 ROWS = 8192
-"""Transitions that are scored at once; the bins of a spline take some kB for each."""
+"""Transitions scored at once; the bins of a spline take several kB for each."""
 
 
 @dataclass(frozen=True)
 class FlowOptions(FlowModelOptions):
-    """What kind of flow, how it is fitted, and how its density becomes a reward."""
+    """The kind of flow, how it is fitted, and how its density becomes a reward."""
 
     difference_floor: float = 0.02
-    """Smallest standard deviation of the difference s' - s of a feature, in those of the feature itself."""
+    """Smallest standard deviation of a feature's difference s' - s, in standard deviations of the feature itself."""
     quantile: float = 0.1
     """Low quantile of the log-densities of held-out transitions: a step's shortfall x is 1 at this quantile, and 0 at
     the median."""
     squash: Squash = "exponential"
-    """Exponential: exp(-x). Rational: 1 / (1 + x), which tells transitions apart however far they are. Clip: 1 - x, cut
-    off at 0."""
+    """Exponential: exp(-x). Rational: 1 / (1 + x), which tells transitions apart however far off they are. Clip: 1 - x,
+    but at least 0."""
     temperature: float | None = None
-    """Shortfall, in nats a feature, that counts as 1; None: as far as the low quantile is below the median."""
+    """Shortfall, in nats per feature, that counts as 1; None: the distance from the median down to the low quantile."""
     state_share: float = 0.2
     """Share of the reward that is given for being where the expert was; the rest is for moving on from there as it did.
-    0: all of it is for the move, wherever that is, which is IL-flOw's reward."""
+    0: all of it is for the move, wherever it happens, as in IL-flOw."""
     state_noise: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0)
     """Levels of noise, in the expert's standard deviations of s', at which the density of states is learned."""
     state_temperature: float = 0.2
-    """Shortfall of that density, in nats a feature, at which its reward has fallen to 1/e."""
+    """Shortfall of that density, in nats per feature, at which its reward has fallen to 1/e."""
     scale: float = 5.0
     """Reward of a step whose densities are the expert's medians or above."""
 
@@ -73,28 +73,28 @@ class FlowOptions(FlowModelOptions):
 
 
 class Flow(RewardGenerator):
-    """Rewards a step by the densities of the expert's states and transitions, which normalizing flows have learned.
+    """Rewards a step by the densities of the expert's states and transitions, learned by normalizing flows.
 
-    The flows are fitted before training and then frozen. Of a step from ``s`` to ``s'``, with features ``z``:
+    The flows are fitted before training and then frozen. For a step from ``s`` to ``s'``, with features ``z``:
 
-    * ``p(s' | s)`` (IL-flOw, arXiv 2205.09251): the density of ``z(s') - z(s)``, in its own mean and standard deviation
-      over the demonstrations, given ``z(s)``. A step with log-density ``l``, in nats and divided by the number of
-      features, falls short of the expert by ``x = max(m - l, 0) / (m - q)``, where ``m`` and ``q`` are the median and
-      the low quantile of transitions of the expert that were held out of the fit, and is worth ``move = exp(-x)``.
-    * ``p(s')`` under noise of several levels ``k``, from sharp to blurred: ``near_k = exp(-x_k / state_temperature)``,
-      where ``x_k`` is how far the log-density is below the held-out median. A sharper density counts for no more
-      than the more blurred ones do, for far from the expert it was never learned.
+    * ``p(s' | s)`` (IL-flOw, arXiv 2205.09251): the density of ``z(s') - z(s)``, standardised over the demonstrations,
+      given ``z(s)``. A step with log-density ``l``, in nats per feature, falls short of the expert by
+      ``x = max(m - l, 0) / (m - q)``, where ``m`` and ``q`` are the median and the low quantile of expert transitions
+      that were held out of the fit, and is worth ``move = exp(-x)``.
+    * ``p(s')`` under several levels ``k`` of noise, from sharp to blurred: ``near_k = exp(-x_k / state_temperature)``,
+      where ``x_k`` is how far the log-density is below the held-out median. A sharper density is never worth more
+      than the more blurred ones, because far from the expert it was never learned.
 
     The reward is ``scale * ((1 - state_share) * near_0 * move + state_share * mean(near_k))``, between 0 and ``scale``.
-    The blurred levels lead to where the expert was from afar; there, most of the reward is for moving on as it did.
-    With a ``state_share`` of 0 no density of states is learned, and the reward is ``scale * move`` everywhere.
+    From afar, the blurred levels lead to where the expert was; there, most of the reward is for moving on as it did.
+    With a ``state_share`` of 0, no density of states is learned, and the reward is ``scale * move`` everywhere.
 
-    **Termination.** Rewards are never negative, so that the state after a termination has reward 0 and dying never
-    pays. It follows that an expert's own early end is nothing to imitate here; ``transport`` does so.
+    **Termination.** Rewards are never negative, so the state after a termination has reward 0 and dying never pays.
+    An expert's own early end is therefore not imitated; ``transport`` does imitate it.
 
     Args:
         options: The flows, their fit and the scale.
-        features: What of the state is modelled; fitted by :meth:`fit`. All dimensions by default.
+        features: What part of the state is modelled; fitted by :meth:`fit`. All dimensions by default.
 
     Notes:
         The abstract of IL-flOw says what is rewarded; family, noise, scale and clipping are ours, and so is the density
@@ -102,14 +102,14 @@ class Flow(RewardGenerator):
         of half-trained, disturbed and random policies:
 
         * Modelling ``z(s')`` in place of the difference changes the log-density by a constant only. But noise of a
-          tenth of a standard deviation is then large beside a small step: on Hopper, a transition of the expert was
-          less likely than standing still in 17 % of comparisons, and in under 1 % where the difference was modelled.
-        * A density of the difference, however sharp, is no judge of states that the expert never saw: with
-          ``state_share=0``, TD3 on HalfCheetah finds postures in which standing still earns nearly all there is
-          (return below 0 after 20,000 steps). Adding the two log-densities does not help: of a policy that begins to
-          move, the transitions are then far less likely than those of one that stands still.
-        * With the defaults it runs: 2966, 1941 and 2611 after 20,000 steps (seeds 0 to 2). A ``state_temperature`` of
-          0.4 is too mild: standing still pays too much, and lasts.
+          tenth of a standard deviation is then large compared with a small step: on Hopper, a transition of the expert
+          was less likely than standing still in 17 % of comparisons, against under 1 % with the difference.
+        * A density of the difference, however sharp, cannot judge states that the expert never visited: with
+          ``state_share=0``, TD3 on HalfCheetah finds postures in which standing still earns nearly the full reward
+          (return below 0 after 20,000 steps). Adding the two log-densities does not help: the transitions of a policy
+          that begins to move are then far less likely than those of one that stands still.
+        * With the defaults it runs: returns of 2966, 1941 and 2611 after 20,000 steps (seeds 0 to 2). A
+          ``state_temperature`` of 0.4 is too mild: standing still pays too much, and the agent keeps to it.
 
     Example:
         >>> import numpy as np, torch
@@ -174,7 +174,7 @@ class Flow(RewardGenerator):
         self._moved.clear()
 
     def _told(self, part: int, parts: int) -> Progress | None:
-        """Progress of one of the fits as that of the whole."""
+        """Reports the progress of one fit as part of the whole."""
         told = self.on_progress
         return None if told is None else lambda share, text: told((part + share) / parts, text)
 
@@ -192,9 +192,9 @@ class Flow(RewardGenerator):
         return torch.where(episodes.mask, self.options.scale * rewards, 0.0)
 
     def log_density(self, episodes: Episodes) -> Tensor:
-        """Log-density ``(B, T)`` float32 of each transition, in nats a feature; 0 beyond an episode's length.
+        """Log-density ``(B, T)`` float32 of each transition, in nats per feature; 0 beyond an episode's length.
 
-        Of the standardised difference: that of ``s'`` given ``s`` is this plus a constant.
+        It is that of the standardised difference; that of ``s'`` given ``s`` differs by a constant.
 
         Raises:
             InputError: As :meth:`score`.
@@ -206,7 +206,7 @@ class Flow(RewardGenerator):
         return density
 
     def state_log_density(self, episodes: Episodes) -> Tensor:
-        """Log-density ``(B, T, K)`` float32 of each next state, in nats a feature, at every level of noise.
+        """Log-density ``(B, T, K)`` float32 of each next state, in nats per feature, at every level of noise.
 
         0 beyond an episode's length; no levels, ``K = 0``, with a ``state_share`` of 0.
 
@@ -221,7 +221,7 @@ class Flow(RewardGenerator):
         return density
 
     def worth_of_moving(self, log_density: Tensor) -> Tensor:
-        """From 0 to 1, of any shape, for transitions with such log-densities in nats a feature."""
+        """The worth, from 0 to 1, of transitions with these log-densities in nats per feature, of any shape."""
         unit = self.options.temperature or self._median - self._low
         shortfall = (self._median - log_density).clamp(min=0.0) / unit
         if self.options.squash == "clip":
@@ -229,13 +229,13 @@ class Flow(RewardGenerator):
         return torch.exp(-shortfall) if self.options.squash == "exponential" else 1.0 / (1.0 + shortfall)
 
     def worth_of_being_near(self, log_density: Tensor) -> Tensor:
-        """From 0 to 1 ``(..., K)`` for states with such log-densities ``(..., K)``, sharpest first."""
+        """The worth ``(..., K)``, from 0 to 1, of states with these log-densities ``(..., K)``, sharpest first."""
         shortfall = (self._state_medians.to(log_density.device) - log_density).clamp(min=0.0)
         worst_of_blurred = shortfall.flip(-1).cummax(dim=-1).values.flip(-1)
         return torch.exp(-worst_of_blurred / self.options.state_temperature)
 
     def state_dict(self) -> dict[str, Any]:
-        """Options, features, the flows and what their densities are measured by, as tensors and plain values."""
+        """Options, features, the flows and the statistics of their densities, as tensors and plain values."""
         return {
             "options": asdict(self.options),
             "features": self.features.state_dict(),
@@ -266,7 +266,7 @@ class Flow(RewardGenerator):
 
     @torch.no_grad()
     def _log_density(self, contexts: Tensor, differences: Tensor) -> Tensor:
-        """Log-density ``(N,)`` in nats a feature of differences ``(N, F)``, given contexts ``(N, F)``."""
+        """Log-density ``(N,)`` in nats per feature of differences ``(N, F)``, given contexts ``(N, F)``."""
         flow, _, mean, scale = self._on(contexts.device)
         targets = ((differences - mean) / scale).clamp(-BOUND, BOUND)
         parts = zip(targets.split(ROWS), contexts.clamp(-BOUND, BOUND).split(ROWS), strict=True)
@@ -274,7 +274,7 @@ class Flow(RewardGenerator):
 
     @torch.no_grad()
     def _of_states(self, states: Tensor) -> Tensor:
-        """Log-density ``(N, K)`` in nats a feature of states ``(N, F)``."""
+        """Log-density ``(N, K)`` in nats per feature of states ``(N, F)``."""
         density = self._on(states.device).states
         assert density is not None
         parts = states.clamp(-BOUND, BOUND).split(ROWS)
@@ -292,7 +292,7 @@ class Flow(RewardGenerator):
 
 
 class _Fitted(NamedTuple):
-    """What scoring takes, on one device."""
+    """What scoring needs, on one device."""
 
     flow: NormalizingFlow
     states: StateDensity | None

@@ -1,8 +1,8 @@
-"""The sums over rows and columns of entropic plans, in ways that differ in speed and memory alone.
+"""Row and column sums of entropic plans, in several ways that differ only in speed and memory.
 
-Sinkhorn's iterations need nothing else of the costs. With potentials ``u`` of the rows and ``v`` of the columns, a plan
-is ``exp(u[i] + v[j] - scaled[i, j])``, where ``scaled`` is the cost over the regularisation. Potentials are float64
-whatever the costs are: a potential of 1000 in float32 would carry an error of 1e-4 into every sum.
+Sinkhorn's iterations need nothing else from the costs. With potentials ``u`` of the rows and ``v`` of the columns, a
+plan is ``exp(u[i] + v[j] - scaled[i, j])``, where ``scaled`` is the cost over the regularisation. Potentials are
+float64 whatever the costs are: a potential of 1000 in float32 would carry an error of 1e-4 into every sum.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from torch import Tensor
 __all__ = ["BlockKernel", "Kernel", "LogKernel", "ScalingKernel", "dense_kernel"]
 
 FURTHEST = 30.0
-"""Largest logarithm of a scaling. What float32 takes for 0 (below 1e-45) would still be below 1e-18 of the mass if two
-factors of ``exp(30)`` brought it back."""
+"""Largest logarithm of a scaling. What float32 rounds to 0 (below 1e-45) would still be below 1e-18 of the mass after
+two factors of ``exp(30)``."""
 
 
 class Kernel(Protocol):
     """Problems of ``n`` rows and ``m`` columns; the potentials of rows and columns without mass are -inf."""
 
     def columns(self, u: Tensor, v: Tensor) -> Tensor:
-        """``log sum_i exp(u[i] - scaled[i, j])``, ``(B, m)`` float64; anything where ``v`` is -inf."""
+        """``log sum_i exp(u[i] - scaled[i, j])``, ``(B, m)`` float64; arbitrary where ``v`` is -inf."""
 
     def rows(self, u: Tensor, v: Tensor) -> Tensor:
-        """``log sum_j exp(v[j] - scaled[i, j])``, ``(B, n)`` float64; anything where ``u`` is -inf."""
+        """``log sum_j exp(v[j] - scaled[i, j])``, ``(B, n)`` float64; arbitrary where ``u`` is -inf."""
 
     def take(self, problems: Tensor) -> Kernel:
         """Some of the problems, by index."""
 
     def parts(self, u: Tensor, v: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Some rows, their plans ``(B, r, m)`` and their scaled costs ``(B, r, m)``, until all rows had their turn."""
+        """Yields blocks of rows, their plans ``(B, r, m)`` and their scaled costs ``(B, r, m)``, until all are done."""
 
 
 class LogKernel:
-    """The textbook: sums of exponentials about their largest. Neither over- nor underflows, and is slow.
+    """The textbook way: sums of exponentials relative to their largest. It neither over- nor underflows, but is slow.
 
     Args:
         scaled: ``(B, n, m)``.
@@ -61,33 +61,33 @@ class LogKernel:
 
     def parts(self, u: Tensor, v: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """See :class:`Kernel`."""
-        # Each row's shares of its mass, times this mass: what u was rounded by cancels, and rows sum to the mass.
+        # Each row's shares of its mass, times that mass: the rounding of u cancels, and rows sum to their mass.
         plan = torch.softmax(v.to(self.scaled)[:, None] - self.scaled, dim=2)
         plan *= (u + self.rows(u, v)).exp().to(plan)[:, :, None]
         yield slice(0, plan.shape[1]), plan, self.scaled
 
 
 class ScalingKernel(LogKernel):
-    """Products of a matrix and a vector in place of exponentials, as long as they lose nothing.
+    """Matrix-vector products in place of exponentials, as long as they lose no precision.
 
-    The matrix is ``exp(u[i] + v[j] - scaled[i, j])`` for the ``v`` of some iteration, with such ``u`` that its rows
-    sum to 1. The potentials of later iterations are scalings of its rows and columns. A problem whose scalings
-    leave ``exp(-30)`` to ``exp(30)``, or of which a sum is 0 or not finite, has this sum taken on logarithms and
-    its matrix made anew.
+    The matrix is ``exp(u[i] + v[j] - scaled[i, j])`` for the ``v`` of an earlier iteration, with ``u`` such that its
+    rows sum to 1. The potentials of later iterations are scalings of its rows and columns. Where a problem's scalings
+    leave ``exp(-30)`` to ``exp(30)``, or one of its sums is 0 or not finite, its sums are computed in logarithms; for
+    row sums, its matrix is also made anew.
 
     Args:
         scaled: ``(B, n, m)``.
 
     Notes:
-        Stabilised scaling: Schmitzer 2019, arXiv 1610.06519; Chizat et al. 2018, arXiv 1607.05816. That no entry of
-        the matrix is above 1, whatever ``v`` is, is ours.
+        Stabilised scaling: Schmitzer 2019, arXiv 1610.06519; Chizat et al. 2018, arXiv 1607.05816. Keeping the
+        entries of the matrix at most 1, whatever ``v`` is, is ours.
     """
 
     def __init__(self, scaled: Tensor) -> None:
         super().__init__(scaled)
         batch, n, m = scaled.shape
         self._matrix = torch.zeros_like(scaled)
-        # NaN is far from every potential: the matrices are made when they are first needed.
+        # NaN counts as far from every potential, so the matrices are made when they are first needed.
         self._u = torch.full((batch, n), torch.nan, dtype=torch.float64, device=scaled.device)
         self._v = torch.full((batch, m), torch.nan, dtype=torch.float64, device=scaled.device)
 
@@ -103,7 +103,7 @@ class ScalingKernel(LogKernel):
     def rows(self, u: Tensor, v: Tensor) -> Tensor:
         """See :class:`Kernel`."""
         factors, far = _scaling(v, self._v)
-        # Not the product with a column, which is ten times slower in MKL's batches.
+        # Not a product with a column vector, which is ten times slower in MKL's batched products.
         sums = torch.bmm(factors.to(self.scaled)[:, None], self._matrix.mT)[:, 0].double().log_() - self._u
         lost = torch.nonzero(far | _missing(sums, u))[:, 0]
         if len(lost):
@@ -112,7 +112,7 @@ class ScalingKernel(LogKernel):
 
     def parts(self, u: Tensor, v: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """See :class:`Kernel`."""
-        # Sees to it that the matrix is good for these columns; their rows then are only scaled.
+        # Makes sure that the matrix suits this v; it then only needs to be scaled.
         self.rows(u, v)
         plan = self._matrix * _scaling(u, self._u)[0].to(self.scaled)[:, :, None]
         plan *= _scaling(v, self._v)[0].to(self.scaled)[:, None]
@@ -130,21 +130,21 @@ class ScalingKernel(LogKernel):
 
 
 def _scaling(potential: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
-    """Factors ``(B, n)`` from the kept potentials to these, and which problems ``(B,)`` are too far from them."""
+    """Factors ``(B, n)`` that turn the kept potentials into these, and which problems ``(B,)`` have moved too far."""
     shift = potential - kept
     return shift.exp(), ~((shift.abs() <= FURTHEST) | potential.isneginf()).all(dim=1)
 
 
 def _missing(sums: Tensor, potential: Tensor) -> Tensor:
-    """Which problems ``(B,)`` lack a log-sum where there is mass."""
+    """Which problems ``(B,)`` lack a finite log-sum where there is mass."""
     return ~(sums.isfinite() | potential.isneginf()).all(dim=1)
 
 
 def dense_kernel(scaled: Tensor) -> Kernel:
     """The kernel for scaled costs ``(B, n, m)`` that are held in memory: scalings on the CPU, fused on a GPU.
 
-    On a GPU, products of float32 may be taken in TF32, whose three digits are fewer than the sums need: there they are
-    sums of exponentials. Where Triton is missing (it comes with PyTorch for CUDA on Linux), they are the textbook's.
+    On a GPU, float32 products may run in TF32, whose three digits are too few for these sums: exponentials are summed
+    there instead, in the textbook way where Triton is missing (it comes with PyTorch for CUDA on Linux).
     """
     if scaled.device.type == "cpu":
         return ScalingKernel(scaled)
@@ -156,12 +156,12 @@ def dense_kernel(scaled: Tensor) -> Kernel:
 
 
 class BlockKernel:
-    """Costs that are computed a few rows at a time, at every iteration anew: for problems too large to be held.
+    """Computes the costs a few rows at a time, anew in every iteration: for problems too large to hold in memory.
 
     Args:
         block: Gives the scaled costs ``(B, r, m)`` of some rows.
         n: Number of rows.
-        step: Rows of a block.
+        step: Rows per block.
     """
 
     def __init__(self, block: Callable[[slice], Tensor], n: int, step: int) -> None:

@@ -1,4 +1,4 @@
-"""Keypoints of the frames: what a reward can look at where states are not known."""
+"""Keypoints of the frames: what a reward can look at where states are unknown."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from ilfo.vision.reel import Reel
 __all__ = ["FREE_OPTIONS", "KeypointFeatures", "KeypointOptions"]
 
 FREE_OPTIONS = ("backbone_weights", "memory_gib", "cache")
-"""Options that may change between two parts of a run: they do not touch the results, for weights are known by hash."""
+"""Options that may change when a run is resumed: they do not affect the results, since weights are checked by hash."""
 
 PATCHES_PER_FRAME = 1024
-"""Patches of a frame that concepts are sought among: bounds the memory of fitting on a dense grid."""
+"""Patches per frame that concepts are sought in: bounds the memory of fitting on a dense grid."""
 
 
 @dataclass(frozen=True)
@@ -34,20 +34,20 @@ class KeypointOptions(DescriptorOptions, ConceptOptions, LocationOptions):
     """How keypoints are found in frames."""
 
     backbone: str = "ilfo_vit_tiny"
-    """Vision transformer that sees the frames: ilfo_vit_tiny, which comes with the package, or one of timm's, like
+    """Vision transformer that encodes the frames: ilfo_vit_tiny, which comes with the package, or one of timm's, like
     vit_small_patch8_224.dino, whose weights are downloaded."""
     backbone_weights: str | None = None
-    """Safetensors file with its weights, in place of those that are downloaded. A run may be resumed with a copy of it
-    at another path."""
+    """Safetensors file with its weights, in place of downloaded ones. A run may be resumed with a copy of the file at
+    another path."""
     pretrained: bool = True
-    """Use trained weights; if not, random ones, for comparison."""
+    """Use trained weights; otherwise random ones, for comparison."""
     stride: int | None = None
     """Pixels between patches, a divisor of the patch size; a smaller stride gives a denser grid and takes quadratically
     longer. None: the patch size."""
     image_size: int | None = None
-    """Pixels that frames are resized to, whole patches; None: what the backbone was trained on, 518 for DINOv2."""
+    """Pixels that frames are resized to, a multiple of the patch size; None: as in its training, 518 for DINOv2."""
     resize: Resize = "shorter"
-    """Give the shorter side of a frame that size, or squeeze it into a square."""
+    """Resize the shorter side of a frame to that size, or squeeze the frame into a square of it."""
     memory_gib: float = 2.0
     """Memory that encoding a batch of frames may take."""
     cache: bool = True
@@ -59,25 +59,25 @@ class KeypointOptions(DescriptorOptions, ConceptOptions, LocationOptions):
         if not self.memory_gib > 0:
             raise InputError(f"memory_gib is {self.memory_gib}: it must be above 0")
         if self.backbone_weights is not None:
-            # A run keeps it, and may be evaluated from another folder.
+            # A run stores the path, and may be evaluated from another folder.
             object.__setattr__(self, "backbone_weights", os.path.abspath(self.backbone_weights))
 
     def settled(self) -> KeypointOptions:
-        """The same with the votes that suit the backbone, where none are given."""
+        """The same options, with votes that suit the backbone where none are given."""
         votes = (0.0 if self.backbone == "ilfo_vit_tiny" else VOTES) if self.votes is None else self.votes
         return replace(self, votes=votes)
 
 
 class KeypointFeatures:
-    """Finds concepts in the frames of demonstrations, and where each of them is in any frame.
+    """Finds concepts in the frames of demonstrations, and locates each of them in any frame.
 
     Frames go through a frozen vision transformer; the patches of the demonstrations are clustered into concepts
     (:func:`~ilfo.vision.concepts.find_concepts`), and a concept is located in a frame, and followed through an episode,
-    by its similarity to the patches (:func:`~ilfo.vision.keypoints.locate`). So goes DVK (arXiv 2311.09350), whose
-    details are not published: ours are in the options.
+    by its similarity to the patches (:func:`~ilfo.vision.keypoints.locate`). This follows DVK (arXiv 2311.09350),
+    whose details are not published; ours are in the options.
 
     Args:
-        options: How.
+        options: How keypoints are found.
         device: Where frames are encoded, in bfloat16 on a GPU.
 
     Attributes:
@@ -93,8 +93,8 @@ class KeypointFeatures:
         self._backbone: Backbone | None = None
         self._concepts: Concepts | None = None
         self._expected_sha256: str | None = None
-        # Now, not when it is needed: what it imports brings an LLVM that crashes where Mesa, which draws MuJoCo's
-        # pictures on machines without a GPU, has loaded its own before.
+        # Now, not when it is needed: timm's imports load an LLVM that crashes if Mesa, which renders MuJoCo on
+        # machines without a GPU, has already loaded its own.
         import_timm()
 
     @property
@@ -102,7 +102,7 @@ class KeypointFeatures:
         """The network.
 
         Raises:
-            InputError: It cannot be had, or is another than the one that the concepts were found by.
+            InputError: It cannot be loaded, or is not the one that the concepts were found with.
         """
         if self._backbone is None:
             options = self.options
@@ -118,7 +118,7 @@ class KeypointFeatures:
             if self._expected_sha256 not in (None, loaded.sha256):
                 raise InputError(
                     f"the weights of {options.backbone} have SHA-256 {loaded.sha256[:12]}, and these concepts were "
-                    f"found by weights of {str(self._expected_sha256)[:12]}: give those to the "
+                    f"found with weights of {str(self._expected_sha256)[:12]}: give those to the "
                     "command that made the run, with --keypoints.backbone-weights"
                 )
             self._backbone = loaded
@@ -146,7 +146,7 @@ class KeypointFeatures:
         return [f"concept {k} {part}" for k in range(len(self.concepts)) for part in ("u", "v", "visibility")]
 
     def plan(self, trajectories: Sequence[Trajectory]) -> EncodingPlan:
-        """What seeing these will take in memory and time, measured on a few of their frames; as text it is a line.
+        """The memory and time that encoding these will take, measured on a few of their frames; as text, one line.
 
         Raises:
             InputError: Frames are missing, or not one fits into the memory.
@@ -155,7 +155,7 @@ class KeypointFeatures:
         return plan_encoding(reel, self.backbone, self.options, memory_gib=self.options.memory_gib)
 
     def fit(self, demonstrations: Demonstrations) -> KeypointFeatures:
-        """Finds the concepts of the demonstrations' frames; returns itself.
+        """Finds the concepts in the demonstrations' frames; returns itself.
 
         Raises:
             InputError: Frames are missing or differ in size, not one fits into the memory, or there is no concept.
@@ -174,7 +174,7 @@ class KeypointFeatures:
 
     def _find(self, sample: np.ndarray) -> Concepts:
         descriptors, saliency, at = [], [], 0
-        # Where no votes are counted, saliency but orders the concepts: a network without it will do.
+        # Where no votes are counted, saliency only orders the concepts, so a network without it will do.
         told = self.backbone.has_class_token or self.options.votes != 0
         parts = encode(self.backbone, sample, self.options, saliency=told, memory_gib=self.options.memory_gib)
         for part in parts:
@@ -191,29 +191,29 @@ class KeypointFeatures:
         return find_concepts(np.concatenate(descriptors), np.concatenate(saliency), self.options)
 
     def _patches(self, count: int, frame: int) -> np.ndarray:
-        """Which of so many patches a frame is known by: its number decides, whichever frames are its batch."""
+        """Which of ``count`` patches represent a frame: drawn by its number, whatever batch it is in."""
         generator = np.random.default_rng((self.options.seed, frame))
         return np.sort(generator.choice(count, PATCHES_PER_FRAME, replace=False))
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
         """Keypoints ``(T+1, 3K)`` float32 of an episode's frames ``(T+1, H, W, 3)`` uint8.
 
-        Of each concept, in the order of :attr:`names`: ``u`` and ``v`` in [-1, 1], from the left and from the top of
-        the frame, and the cosine of the patch that is most like it.
+        For each concept, in the order of :attr:`names`: ``u`` and ``v`` in [-1, 1], from the left and from the top of
+        the frame, and the cosine similarity of the patch that is most like it.
 
         Raises:
-            InputError: The frames are no such array, nothing was fitted, or not one frame fits into the memory.
+            InputError: The frames are not such an array, nothing was fitted, or not one frame fits into the memory.
         """
         return self._seen(Reel([frames], ["the frames"]))[0]
 
     def follow(self, frames: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Keypoints of episodes that are under way: of the newest frame of each, all encoded together.
 
-        Frame by frame it finds, up to rounding, what a call finds of the whole episode.
+        Frame by frame, it finds the same, up to rounding, as a call on the whole episode.
 
         Args:
             frames: ``(M, H, W, 3)`` uint8.
-            last: ``(M, K)`` int64, best patches of the frames before, as the call for these returned them; -1 in the
+            last: ``(M, K)`` int64, best patches of the previous frames, as returned by the call for them; -1 in the
                 rows of episodes that begin.
 
         Returns:
@@ -235,7 +235,7 @@ class KeypointFeatures:
         return points, peaks
 
     def see(self, trajectory: Trajectory) -> Trajectory:
-        """The trajectory with its keypoints for observations.
+        """The trajectory with its keypoints as observations.
 
         Raises:
             InputError: As :meth:`see_all`.
@@ -243,7 +243,7 @@ class KeypointFeatures:
         return self.see_all([trajectory])[0]
 
     def see_all(self, trajectories: Sequence[Trajectory]) -> list[Trajectory]:
-        """Trajectories with their keypoints for observations; their frames, which stay, are encoded together.
+        """Trajectories with their keypoints as observations; their frames, which are kept, are encoded together.
 
         Raises:
             InputError: Frames are missing, differ in size, are not one for each observation, or do not fit into the
@@ -255,7 +255,7 @@ class KeypointFeatures:
         return [replace(each, observations=points) for each, points in zip(trajectories, seen, strict=True)]
 
     def see_demonstrations(self, demonstrations: Demonstrations) -> Demonstrations:
-        """Demonstrations with their keypoints for observations, which are kept in the cache.
+        """Demonstrations with their keypoints as observations, which are kept in the cache.
 
         Raises:
             InputError: As :meth:`see_all`.
@@ -278,7 +278,7 @@ class KeypointFeatures:
         return replace(demonstrations, trajectories=tuple(seen), provenance=provenance)
 
     def _seen(self, reel: Reel) -> list[np.ndarray]:
-        """Keypoints of every film, followed through it; batches go across films."""
+        """Keypoints of every film, tracked through it; batches span films."""
         centroids = self.concepts.centroids.to(self.backbone.device)
         centres = self.backbone.centres(*reel.shape[1:3])
         points: list[list[np.ndarray]] = [[] for _ in reel.starts[1:]]
@@ -308,9 +308,9 @@ class KeypointFeatures:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores what :meth:`state_dict` returned; the backbone is loaded, and compared, when it is needed.
+        """Restores what :meth:`state_dict` returned; the backbone is loaded, and checked, when it is needed.
 
-        Of ``FREE_OPTIONS`` its own stay; a file of weights that is not given is the stored one.
+        ``FREE_OPTIONS`` keep their present values, except that the stored weights file is used if none is given.
         """
         own = {name: getattr(self.options, name) for name in FREE_OPTIONS}
         own["backbone_weights"] = own["backbone_weights"] or state["options"]["backbone_weights"]
@@ -332,7 +332,7 @@ def _reel(trajectories: Sequence[Trajectory]) -> Reel:
         name = f"{path}, trajectory {index}" if path else f"trajectory {index}"
         if trajectory.frames is None:
             raise InputError(
-                f"{name}: there are no frames, in which keypoints are sought; record them with 'ilfo record --frames', "
+                f"{name}: there are no frames to find keypoints in; record them with 'ilfo record --frames', "
                 "and open the file with its frames"
             )
         if len(trajectory.frames) != len(trajectory.observations):

@@ -16,7 +16,7 @@ __all__ = ["Labels", "imitation_rewards", "without_terminations"]
 
 @dataclass(frozen=True)
 class Labels:
-    """What a reward generator says of ``B`` episodes of at most ``T`` steps.
+    """The rewards of ``B`` episodes of at most ``T`` steps.
 
     Attributes:
         scores: ``(B, T)`` float32, the generator's own rewards.
@@ -45,8 +45,7 @@ def imitation_rewards(
     A terminated episode goes on for ever in an absorbing state (Discriminator-Actor-Critic, arXiv 1809.02925,
     section 4.2). That state never changes, so its value is known without learning it, ``r_absorbing / (1 - discount)``,
     and the last transition can carry it: its learning target ``r + discount * r_absorbing / (1 - discount)`` is the one
-    that an agent would find by bootstrapping from the absorbing state, in every agent that takes ``terminated`` as the
-    end.
+    that bootstrapping from the absorbing state would give, for every agent that treats ``terminated`` as the end.
 
     Args:
         reward: A fitted generator.
@@ -54,10 +53,10 @@ def imitation_rewards(
         discount: The agent's.
         absorbing: Whether terminations are followed by absorbing states; else they are simply the end.
         remaining: ``(B,)`` steps from the end of each episode to the time limit; None: nothing follows in the returns.
-        finite: For a learner to whom the time limit is the end: the absorbing state too lasts until then alone.
+        finite: For a learner that treats the time limit as the end: the absorbing state then lasts only until it.
 
     Raises:
-        InputError: The generator breaks its contract: what it returned is not of the right shape and type.
+        InputError: The generator breaks its contract: what it returned has the wrong shape or type.
         NotFiniteError: What it returned is not finite.
     """
     if not absorbing and bool(episodes.terminated.any()):

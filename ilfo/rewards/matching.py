@@ -1,4 +1,4 @@
-"""What rewards that match steps with the expert's have in common: atoms, costs, and the way from a cost to a reward."""
+"""What rewards that match steps with the expert's share: atoms, costs, and how a cost becomes a reward."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class MatchingOptions:
     """How a step is compared with the expert's, and how the cost becomes a reward."""
 
     atoms: Atoms = "transitions"
-    """What is compared: pairs (s, s'), which tell the order of time, or single states s'."""
+    """What is compared: pairs (s, s'), which capture temporal order, or single states s'."""
     cost: Cost = "euclidean"
     """Cost between two atoms; euclidean: root mean square difference in the expert's standard deviations."""
     distance_per_sqrt_dim: bool = True
@@ -41,7 +41,7 @@ class MatchingOptions:
     scale: float = 2.0
     """Factor on the reward; with the exponential, the reward of a step that is exactly the expert's."""
     absorbing_cost: float | None = None
-    """Cost between the state after a termination and real ones; None: the largest between expert atoms."""
+    """Cost between the state after a termination and real states; None: the largest cost between expert atoms."""
 
     def __post_init__(self) -> None:
         check_choices(self, {"atoms": Atoms, "cost": Cost, "squash": Squash})
@@ -52,13 +52,13 @@ class MatchingOptions:
 
 
 class Matching(RewardGenerator):
-    """A reward that falls with the cost of what a step is matched to.
+    """A reward that falls with the cost of a step's match.
 
-    A subclass says what that is, in :meth:`score`, with the expert's atoms and the helpers here.
+    A subclass finds the match in :meth:`score`, with the expert's atoms and the helpers here.
 
     Args:
         options: The comparison and the scale, an instance of the subclass's ``Options``.
-        features: What of the state is compared; fitted by :meth:`fit`. All dimensions by default.
+        features: What part of the state is compared; fitted by :meth:`fit`. All dimensions by default.
 
     Attributes:
         experts: The expert's atoms, on the CPU.
@@ -90,7 +90,7 @@ class Matching(RewardGenerator):
         return self
 
     def reward_of(self, costs: Tensor) -> Tensor:
-        """The reward of a step with such costs, of any shape."""
+        """The rewards of steps with these costs, of any shape."""
         if self.options.squash == "none":
             return -self.options.scale * costs
         return self.options.scale * torch.exp(-costs / self.options.temperature)

@@ -1,4 +1,4 @@
-"""Rewards by the nearest of the expert's steps: of all of them, or of those at about the same time."""
+"""Rewards by the distance to the nearest expert step: among all of them, or among those at about the same time."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from ilfo.rewards.stepwise import Match, StepMatching
 __all__ = ["NearestStep", "SegmentMatch", "SegmentOptions"]
 
 BLOCK = 2**24
-"""Costs that are held at a time, 64 MiB in float32."""
+"""Costs held in memory at a time, 64 MiB in float32."""
 
 
 class _Closest(StepMatching):
-    """What both have in common: the nearest expert step of a segment."""
+    """What both rewards share: the nearest expert step of a segment."""
 
     @property
     def _segments(self) -> int:
-        """Into how many segments a demonstration is divided."""
+        """Number of segments that a demonstration is divided into."""
         return 1
 
     def _closest(self, episodes: Sequences) -> tuple[Tensor, Tensor]:
@@ -55,7 +55,7 @@ class _Closest(StepMatching):
         return max(1, BLOCK // len(self.experts.atoms))
 
     def _segments_of(self, episodes: Sequences, experts: ExpertAtoms) -> tuple[Tensor, list[Tensor]]:
-        """The segment of each step, ``(E, B, T)`` and of each demonstration ``(M,)``."""
+        """The segment of each step of the episodes, ``(E, B, T)``, and of each demonstration, ``(M,)``."""
         lengths, device = experts.lengths[:, None], experts.lengths.device
         theirs = [torch.arange(count, device=device) * min(count, self._segments) // count for count in experts.counts]
         time = torch.arange(episodes.atoms.shape[1], device=device)
@@ -63,7 +63,7 @@ class _Closest(StepMatching):
         return time * lengths.clamp(max=self._segments)[:, :, None] // horizon[:, :, None], theirs
 
     def _cheapest(self, costs: Tensor, alone: Tensor, episodes: Sequences) -> Tensor:
-        """The demonstration ``(B,)`` of lowest total cost, the state after a termination included."""
+        """The demonstration ``(B,)`` of lowest total cost, including the state after a termination."""
         left = episodes.lengths.clamp(min=self.experts.longest) - episodes.lengths
         apart = costs.amax(dim=2).clamp(min=self._absorbing_cost)
         dead = torch.where(episodes.terminated, left * alone * apart, 0.0)
@@ -81,22 +81,22 @@ class NearestStep(_Closest):
     """Rewards a step by its distance to the nearest step of any demonstration.
 
     Step ``t`` costs ``c_t = min_j d(x_t, y_j)`` over the atoms ``y_j`` of all demonstrations, and is rewarded by
-    ``scale * exp(-c_t / temperature)`` or ``-scale * c_t``. A transition is enough to tell, so that rewards come at
+    ``scale * exp(-c_t / temperature)`` or ``-scale * c_t``. A transition is all that it takes, so rewards come at
     every step.
 
-    Nothing says that an expert step may be matched but once, nor when. With ``atoms="states"`` it pays to stay in any
-    state of the expert's, and the order of time does not count. With transitions, a pause is the pair ``(s, s)``, which
-    is as far from the expert's as the expert moves in a step: it costs a little, where :class:`OptimalTransport` counts
-    the whole of the demonstration that was left out.
+    An expert step may be matched any number of times, and at any time. With ``atoms="states"`` it pays to stay in any
+    state of the expert's, and temporal order does not count. With transitions, a pause is the pair ``(s, s)``, which
+    is as far from the expert's as the expert moves in a step: it costs a little, where :class:`OptimalTransport`
+    charges for the whole part of the demonstration that was left out.
 
-    **Termination.** Where no demonstration terminated, the state that follows one is worth what the worst step would
-    be: ``-scale * absorbing_cost``, or that of the episode's own worst step if that is less, and 0 with
-    ``squash="exponential"``. Where some did, it is worth what a step is that costs the distance between the last
-    transition and the last of the nearest of those: to end is as good as it is like the expert's end.
+    **Termination.** Where no demonstration terminated, the state after a termination is worth what the worst step
+    would be: ``-scale * absorbing_cost``, or the reward of the episode's own worst step if that is less, and 0 with
+    ``squash="exponential"``. Where some did, it is worth as much as a step that costs the distance between the last
+    transition and the nearest of their last ones: the more an end is like an expert's, the more it is worth.
 
     Args:
         options: The comparison and the scale.
-        features: What of the state is compared; fitted by :meth:`fit`. All dimensions by default.
+        features: What part of the state is compared; fitted by :meth:`fit`. All dimensions by default.
 
     Notes:
         Min-Dist of arXiv 2506.06793, whose reward is ``-c_t`` on states: ``atoms="states"``, ``squash="none"``,
@@ -138,7 +138,7 @@ class SegmentOptions(MatchingOptions):
     """How an episode is divided, how a step is compared with the expert's, and how the cost becomes a reward."""
 
     segments: int = 10
-    """Parts of equal length that a demonstration is divided into; one part is the nearest step of a demonstration."""
+    """Parts of equal length that a demonstration is divided into; with one part, the nearest of all steps counts."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -146,23 +146,23 @@ class SegmentOptions(MatchingOptions):
 
 
 class SegmentMatch(_Closest):
-    """Rewards a step by its distance to the nearest step of the demonstration's at about the same time.
+    """Rewards a step by its distance to the nearest of the demonstration's steps at about the same time.
 
     A demonstration of ``M`` steps and an episode of ``L`` are divided into ``segments`` parts each, the episode by its
     position in the horizon, which is the longer of the two: an episode that ends early is compared with the beginning
-    of the demonstration, and not with the whole of it played fast. Step ``t`` costs the least distance to the expert's
-    steps in the part of the same number, and is rewarded as by :class:`NearestStep`. Of several demonstrations, it is
-    that of lowest total cost.
+    of the demonstration, not with all of it played fast. Step ``t`` costs the distance to the nearest expert step in
+    the part of the same number, and is rewarded as by :class:`NearestStep`. With several demonstrations, the one of
+    lowest total cost counts.
 
     Within a part, an expert step may be matched any number of times.
 
-    **Termination.** The state that follows a termination costs ``absorbing_cost``, or as much as the worst step of
-    the episode, for the share of the time until the horizon of the longest demonstration in which the expert lived on;
-    else nothing. See :class:`~ilfo.rewards.stepwise.StepMatching`.
+    **Termination.** The state after a termination costs ``absorbing_cost``, or as much as the episode's worst step if
+    that is more, for the share of the time until the horizon of the longest demonstration in which the expert lived
+    on; for the rest, nothing. See :class:`~ilfo.rewards.stepwise.StepMatching`.
 
     Args:
         options: The comparison and the scale.
-        features: What of the state is compared; fitted by :meth:`fit`. All dimensions by default.
+        features: What part of the state is compared; fitted by :meth:`fit`. All dimensions by default.
 
     Notes:
         Seg-Match of arXiv 2506.06793: steps are compared with the segment of the demonstration that matches their

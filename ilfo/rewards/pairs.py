@@ -11,8 +11,8 @@ from torch import Tensor
 __all__ = ["ExpertAtoms", "Pairs", "Sequences", "lone_shares"]
 
 ALIKE = 2
-"""Demonstrations that are computed together, padded to the longest of them, differ in length by less than this factor:
-what is computed for nothing is then less than what is needed."""
+"""Demonstrations that are batched together, padded to the longest of them, differ in length by less than this factor:
+less is then spent on padding than on what is needed."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class ExpertAtoms:
 
     @classmethod
     def join(cls, sequences: Sequence[Tensor], terminated: Sequence[bool]) -> ExpertAtoms:
-        """Of sequences ``(T, F)``."""
+        """From sequences ``(T, F)``."""
         counts = tuple(len(sequence) for sequence in sequences)
         return cls(torch.cat(list(sequences)), torch.tensor(counts), torch.tensor(list(terminated)), counts)
 
@@ -77,7 +77,7 @@ class ExpertAtoms:
         return self.atoms[self.lengths.cumsum(dim=0) - 1]
 
     def padded(self, experts: Tensor, width: int) -> Tensor:
-        """Atoms ``(k, width, F)`` of some demonstrations, as often as wanted; beyond the end of one its last again."""
+        """Atoms ``(k, width, F)`` of some demonstrations, which may repeat; the last atom of each fills its padding."""
         lengths, starts = self.lengths[experts], (self.lengths.cumsum(dim=0) - self.lengths)[experts]
         places = torch.arange(width, device=lengths.device)
         return self.atoms[starts[:, None] + torch.minimum(places, lengths[:, None] - 1)]
@@ -87,15 +87,15 @@ class ExpertAtoms:
 class Pairs:
     """Transport problems, each between one episode and one demonstration.
 
-    The last row and the last column of a problem are the absorbing states: ``absorbing_cost`` from every atom, and
-    free from one to the other.
+    The last row and the last column of a problem are the absorbing states: they are ``absorbing_cost`` from every
+    atom, and 0 from each other.
 
     Attributes:
         episodes: All episodes.
         experts: All demonstrations, of the same dtype and on the same device.
-        episode: ``(P,)`` int64, the episode of each problem; on the CPU, so that problems are sorted without waiting.
+        episode: ``(P,)`` int64, the episode of each problem; on the CPU, to sort problems without waiting for a device.
         expert: ``(P,)`` int64, its demonstration; likewise.
-        width: Columns ``M`` of a problem but for the last, at least as many as its demonstration has atoms.
+        width: Columns ``M`` of a problem without the absorbing one, at least as many as its demonstration has atoms.
         cost: Gives the costs ``(k, r, M)`` between atoms ``(k, r, F)`` and ``(k, M, F)``.
         absorbing_cost: Cost between the absorbing state and an atom.
     """
@@ -133,7 +133,7 @@ class Pairs:
         return replace(self, episode=self.episode[problems], expert=expert, width=width)
 
     def parts(self) -> Iterator[tuple[Tensor, Pairs]]:
-        """All problems, those whose demonstrations are about as long together, and which they are."""
+        """Yields the problems in groups whose demonstrations are of similar length, after the indices of each group."""
         lengths, left = self.lengths, torch.arange(len(self.expert))
         while len(left):
             alike = ALIKE * lengths[left] > lengths[left].max()
@@ -151,7 +151,7 @@ class Pairs:
         return rows.masses(horizon, steps, like), columns.masses(horizon, self.width, like)
 
     def durations(self) -> tuple[Tensor, Tensor]:
-        """Steps ``(P,)`` that the mass of the rows, and of the columns, is shared by."""
+        """Steps ``(P,)`` that share the mass of the rows, and steps that share the mass of the columns."""
         horizon, rows, columns = self._sides()
         return rows.durations(horizon), columns.durations(horizon)
 
@@ -173,7 +173,7 @@ class Pairs:
         return costs
 
     def living_costs(self, problems: slice, rows: slice) -> Tensor:
-        """Costs ``(k, r, M)`` between the steps themselves, those in the padding included."""
+        """Costs ``(k, r, M)`` between the steps themselves, including the padding."""
         x = self.episodes.atoms[self.episode[problems], rows]
         return self.cost(x, self.experts.padded(self.expert[problems], self.width))
 
@@ -198,10 +198,10 @@ class _Ends:
 
 
 def lone_shares(episodes: Sequences, experts: ExpertAtoms) -> Tensor:
-    """Share ``(E, B)`` of the time from each episode's end to the horizon through which each demonstration lives on.
+    """Share ``(E, B)`` of the time from each episode's end to the horizon during which each demonstration lives on.
 
-    The horizon is that of :meth:`Pairs.masses`. At the horizon no time is left, and what counts is how the
-    demonstration ended: 0 where it terminated too, 1 where it did not.
+    The horizon is that of :meth:`Pairs.masses`. For an episode that ends at the horizon, no time is left, and what
+    counts is how the demonstration ended: 0 where it terminated too, 1 where it did not.
     """
     horizon = episodes.lengths.clamp(min=experts.longest)
     ends = torch.where(experts.terminated[:, None], experts.lengths[:, None], horizon)

@@ -1,4 +1,4 @@
-"""What a transport problem is given by, and what a reward wants to know of its plan."""
+"""What defines a transport problem, and what a reward needs to know of its plan."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import Tensor
 __all__ = ["CostBlocks", "RowCosts", "blocks_of"]
 
 CostBlocks = Callable[[slice, slice], Tensor]
-"""Given some of the problems and some of the rows, their costs ``(k, r, m)``: computed when they are asked for. An
-infinite cost says that a row and a column must not be matched; what is left has to have a plan. Rows without mass have
-finite costs, even so."""
+"""Given some of the problems and some of the rows, returns their costs ``(k, r, m)``, computed on demand. An infinite
+cost forbids matching a row with a column; a plan must still exist. Rows without mass must have finite costs all the
+same."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class RowCosts:
 
     @classmethod
     def of(cls, plan: Tensor, cost: Tensor) -> RowCosts:
-        """Of plans and costs ``(B, n, m)``; no mass is where a cost is infinite."""
+        """From plans and costs ``(B, n, m)``; a plan has no mass where the cost is infinite."""
         moved = torch.where(cost.isinf(), 0.0, plan * cost)
         return cls(moved.sum(dim=-1), plan.sum(dim=-1), plan[:, -1, -1].clone())
 
@@ -42,12 +42,12 @@ class RowCosts:
         return cls(torch.zeros_like(like), torch.zeros_like(like), torch.zeros_like(like[:, 0]))
 
     def put(self, problems: slice | Tensor, rows: slice, part: RowCosts) -> None:
-        """Fills in what was found for some rows of some problems; the last rows that come bring the corner."""
+        """Fills in the results for some rows of some problems; the last rows must come last, to set the corner."""
         for field in fields(self):
             where = problems if field.name == "corner" else (problems, rows)
             getattr(self, field.name)[where] = getattr(part, field.name)
 
 
 def blocks_of(cost: Tensor) -> CostBlocks:
-    """Costs ``(B, n, m)`` that are there already."""
+    """Blocks of costs ``(B, n, m)`` that are already computed."""
     return lambda problems, rows: cost[problems, rows]

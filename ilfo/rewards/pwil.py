@@ -1,4 +1,4 @@
-"""A reward from a greedy coupling of an episode and the demonstrations, step by step in the order of time."""
+"""A reward from a greedy coupling of an episode and the demonstrations, step by step in temporal order."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class PWILOptions(MatchingOptions):
     """How a step is compared with the expert's, and how the cost becomes a reward."""
 
     atoms: Atoms = "states"
-    """What is compared: single states s', as in the paper, or pairs (s, s'), which tell the order of time."""
+    """What is compared: single states s', as in the paper, or pairs (s, s'), which capture temporal order."""
     temperature: float = 0.2
     """Cost at which the exponential has fallen to 1/e; the paper's 1/beta, with beta = 5."""
     scale: float = 5.0
@@ -31,25 +31,25 @@ class PWILOptions(MatchingOptions):
 
 
 class PWIL(StepMatching):
-    """Rewards a step by what it costs to match it to the nearest of the expert's steps that are not taken yet.
+    """Rewards a step by the cost of matching it to the nearest of the expert's steps that are not taken yet.
 
     The steps of all demonstrations share a mass of 1 evenly, and each step of an episode takes ``1/T`` of it, one after
     the other: from the nearest expert step that has some left, then from the next, until it has enough. Its cost
     ``c_t`` is the mean over what it took, and its reward ``scale * exp(-c_t / temperature)`` or ``-scale * c_t``. ``T``
-    is the length of the longest demonstration. After ``T`` steps nothing is left, and a step gets 0, or with
-    ``squash="none"`` what ``absorbing_cost`` is worth, or the episode's worst step if that is less.
+    is the length of the longest demonstration. After ``T`` steps nothing is left, and a step gets 0 or, with
+    ``squash="none"``, the reward of ``absorbing_cost`` or of the episode's worst step, whichever is less.
 
-    Of several demonstrations a step takes from more than one, so that to follow a single one is not enough for the best
-    reward: the episode is to be like all of them together.
+    With several demonstrations, steps take from more than one, so following a single one does not earn the best
+    reward: the episode should be like all of them together.
 
-    The reward of a step knows nothing of those that follow. It does not tell the order of time with
-    ``atoms="states"``: the expert's states in any order are taken one by one, at no cost.
+    The reward of a step does not depend on those that follow. With ``atoms="states"`` it does not capture temporal
+    order: the expert's states are taken one by one, at no cost, in any order.
 
-    **Termination.** As of :class:`~ilfo.rewards.nearest.SegmentMatch`, on the average of the demonstrations.
+    **Termination.** As for :class:`~ilfo.rewards.nearest.SegmentMatch`, averaged over the demonstrations.
 
     Args:
         options: The comparison and the scale.
-        features: What of the state is compared; fitted by :meth:`fit`. All dimensions by default.
+        features: What part of the state is compared; fitted by :meth:`fit`. All dimensions by default.
 
     Notes:
         PWIL (arXiv 2006.04678, algorithm 1), from states alone. Its reward is ``alpha * exp(-beta * T / sqrt(dim) *
@@ -57,13 +57,13 @@ class PWIL(StepMatching):
         1 / temperature`` and distances divided by ``sqrt(dim)``. What differs:
 
         * ``dim`` counts what is compared. The authors' code counts actions too, even where it looks at states alone.
-        * Masses are whole numbers, so that no step comes away short by a rounding. The authors' ``1/T - 1e-6`` leaves
-          crumbs of expert steps instead.
+        * Masses are integers, so rounding leaves no step short. The authors' ``1/T - 1e-6`` leaves small remainders of
+          expert steps instead.
         * A step after the mass is used up gets 0, as in Acme's version.
-        * A state is the one that a step leads to. It is standardised as everywhere here, with a floor on the standard
-          deviation.
+        * A step's state is the one that it leads to. It is standardised as everywhere here, with a floor on the
+          standard deviation.
         * ``T`` follows from the demonstrations; they are not subsampled.
-        * What follows a termination.
+        * The state after a termination.
 
     Example:
         >>> import numpy as np, torch
@@ -90,7 +90,7 @@ class PWIL(StepMatching):
         return Match(costs.to(episodes.atoms), alone)
 
     def explain(self, trajectory: Trajectory) -> Explanation:
-        """The match with the demonstration of which the episode took most.
+        """The match with the demonstration that the episode took most from.
 
         A row of the plan sums to less than 1 where the step took from other demonstrations, or found nothing left.
         """
@@ -122,11 +122,11 @@ def greedy_coupling(costs: np.ndarray, wanted: int, held: int) -> tuple[np.ndarr
     Args:
         costs: ``(n, m)``, finite.
         wanted: Units that a row takes.
-        held: Units that a column has to begin with.
+        held: Units that a column holds at the start.
 
     Returns:
-        The mean costs ``(n,)`` float64 of what the rows took, inf for those that found nothing; and for each taking
-        its row, its column and its units, ``(k,)`` int64 each, in the order in which they were taken.
+        The mean costs ``(n,)`` float64 of what the rows took, inf for those that found nothing; and the row, column
+        and units of each transfer, ``(k,)`` int64 each, in order.
     """
     left = np.full(costs.shape[1], held)
     taken = np.zeros(costs.shape[1], costs.dtype)

@@ -66,7 +66,7 @@ def terms_of(expression: str) -> dict[str, float]:
 
 
 def _starless(term: str) -> str | None:
-    """How a term without its ``*`` is to be written; None where it has one, or may be a name: ``2nd_file:Mine``."""
+    """How to write a term that lacks its ``*``; None if it has one, or may be a name: ``2nd_file:Mine``."""
     match = _STARLESS.fullmatch(term)
     if match is None or (":" in term and match[1].isdigit() and not match[2]):
         return None
@@ -94,14 +94,14 @@ def make_reward(
 
     Args:
         expression: A name, ``module:Class`` for a user's own, or a sum like ``transport + 0.5*flow``.
-        options: An instance of the class's ``Options`` for each name; the defaults for those that are not there.
-        features: What of the state they look at.
+        options: An instance of the class's ``Options`` for each name; the defaults for names left out.
+        features: What part of the state they look at.
         keys: Parts of a dict observation that they look at.
-        scaling: How each is scaled, before its weight counts.
+        scaling: How each is scaled, before its weight applies.
 
     Raises:
-        InputError: There is no such reward, the terms do not go together, there are options of another, or the scaling
-            has a value that its method does not use.
+        InputError: There is no such reward, the terms do not go together, options name no term, or the scaling has a
+            value that its method does not use.
 
     Example:
         >>> make_reward("transport").needs
@@ -123,9 +123,9 @@ def make_reward(
 
 
 def scalings_of(reward: RewardGenerator) -> dict[str, Scaling]:
-    """How each term of a reward that was made here is scaled, by its name; a single reward has none: ``""``.
+    """How each term of a reward that was made here is scaled, by its name; the name of a single reward is ``""``.
 
-    Those that are left as they are do not count.
+    Terms without scaling are left out.
     """
     terms = reward.generators if isinstance(reward, SumReward) else {"": reward}
     return {name: each.scaling for name, each in terms.items() if isinstance(each, ScaledReward)}
@@ -135,7 +135,7 @@ def option_groups(expression: str) -> dict[str, type]:
     """The option classes of the terms of a reward, by the prefix of their flags.
 
     Raises:
-        InputError: There is no such reward, or the flags of two terms would have one prefix.
+        InputError: There is no such reward, or the flags of two terms would share a prefix.
     """
     found: dict[str, type] = {}
     for name in terms_of(expression):

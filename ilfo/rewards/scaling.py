@@ -1,4 +1,4 @@
-"""The size of a reward: what a generator says, brought to a scale that a learner is made for."""
+"""The size of a reward: a generator's rewards, brought to a scale that suits a learner."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ __all__ = ["DISCOUNT", "ScaledReward", "Scaling", "ScalingOptions"]
 Method = Literal["none", "fixed", "expert-range", "first-episode", "running"]
 
 DISCOUNT = 0.99
-"""Of the returns that 'running' takes the spread of, where there is no agent whose discount it could be."""
+"""Discount of the returns that 'running' takes the spread of, where there is no agent to take it from."""
 SMALLEST_SPREAD = 1e-8
-"""Smallest standard deviation of returns to divide by: a single step has none, and its reward would be as good as
+"""Smallest standard deviation of returns to divide by: that of a single step is 0, and its reward would be practically
 infinite."""
 SMALLEST_MEAN = 1e-8
-"""Smallest mean reward a step, in size, of an episode to measure a scale by: far from the expert an exponential is next
-to nothing, and whatever came after such an episode would be as good as infinite."""
+"""Smallest mean reward per step, in absolute value, of an episode to measure a scale by: far from the expert an
+exponential is next to nothing, and rewards scaled by such an episode would be practically infinite."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class ScalingOptions:
         check_share(self, "discount")
 
     def check_used(self) -> None:
-        """Refuses a value that the method would leave aside.
+        """Refuses a value that the method would ignore.
 
-        It is asked for once all are known: a file may give the factor and a flag the method.
+        Called once all values are known: a file may give the factor, and a flag the method.
 
         Raises:
             InputError: There is such a value.
@@ -75,15 +75,15 @@ class Scaling:
     """A map ``reward -> multiplier * (reward - offset)`` that is measured, and kept in checkpoints.
 
     Args:
-        options: Which method, and how large.
+        options: The method and the factor.
 
     Attributes:
         multiplier: Present factor on the difference.
-        offset: What is taken away first; 0 but for ``expert-range``.
+        offset: What is subtracted first; 0 except with ``expert-range``.
 
     Notes:
-        An offset lowers every step alike, those in absorbing states too, so that no policy gains on another where
-        absorbing states follow a termination. Where episodes simply end, it changes what living is worth.
+        An offset lowers every step alike, including those in absorbing states, so it favours no policy where absorbing
+        states follow a termination. Where episodes simply end, it changes what living is worth.
     """
 
     def __init__(self, options: ScalingOptions) -> None:
@@ -100,12 +100,12 @@ class Scaling:
 
     @property
     def settled(self) -> bool:
-        """Whether no more episodes of the agent will change it."""
+        """Whether the map no longer changes with the agent's episodes."""
         return not self.moves or (self.options.method == "first-episode" and self._count > 0)
 
     @property
     def measured(self) -> dict[str, float]:
-        """What of the map was measured, to be logged."""
+        """The measured parts of the map, to be logged."""
         if self.options.method == "expert-range":
             return {"reward_multiplier": self.multiplier, "reward_offset": self.offset}
         return {"reward_multiplier": self.multiplier} if self.moves else {}
@@ -115,7 +115,7 @@ class Scaling:
         return DISCOUNT if self.options.discount is None else self.options.discount
 
     def fit(self, expert: Tensor, shuffled: Tensor) -> None:
-        """Takes note of the rewards, ``(N,)`` each, of the expert's steps and of those in a random order of time.
+        """Measures the map from the rewards, ``(N,)`` each, of the expert's steps and of its states in random order.
 
         Raises:
             InputError: The method is ``expert-range``, and the two do not differ.
@@ -131,7 +131,7 @@ class Scaling:
         self.offset, self.multiplier = low, self.options.factor / (high - low)
 
     def observe(self, scores: Tensor, lengths: Tensor) -> None:
-        """Takes note of what the generator says of episodes of the agent, ``(B, T)`` of ``(B,)`` steps.
+        """Measures the map from the generator's rewards ``(B, T)`` for the agent's episodes of ``(B,)`` steps.
 
         Warns:
             UserWarning: The method is ``first-episode``, and an episode has too little reward to measure a scale by.
@@ -143,11 +143,11 @@ class Scaling:
                 self._add_returns(row[:length])
 
     def _fix(self, total: float, steps: int) -> None:
-        """Has an episode that sums to so much get the factor, from now on, unless there is next to nothing of it."""
+        """Fixes the map so that an episode with this total gets the factor, unless the total is next to nothing."""
         if total > SMALLEST_MEAN * steps:
             self._count, self.multiplier = 1, self.options.factor / total
             return
-        # The text is the same each time, so that Python shows it once and not once an episode.
+        # The text is the same each time, so Python shows it once, not once per episode.
         warnings.warn(
             "--scaling.method first-episode: the rewards of an episode sum to less than 1e-8 a step, which is too "
             "little to measure a scale by; rewards stay as they are until an episode has more",
@@ -167,7 +167,7 @@ class Scaling:
             self.multiplier = self.options.factor / spread
 
     def __call__(self, rewards: Tensor, share: float = 1.0) -> Tensor:
-        """Scaled rewards, of any shape; of a part of a reward, its share of the offset is taken away."""
+        """Scaled rewards, of any shape; from a part of a reward, only its share of the offset is subtracted."""
         return self.multiplier * (rewards - share * self.offset)
 
     def __str__(self) -> str:
@@ -184,7 +184,7 @@ class Scaling:
         return f"{name}: {self.multiplier:.4g} * {away}"
 
     def state_dict(self) -> dict[str, Any]:
-        """Options, map and what it was measured by."""
+        """Options, map and the measurements behind it."""
         return {
             "options": asdict(self.options),
             "multiplier": self.multiplier,
@@ -203,11 +203,11 @@ class ScaledReward(RewardGenerator):
     """A generator whose rewards are scaled.
 
     Where the scale moves and the generator needs no more than transitions, these are scored again whenever they are
-    sampled. A reward that needs whole episodes is stored in the scale of its day.
+    sampled. A reward that needs whole episodes is stored in the scale of its time.
 
     Args:
         generator: What is scaled; not fitted yet.
-        options: How.
+        options: How it is scaled.
 
     Attributes:
         generator: As given.
@@ -215,7 +215,7 @@ class ScaledReward(RewardGenerator):
 
     Raises:
         InputError: There is nothing to measure the scale by: the generator does not imitate, or it learns from the
-            agent and is to be scaled by what it says of the expert before.
+            agent, but ``expert-range`` measures it on the expert before training.
     """
 
     def __init__(self, generator: RewardGenerator, options: ScalingOptions) -> None:
@@ -262,7 +262,7 @@ class ScaledReward(RewardGenerator):
         return torch.where(episodes.mask, self.scaling(scores_of(self.generator, episodes)), 0.0)
 
     def absorbing_reward(self, episodes: Episodes) -> Tensor:
-        """The generator's, scaled, ``(B,)``."""
+        """The generator's absorbing reward ``(B,)``, scaled."""
         return self.scaling(absorbing_of(self.generator, episodes))
 
     @property
@@ -271,14 +271,14 @@ class ScaledReward(RewardGenerator):
         return self.scaling.moves or self.generator.observes
 
     def observe(self, episodes: Episodes) -> dict[str, float]:
-        """Lets the generator learn from the episodes, and measures them; returns numbers to log."""
+        """Lets the generator learn from the episodes, and measures the scale on them; returns numbers to log."""
         found = self.generator.observe(episodes)
         if not self.scaling.settled:
             self.scaling.observe(scores_of(self.generator, episodes), episodes.lengths)
         return found | self.scaling.measured
 
     def terms(self, episodes: Episodes) -> dict[str, Tensor]:
-        """The generator's, scaled; each bears an equal part of the offset, so that they sum to the score."""
+        """The generator's terms, scaled; each bears an equal part of the offset, so that they add up to the score."""
         found = self.generator.terms(episodes)
         return {name: self.scaling(term, 1 / len(found)) * episodes.mask for name, term in found.items()}
 

@@ -1,4 +1,4 @@
-"""What a reward, and a policy, is shown in place of states: the keypoints of frames."""
+"""What a reward or a policy sees in place of states: the keypoints of frames."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from ilfo.vision import EncodingPlan
 __all__ = ["NOWHERE", "Gaze", "Sight", "View", "frame_size_of"]
 
 NOWHERE = -1
-"""The last patch of a concept in an episode that begins."""
+"""Stands for the previous patch of a concept in an episode that begins."""
 
 
 def frame_size_of(demonstrations: Demonstrations) -> tuple[int, int]:
-    """Width and height in pixels of the frames of demonstrations that were opened with theirs."""
+    """Width and height in pixels of the frames of demonstrations that were opened with frames."""
     frames = demonstrations[0].frames
     assert frames is not None
     return frames.shape[2], frames.shape[1]
 
 
 class Sight:
-    """Sees episodes: their keypoints become their observations, and their frames are dropped.
+    """Turns frames into keypoints: these become an episode's observations, and its frames are dropped.
 
-    It has to be made before anything is drawn, see :class:`~ilfo.rewards.keypoints.KeypointFeatures`.
+    It has to be made before anything is rendered, see :class:`~ilfo.rewards.keypoints.KeypointFeatures`.
 
     Args:
         options: How keypoints are found.
@@ -38,11 +38,11 @@ class Sight:
         device: Where frames are encoded.
 
     Attributes:
-        features: What finds them.
+        features: Finds the keypoints.
         frame_size: As given.
 
     Raises:
-        InputError: A library that this takes is missing.
+        InputError: A library that this needs is missing.
     """
 
     def __init__(
@@ -51,14 +51,14 @@ class Sight:
         self.features, self.frame_size = KeypointFeatures(options, device), frame_size
 
     def fit(self, demonstrations: Demonstrations, doing: Callable[[str], object] | None = None) -> Demonstrations:
-        """Finds what is to be tracked, and returns the demonstrations as they are seen.
+        """Finds what to track, and returns the demonstrations as keypoints.
 
         Args:
             demonstrations: With frames.
-            doing: Told what it takes, before anything is seen, and then what was found.
+            doing: Told what encoding takes, before it starts, and then what was found.
 
         Raises:
-            InputError: The network cannot be had, or there is nothing to track.
+            InputError: The network cannot be loaded, or there is nothing to track.
         """
         if doing is not None:
             doing(f"seeing {self.plan(demonstrations)}")
@@ -86,11 +86,11 @@ class Sight:
         return [_without_frames(each) for each in self.features.see_all(trajectories)]
 
     def plan(self, demonstrations: Demonstrations) -> EncodingPlan:
-        """What seeing the demonstrations takes, measured on a few of their frames."""
+        """The memory and time that encoding the demonstrations takes, measured on a few of their frames."""
         return self.features.plan(demonstrations)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that seeing takes, as tensors and plain values."""
+        """The frame size and the keypoints' state, as tensors and plain values."""
         return {"frame_size": list(self.frame_size), "keypoints": self.features.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -101,11 +101,11 @@ class Sight:
 
 
 class View:
-    """What a policy is shown: the keypoints of the newest frame and, behind them, chosen columns of the state.
+    """What a policy is shown: the keypoints of the newest frame, followed by chosen columns of the state.
 
     Args:
         sight: Fitted or restored before anything is shown.
-        columns: Of the state ``(D,)``; none: the policy knows the world by its pictures alone.
+        columns: Of the state ``(D,)``; none: the policy sees only the keypoints.
 
     Attributes:
         sight: As given.
@@ -126,7 +126,7 @@ class View:
         return self.sight.features.width + len(self.columns)
 
     def gaze(self, rows: int) -> Gaze:
-        """What follows the episodes of so many copies."""
+        """Follows the episodes of ``rows`` copies of an environment."""
         return Gaze(self, rows)
 
     def shown(self, keypoints: np.ndarray, states: np.ndarray) -> np.ndarray:
@@ -181,12 +181,12 @@ class Gaze:
 
         Args:
             after: States ``(M, D)`` after it; of an episode that ended, its last.
-            now: The same, but of an episode that ended the first state of the next.
+            now: The same, but where an episode ended, the first state of the next.
             frames: ``(M + E, H, W, 3)`` uint8: those of ``after``, and of ``now`` in the rows that ended.
             ended: These ``E`` rows.
 
         Returns:
-            ``(M, 3K + C)`` for ``after`` and for ``now``, and of each episode that ended all that was shown of it,
+            ``(M, 3K + C)`` for ``after`` and for ``now``, and for each episode that ended, all that was shown of it,
             ``(T+1, 3K + C)``.
         """
         rows, ended = len(after), list(ended)
@@ -204,7 +204,7 @@ class Gaze:
         return shown_after, shown_now, whole
 
     def state_of(self, rows: slice) -> dict[str, Any]:
-        """Of some copies, all that was shown of their episodes, and where the concepts were last."""
+        """For some copies, all that was shown of their episodes, and where the concepts were last."""
         shown = [torch.from_numpy(np.array(own)) for own in self._shown[rows]]
         return {"rows": shown, "last": torch.from_numpy(self._last[rows].copy())}
 

@@ -18,8 +18,8 @@ __all__ = ["potentials", "sinkhorn_costs", "sinkhorn_plan"]
 MAX_BYTES = 2**32
 CACHE_BYTES = 2**23
 MATRICES = 6
-"""What a problem of ``n`` by ``m`` takes while it is solved: costs, kernel, half of both again when problems that have
-converged are left behind, and two while kernel and plan are made."""
+"""Matrices of ``n`` by ``m`` that a problem takes while it is solved: costs, kernel, half of both again when problems
+that have converged are dropped, and two while kernel and plan are made."""
 
 PLAIN_ITERATIONS = 16
 RELAXATION = 1.9
@@ -37,9 +37,9 @@ def sinkhorn_plan(
 ) -> Tensor:
     """Entropic plans, many at once, by Sinkhorn's iterations.
 
-    Each is the plan of the lowest ``<cost, plan> + regularization * KL(plan | a b)``. It stops by itself when its
-    column sums are within ``tolerance`` of ``b``, so that within rounding it does not depend on its neighbours in the
-    batch. The last update is one of the rows, so that row sums are always exact.
+    Each plan minimises ``<cost, plan> + regularization * KL(plan | a b)``. Its iterations stop when its column sums
+    are within ``tolerance`` of ``b``, so up to rounding it does not depend on the other problems of the batch. The
+    last update is one of the rows, so row sums are always exact.
 
     Args:
         cost: ``(B, n, m)``, finite, float32 or float64, on any device.
@@ -49,7 +49,7 @@ def sinkhorn_plan(
             slower.
         max_iterations: Row and column updates at most.
         tolerance: Largest sum of absolute errors of the column sums.
-        max_bytes: What may be allocated beside the costs and the plans; see :func:`sinkhorn_costs`.
+        max_bytes: Memory that may be allocated besides the costs and the plans; see :func:`sinkhorn_costs`.
 
     Returns:
         ``(B, n, m)`` plans in the dtype and on the device of ``cost``.
@@ -78,7 +78,7 @@ def sinkhorn_costs(
     tolerance: float = 1e-6,
     max_bytes: int = MAX_BYTES,
 ) -> RowCosts:
-    """What entropic plans cost, row by row, without holding the plans, nor the costs of all problems at once.
+    """The costs of entropic plans, row by row, without holding the plans or the costs of all problems at once.
 
     Args:
         cost: Gives the costs ``(k, r, m)`` of some rows of some problems, in the dtype and on the device of ``a``.
@@ -96,11 +96,11 @@ def sinkhorn_costs(
         RuntimeWarning: Some plan missed the tolerance after ``max_iterations``.
 
     Notes:
-        Peak memory beside arguments and result, what ``cost`` needs for itself left out: ``6 * n * m`` numbers for
-        each problem solved at a time. On the CPU these are as many as have their costs in 8 MiB of cache, and at
-        least one; elsewhere as many as ``max_bytes`` (4 GiB) has room for. Of a problem that has no room alone,
-        more than 13,000 by 13,000 in float32, the costs are computed anew at every iteration, as many rows at a time
-        as ``max_bytes`` has room for: slower by far, and without any matrix of ``n`` by ``m``.
+        Peak memory besides arguments and result, and what ``cost`` itself needs: ``6 * n * m`` numbers for each
+        problem solved at a time. On the CPU, as many are solved at a time as have their costs fit into 8 MiB of
+        cache, and at least one; elsewhere, as many as fit into ``max_bytes`` (4 GiB). If a single problem does not
+        fit (more than 13,000 by 13,000 in float32), its costs are computed anew in every iteration, as many rows at a
+        time as fit into ``max_bytes``: much slower, but without any matrix of ``n`` by ``m``.
     """
     found = RowCosts.empty(a)
     for problems, rows, plan, scaled in _solved(cost, a, b, regularization, max_iterations, tolerance, max_bytes):
@@ -126,19 +126,18 @@ def potentials(
         ``(B,)`` bool, which problems reached the tolerance.
 
     Notes:
-        Cuturi 2013, arXiv 1306.0895, on logarithms: Peyré and Cuturi, arXiv 1803.00567, section 4.4. Over-relaxed as
-        by Thibault et al. 2017, arXiv 1711.01851: from the 17th iteration on, each update goes 1.9 times as far
-        as to the right sums, where this still raises the dual objective. In place of their bound, a problem
-        computes what its objective gains. Never over-relaxed is the mass of a plan as a whole, which every update
-        makes right, and the objective gains by it: rows and columns that are summed with different rounding differ
-        in it, and over-relaxed it would be off by ten times that. An over-relaxed update leaves the rows in error
-        too; to make them right moves no more mass than they were wrong by, so that both errors together bound that
-        of the columns.
+        Cuturi 2013, arXiv 1306.0895, in logarithms: Peyré and Cuturi, arXiv 1803.00567, section 4.4. Over-relaxed as
+        in Thibault et al. 2017, arXiv 1711.01851: from the 17th iteration on, each update goes 1.9 times the way to
+        the right sums, where this still raises the dual objective. In place of their bound, a problem computes what
+        its objective gains. The total mass of a plan is never over-relaxed: every update makes it right, which also
+        raises the objective. Row and column sums differ in it by rounding, and over-relaxing would multiply that
+        difference by ten. An over-relaxed update leaves the rows in error too; correcting them moves no more mass
+        than they were wrong by, so both errors together bound that of the columns.
     """
     rows, columns = _Marginal.of(a), _Marginal.of(b)
     u, v = rows.log_mass, torch.where(columns.empty, -torch.inf, 0.0).double()
     converged = torch.zeros(len(a), dtype=torch.bool, device=a.device)
-    # These are of the problems that are left; the answers of those that were left behind wait in u and v.
+    # These are of the problems still being solved; the answers of those that were dropped wait in u and v.
     left, some, some_rows, some_columns, p, q = torch.arange(len(a), device=a.device), kernel, rows, columns, u, v
     u, v, row_error = u.clone(), v.clone(), torch.full_like(a[:, 0], torch.inf)
     for iteration in range(max_iterations + 1):
@@ -148,7 +147,7 @@ def potentials(
         if count == len(done) or iteration == max_iterations:
             break
         if 2 * count >= len(done):
-            # A few are carried along: to leave them behind takes a copy of all others.
+            # A few are carried along: dropping them takes a copy of all others.
             u[left], v[left], converged[left] = p, q, done
             stay = torch.nonzero(~done)[:, 0]
             left, p, q, excess, done = (each[stay] for each in (left, p, q, excess, done))
@@ -166,8 +165,8 @@ def potentials(
 class _Marginal:
     """What the rows, or the columns, of plans have to sum to.
 
-    Its ``excess`` is the logarithm of the sums over what they should be; 0 without mass. ``whole``, ``(B, 1)``, is
-    the mass of all.
+    Its ``excess`` is the logarithm of the ratio of actual to required sums; 0 where there is no mass. ``whole``,
+    ``(B, 1)``, is the total mass.
     """
 
     mass: Tensor
@@ -190,7 +189,7 @@ class _Marginal:
         return excess.expm1().mul_(self.mass).abs_().sum(dim=1)
 
     def update(self, excess: Tensor, iteration: int, done: Tensor) -> Tensor:
-        """What to take off the potentials, ``(B, m)``."""
+        """What to subtract from the potentials, ``(B, m)``."""
         step = self._step(excess, iteration, done)
         beyond = (1.0 - step) * excess
         surplus = beyond.expm1().mul_(self.mass).sum(dim=1, keepdim=True) / self.whole
@@ -200,7 +199,7 @@ class _Marginal:
         """How far an update goes, ``(B, 1)``: 0 not at all, 1 to the right sums, more than 1 beyond them.
 
         An update by ``step`` raises the dual objective by ``sum mass (h(excess) - h((1 - step) excess))`` with
-        ``h(z) = exp(z) - 1 - z``; by 1 it always does.
+        ``h(z) = exp(z) - 1 - z``, which is never negative for a step of 1.
         """
         step = torch.where(done, 0.0, 1.0).double()[:, None]
         if iteration < PLAIN_ITERATIONS:
@@ -219,7 +218,7 @@ def _solved(
     tolerance: float,
     max_bytes: int,
 ) -> Iterator[tuple[slice, slice, Tensor, Tensor]]:
-    """Some problems, some of their rows, the plans of these and their costs over the regularisation, to the end."""
+    """Yields problems, some of their rows, and the plans and scaled costs of these, until all are solved."""
     (batch, n), m = a.shape, b.shape[1]
     matrix, room = n * m * a.element_size(), max_bytes // MATRICES
     together = max(1, min(room, CACHE_BYTES if a.device.type == "cpu" else room) // matrix)
@@ -238,7 +237,7 @@ def _solved(
         for rows, plan, scaled in kernel.parts(u, v):
             yield problems, rows, plan, scaled
     if missed:
-        # The text is the same each time, so that Python shows it once and not once an episode.
+        # The text is the same each time, so Python shows it once, not once per episode.
         warnings.warn(
             f"Sinkhorn missed its tolerance of {tolerance} within {max_iterations} iterations: raise "
             "max_iterations, tolerance or regularization.",
@@ -249,10 +248,10 @@ def _solved(
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """PyTorch's threads for a while.
+    """Sets PyTorch's number of threads for a while.
 
-    Products of 0.1 ms gain little from a second thread, and lose it many times over where the two wait for each other
-    on a core that others use too.
+    Products of 0.1 ms gain little from a second thread, and lose many times that where the two wait for each other on
+    cores that other processes use too.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(count)

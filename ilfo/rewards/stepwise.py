@@ -1,4 +1,4 @@
-"""From the costs of single steps to their rewards, and to that of the state after a termination."""
+"""Turns the costs of single steps into their rewards, and into that of the state after a termination."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Match:
 
     @classmethod
     def with_one(cls, best: Tensor, costs: Tensor, alone: Tensor) -> Match:
-        """With the demonstrations ``(B,)`` of each episode's choice, out of ``(E, B, T)`` and ``(E, B)``."""
+        """For the demonstration ``(B,)`` chosen for each episode, out of costs ``(E, B, T)`` and shares ``(E, B)``."""
         rows = torch.arange(len(best), device=best.device)
         return cls(costs[best, rows], alone[best, rows])
 
@@ -38,9 +38,9 @@ class StepMatching(Matching):
     """Rewards each step by the cost of what it was matched to, which a subclass finds in :meth:`match`.
 
     A step without a match costs ``absorbing_cost``, or as much as the worst step of the episode, if that is more. Its
-    reward is ``-scale`` times that with ``squash="none"``, and with ``squash="exponential"`` it is 0, below which no
-    step falls. The same goes for the state after a termination, for the share of its time in which the expert lived on;
-    for the rest it is where the expert is too, and gets what a perfect match does. So dying early does not pay, unless
+    reward is ``-scale`` times that with ``squash="none"``, and 0 with ``squash="exponential"``, where no step gets
+    less. The same goes for the state after a termination, for the share of its time in which the expert lived on; for
+    the rest, the expert is dead too, and it gets the reward of a perfect match. So dying early does not pay, unless
     the expert did so.
     """
 

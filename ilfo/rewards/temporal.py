@@ -1,4 +1,4 @@
-"""Optimal transport that moves nothing far in time."""
+"""Optimal transport that moves no mass far in time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class TemporalOptions(TransportOptions):
     atoms: Atoms = "states"
     """What is compared, and then averaged over the context: single states s', or pairs (s, s')."""
     context: int = 3
-    """Atoms that a cost is averaged over, from the two compared onwards: it tells the order of time."""
+    """Atoms that a cost is averaged over, starting from the two compared: it captures temporal order."""
     band: int = 10
     """Steps of the demonstration by which a match may be early or late; at least 1."""
 
@@ -34,33 +34,33 @@ class TemporalOptions(TransportOptions):
 
 
 class TemporalTransport(OptimalTransport):
-    """Rewards a step by what it costs to move its share of the episode on to the demonstration's at about that time.
+    """Rewards a step by the cost of moving its mass to the demonstration's steps at about the same time.
 
     It is :class:`OptimalTransport` with two changes. The cost between two atoms is the mean over them and those that
-    follow, ``context`` in all, in step with each other; fewer where one of the two ends. And the plan has no mass where
+    follow, ``context`` in all, in step with each other; fewer where a sequence ends. And the plan has no mass where
     the two are more than ``band`` steps of the demonstration apart in relative time.
 
     The relative time of an atom is the share of the mass before it: step ``i`` of an episode of ``L`` and step ``j`` of
     a demonstration of ``M`` are at ``(i + 1/2) / L`` and ``(j + 1/2) / M``, so that lengths may differ. A sequence that
-    terminated is timed by the horizon instead, like its masses: an early death is no demonstration played fast. Where
-    the episode's steps are so much longer than the demonstration's that no plan would fit, the band is as wide as it
-    takes. The state after a termination is outside of time: it may be matched with any step, at ``absorbing_cost``.
+    terminated is timed by the horizon instead, like its masses: an early death is not the demonstration played fast.
+    Where the episode's steps are so much longer than the demonstration's that no plan would fit, the band is widened
+    until one does. The state after a termination has no time: any step may be matched with it, at ``absorbing_cost``.
 
     Args:
         options: The band, the comparison and the scale.
-        features: What of the state is compared; fitted by :meth:`fit`. All dimensions by default.
+        features: What part of the state is compared; fitted by :meth:`fit`. All dimensions by default.
 
     Notes:
         TemporalOT (arXiv 2410.21795) compares the features of images by the cosine, allows matches that are up to 10
         frames apart in episodes of equal length, averages over 3 frames, takes the entropic plan and rewards by
         ``-scale * c_t``. That is ``cost="cosine"``, ``plan="entropic"``, ``regularization=0.01``, ``squash="none"``. By
-        default the plan is exact: of all that two sequences of 1000 steps could match, 2 % lie in the band, so that it
-        takes less time than one without a band, where an entropic plan far from the expert can take a hundred times as
-        long. What differs too:
+        default the plan here is exact: of all pairs of steps of two sequences of 1000, 2 % lie in the band, so it takes
+        less time than one without a band, while an entropic plan far from the expert can take a hundred times as long.
+        What also differs:
 
         * Lengths may differ, and a termination is followed by absorbing states.
         * Steps at the end have a shorter context.
-        * Its scale comes from the first episode; see ``--scaling.method first-episode``.
+        * TemporalOT takes its scale from the first episode; see ``--scaling.method first-episode``.
 
     Example:
         >>> import numpy as np, torch
@@ -90,7 +90,7 @@ class BandedPairs(Pairs):
 
     Attributes:
         context: Atoms that a cost is averaged over.
-        band: Steps of the demonstration between two atoms that may be matched.
+        band: Steps of the demonstration by which two matched atoms may be apart in time.
     """
 
     context: int
@@ -121,9 +121,9 @@ class BandedPairs(Pairs):
         own, theirs = (duration[problems, None, None] for duration in self.durations())
         places = torch.arange(rows.start, rows.stop, device=own.device)[:, None]
         expert_places = torch.arange(self.width, device=own.device)
-        # Times are counted in parts of 1 / (2 * own * theirs), so that none falls on one or the other side of the edge
-        # by rounding. The plan that keeps the order of time matches what overlaps, up to half of both masses apart.
-        # Half a step more, and it fits in spite of the rounding of masses.
+        # Times are counted in units of 1 / (2 * own * theirs), so rounding puts none on the wrong side of the edge.
+        # The plan that keeps temporal order matches steps that overlap, at most half of both masses apart.
+        # With half a step more it fits in spite of the rounding of masses.
         apart = ((2 * places + 1) * theirs - (2 * expert_places + 1) * own).abs()
         inside = apart <= torch.maximum(2 * self.band * own, own + theirs) + own
         return inside | (places >= self.episodes.lengths[self.episode[problems], None, None])

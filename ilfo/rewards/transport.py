@@ -35,17 +35,17 @@ class TransportOptions(MatchingOptions):
     regularization: float = 0.05
     """Weight of the entropy in an entropic plan, in the units of the cost."""
     max_iterations: int = 1000
-    """Most Sinkhorn iterations for an entropic plan."""
+    """Maximum number of Sinkhorn iterations for an entropic plan."""
     tolerance: float = 1e-3
     """Marginal error at which an entropic plan stops: the share of the expert's mass that may be on the wrong step."""
     scale_per_sqrt_dim: bool = False
     """Divide the factor by the square root of the number of features of one state, as OOPS does."""
     aggregate: Aggregate = "best"
-    """Of several demonstrations: that of lowest total cost, the mean of their costs, or a random one."""
+    """With several demonstrations: the one of lowest total cost, the mean of their costs, or a random one."""
     subtract_absorbing: bool = False
-    """Lower every reward by that of a step that costs absorbing_cost: the state after a termination is then worth
-    about 0, which is what critics start from. A plain shift: where episodes end without absorbing states, it also
-    changes what living is worth."""
+    """Subtract the reward of a step that costs absorbing_cost from every reward: the state after a termination is then
+    worth about 0, which is what critics start from. It is a plain shift: where episodes end without absorbing states,
+    it also changes what living is worth."""
     seed: int = 0
     """Seed of the demonstrations that aggregate=random draws."""
 
@@ -58,7 +58,7 @@ class TransportOptions(MatchingOptions):
 
 
 class OptimalTransport(Matching):
-    """Rewards a step by what it costs to move its share of the episode on to the demonstration.
+    """Rewards a step by the cost of moving its share of the episode's mass to the demonstration.
 
     The atoms of an episode are its pairs ``(z(s_t), z(s_t+1))``, each with the same mass, and so are those of
     the demonstration. With the plan ``P`` of lowest cost ``M`` between the two, step ``t`` costs
@@ -68,17 +68,17 @@ class OptimalTransport(Matching):
 
     **Termination.** An episode of ``L`` steps that terminated before the horizon ``H``, the longer of the
     longest demonstration and the episode itself, has mass ``1/H`` on each step and ``(H-L)/H`` on an
-    absorbing state; a demonstration that terminated early, likewise. Absorbing and real states are
-    ``absorbing_cost`` apart, or as far as the worst step of the episode was from its match, if that is
-    further; absorbing and absorbing states 0. Dying early never costs less than living on, unless the expert
-    did so too. :meth:`absorbing_reward` is the reward of that state. ``subtract_absorbing`` lowers that one and
-    all others alike. An episode that goes on for ever, dead or alive, loses the same by it, so that no policy
-    gains on another; but being dead is worth about 0. Worth more than what untrained critics say of living, it
+    absorbing state; so has a demonstration that terminated early. In the plan, absorbing and real states are
+    ``absorbing_cost`` apart, and two absorbing states 0. Where the expert lives on, the absorbing state itself
+    costs at least as much as the worst step of the episode: dying early never costs less than living on, unless
+    the expert did so too. Its reward is :meth:`absorbing_reward`. ``subtract_absorbing`` lowers that one and all
+    others alike. Any episode that goes on for ever, dead or alive, loses the same by it, so it favours no policy;
+    but being dead is then worth about 0. If it were worth more than untrained critics predict for living, dying
     would be the first thing that an agent learns.
 
     Args:
         options: The comparison and the scale.
-        features: What of the state is compared; fitted by :meth:`fit`. All dimensions by default.
+        features: What part of the state is compared; fitted by :meth:`fit`. All dimensions by default.
 
     Notes:
         OOPS (arXiv 2310.01632) is ``atoms="transitions"``, ``cost="sqrt_euclidean"``,
@@ -87,13 +87,13 @@ class OptimalTransport(Matching):
         ``std_floor=0.33``, ``constant_std=1`` and ``leave_out=2``, without absorbing states. What then differs:
 
         * Its plan comes from at most 20,000 plain iterations, after which the rewards of an episode close to the
-          expert are still about 1e-4 from where they lead. Ours are over-relaxed: with ``tolerance=2e-5`` they
-          come as close in a tenth of them, and ``max_iterations=10_000`` suffices.
+          expert are still about 1e-4 from their limit. Ours are over-relaxed: with ``tolerance=2e-5`` they
+          come as close in a tenth of the iterations, and ``max_iterations=10_000`` suffices.
         * The last of its iterations makes the masses of the demonstration exact, the last of ours those of the
           episode.
-        * Its sums ``sum_j P[t,j] M[t,j]`` are multiplied by 1000, ours by the number of steps, and lengths may
-          differ, where it gives no reward.
-        * It adds 1e-8 to what features are divided by: less than float32 resolves.
+        * Its sums ``sum_j P[t,j] M[t,j]`` are multiplied by 1000, ours by the number of steps; and lengths may
+          differ here, for which it gives no reward.
+        * It adds 1e-8 to the divisor of features: less than float32 resolves.
 
     Example:
         >>> import numpy as np, torch
@@ -145,7 +145,7 @@ class OptimalTransport(Matching):
     def explain(self, trajectory: Trajectory) -> Explanation:
         """The match with the demonstration of lowest total cost, whatever ``aggregate`` is.
 
-        The state after a termination is part of the match and not of the picture: a row of the plan sums to
+        The state after a termination is part of the match but is not returned: a row of the plan sums to
         less than 1 where the rest of its mass went to the state after an expert's own termination.
         """
         episodes = Episodes.from_trajectories([trajectory])
@@ -173,7 +173,7 @@ class OptimalTransport(Matching):
         self._last = None
 
     def reward_of(self, costs: Tensor) -> Tensor:
-        """The reward of a step with such costs, of any shape, before what ``subtract_absorbing`` takes away."""
+        """The rewards of steps with these costs, of any shape, before ``subtract_absorbing`` applies."""
         rewards = super().reward_of(costs)
         return rewards / math.sqrt(self.features.width) if self.options.scale_per_sqrt_dim else rewards
 
@@ -186,7 +186,7 @@ class OptimalTransport(Matching):
     def _costs(self, episodes: Episodes) -> tuple[Tensor, Tensor]:
         """Costs ``(B, T)`` of the steps and ``(B,)`` of the absorbing state.
 
-        The last answer is kept: :meth:`score` and :meth:`absorbing_reward` share one plan and one draw.
+        The last result is kept: :meth:`score` and :meth:`absorbing_reward` share one plan and one draw.
         """
         if self._last is None or self._last[0] is not episodes:
             costs = self._aggregate(episodes)
@@ -215,7 +215,7 @@ class OptimalTransport(Matching):
         """Mean costs ``(P, T+1)`` of the rows, and the costs ``(P,)`` of the plans."""
         found = self._row_costs(pairs)
         costs = found.moved / torch.where(found.mass > 0, found.mass, 1.0)
-        # Far from the expert a living step can cost more than the expert's own states are apart; to be dead must
+        # Far from the expert, a living step can cost more than any distance between expert states; being dead must
         # not be a way out, so it costs at least as much as the worst step of the episode.
         apart = costs[:, :-1].amax(dim=1).clamp(min=self._absorbing_cost)
         absorbed = found.mass[:, -1]

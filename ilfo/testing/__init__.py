@@ -1,4 +1,4 @@
-"""For whoever writes a reward or an agent of their own: does it keep the contract?"""
+"""Checks for authors of rewards and agents: does yours keep the contract?"""
 
 from ilfo.testing._contract import ContractError
 from ilfo.testing.agents import check_agent

@@ -19,9 +19,9 @@ from ilfo.testing._options import check_options
 __all__ = ["CLAUSES"]
 
 PATIENCE = 50
-"""Updates after which a policy is to have moved: targets and actors are often updated once in a few."""
+"""Updates after which a policy must have changed: targets and actors are often updated only every few updates."""
 TOLERANCE = 1e-4
-"""By which agents together may differ from each alone: products of other shapes round otherwise."""
+"""How far agents together may differ from each alone: matrix products of other shapes round differently."""
 
 
 def _is_made(trial: AgentTrial) -> Iterator[Breach]:
@@ -40,7 +40,7 @@ def _is_made(trial: AgentTrial) -> Iterator[Breach]:
             "horizon are for classes that say compiles or takes_horizon.",
         )
         return
-    trial.make()  # what it raises is said of it
+    trial.make()  # an exception is reported as a breach
 
 
 def _has_options(trial: AgentTrial) -> Iterator[Breach]:
@@ -69,7 +69,7 @@ def _says_what_it_is(trial: AgentTrial) -> Iterator[Breach]:
     if kind.can_stack(trial.options) and (agent.trains_between_episodes or not kind.stacks):
         yield (
             "can_stack says True, of an agent that does not stack or trains between episodes.",
-            "let can_stack return False where seeds cannot go in step.",
+            "let can_stack return False where seeds cannot be updated together.",
         )
 
 
@@ -118,7 +118,7 @@ def _returns_metrics(trial: AgentTrial) -> Iterator[Breach]:
                 yield f"{name} is {what}, or has a gradient.", "return loss.detach(): a tensor of no dimensions."
                 return
             if value.device.type != trial.device.type:
-                yield f"{name} is on {value.device}.", "leave it where it is: whoever moves it, waits for the device."
+                yield f"{name} is on {value.device}.", "leave it where it is: moving it means waiting for the device."
             if not value.isfinite():
                 yield (
                     f"{name} is {float(value)} at update {number + 1}.",
@@ -156,7 +156,7 @@ def _learns(trial: AgentTrial) -> Iterator[Breach]:
 
 def _goes_by_its_seed(trial: AgentTrial) -> Iterator[Breach]:
     agents, seen = [trial.make(seed) for seed in (1, 1, 2)], trial.observations(7)
-    remedy = "draw the initial weights and all noise by the seed: torch.Generator(device).manual_seed(seed)."
+    remedy = "draw the initial weights and all noise from the seed: torch.Generator(device).manual_seed(seed)."
     for updates in (0, 3):
         for agent in agents:
             trial.practise(agent, updates)
@@ -207,7 +207,7 @@ def _leaves_priorities(trial: AgentTrial) -> Iterator[Breach]:
     elif not (found.isfinite() & (found > 0)).all():
         yield (
             f"a priority is {float(found.min()):.6g}.",
-            "keep them finite and above 0: what has 0 is never drawn again.",
+            "keep them finite and above 0: a transition with 0 is never drawn again.",
         )
 
 
@@ -263,6 +263,6 @@ CLAUSES: tuple[Clause[AgentTrial], ...] = (
     Clause("seed", "The seed decides the weights and every draw.", _goes_by_its_seed),
     Clause("state", "An agent that loads the saved state goes on bit for bit.", _is_restored),
     Clause("priorities", "With refresh_priorities_every, update leaves priorities (B,).", _leaves_priorities),
-    Clause("stack", "Where can_stack, several seeds together are what each is alone.", _stacks),
+    Clause("stack", "Where can_stack is True, several seeds together do what each does alone.", _stacks),
 )
 """In the order in which they are checked."""

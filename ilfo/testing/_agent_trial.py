@@ -37,7 +37,7 @@ class AgentTrial:
 
     @cached_property
     def agent(self) -> Agent:
-        """The one whose attributes are looked at, and that acts."""
+        """The agent whose attributes and actions are checked."""
         return self.make()
 
     def observations(self, rows: int, seed: int = 0) -> Tensor:
@@ -48,7 +48,7 @@ class AgentTrial:
         return drawn.to(self.device)
 
     def batch(self, number: int) -> Batch:
-        """Another one for each number."""
+        """A different batch for each number."""
         size, generator = self.agent.batch_size, torch.Generator().manual_seed(number)
         return Batch(
             observations=self.observations(size, seed=2 * number),
@@ -59,7 +59,7 @@ class AgentTrial:
         )
 
     def practise(self, agent: Agent, updates: int, first: int = 0) -> list[dict[str, Tensor]]:
-        """Updates and, where the agent wants them, ends of episodes that were better each time."""
+        """Updates and, if the agent trains between episodes, ends of episodes that get better each time."""
         found = []
         for number in range(first, first + updates):
             found.append(agent.update(self.batch(number)))

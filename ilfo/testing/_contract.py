@@ -1,4 +1,4 @@
-"""A contract as a table of clauses: each is checked, and all that are broken are named together."""
+"""A contract as a table of clauses: each is checked, and all broken ones are named together."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Clause(Generic[Trial]):
     Attributes:
         name: A word or two that it is called by.
         wants: The demand, as a sentence.
-        check: Yields what it finds to be otherwise.
-        essential: Whether nothing after it can be checked where it is broken.
+        check: Yields every breach that it finds.
+        essential: Whether later clauses cannot be checked if it is broken.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Clause(Generic[Trial]):
 
 
 class ContractError(AssertionError):
-    """Says of every broken clause what the contract wants, what was found and what to do.
+    """Says, for every broken clause, what the contract wants, what was found and what to do.
 
     Attributes:
         broken: The names of the broken clauses, in order.
@@ -50,7 +50,7 @@ class ContractError(AssertionError):
 
 
 def examine(trial: Trial, clauses: Sequence[Clause[Trial]], subject: str, contract: str) -> None:
-    """Checks one clause after the other, and that none of them moves a random state which the process shares.
+    """Checks one clause after the other, and that none of them changes a random state that the process shares.
 
     Args:
         trial: What the checks are given.
@@ -59,8 +59,8 @@ def examine(trial: Trial, clauses: Sequence[Clause[Trial]], subject: str, contra
         contract: Whose contract it is, for the message.
 
     Raises:
-        ContractError: A clause is broken. An exception that a check met counts as a breach, and the first is the
-            cause of this one.
+        ContractError: A clause is broken. An exception during a check counts as a breach; the first one is the cause
+            of this error.
     """
     broken: dict[str, tuple[str, list[Breach]]] = {}
     disturbed: dict[str, list[str]] = {}

@@ -43,7 +43,7 @@ def check_options(options: Any) -> Iterator[Breach]:
 
 
 def undocumented(options: Any) -> list[str]:
-    """A remark on the fields that have no docstring under them, by the source; none where there is no source."""
+    """A remark on the fields without a docstring under them in the source; none if the source is unavailable."""
     if options is None:
         return []
     documented: set[str] = set()

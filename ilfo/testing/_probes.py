@@ -12,7 +12,7 @@ from ilfo.demos import Demonstrations, Provenance, Trajectory
 __all__ = ["PROBE_STEPS", "cut", "random_walk", "shuffled", "small_demonstrations", "still"]
 
 PROBE_STEPS = 100
-"""Steps of an episode that is scored again and again, at most: enough to tell, and soon done."""
+"""Most steps of an episode that is scored again and again: enough to tell, and quick."""
 
 
 def small_demonstrations() -> Demonstrations:
@@ -45,7 +45,7 @@ def shuffled(trajectory: Trajectory) -> Trajectory:
 
 
 def still(trajectory: Trajectory) -> Trajectory:
-    """Its first state, as long as it took."""
+    """Its first state, repeated for as many steps."""
     return _with_env_rewards(Trajectory(np.repeat(trajectory.observations[:1], len(trajectory) + 1, axis=0)))
 
 

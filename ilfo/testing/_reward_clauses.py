@@ -98,7 +98,7 @@ def _is_copied(trial: RewardTrial) -> Iterator[Breach]:
 
 
 def _memory(state: Any) -> set[int]:
-    """Addresses of the tensors in a state, which has to outlive them: freed memory is given out again."""
+    """Addresses of the tensors in a state, which has to outlive them: freed memory is reused."""
     if isinstance(state, Tensor):
         return {state.data_ptr()} if state.numel() else set()
     parts = state.values() if isinstance(state, dict) else state if isinstance(state, (list, tuple)) else ()
@@ -323,8 +323,8 @@ CLAUSES: tuple[Clause[RewardTrial], ...] = (
     Clause("score", "score(episodes) is (B, T) float32, on their device, without gradient.", _scores, essential=True),
     Clause("copy", "copy.deepcopy of a fitted one works, and the two are independent.", _is_copied, essential=True),
     Clause("lengths", "Beyond an episode's length every reward is 0.", _ends_with_the_episode),
-    Clause("padding", "What stands beyond an episode's length changes nothing.", _never_sees_the_padding),
-    Clause("batch", "An episode is scored alike alone and among others.", _scores_each_alone),
+    Clause("padding", "Values beyond an episode's length change nothing.", _never_sees_the_padding),
+    Clause("batch", "An episode gets the same rewards alone and among others.", _scores_each_alone),
     Clause("input", "Episodes are left as they are.", _leaves_its_input_alone),
     Clause("finite", "Every finite episode gets finite rewards.", _is_finite),
     Clause("transition", 'If needs is "transition", (s, s\') and the time decide.', _needs_no_more_than_transitions),
@@ -334,7 +334,7 @@ CLAUSES: tuple[Clause[RewardTrial], ...] = (
     Clause("explain", "explain(trajectory) names a step of the expert's for each step, or is None.", _explains),
     Clause("state", "A fresh object that loads the saved state goes on bit for bit.", _is_restored),
     Clause("seed", "The same options and demonstrations give the same rewards.", _repeats),
-    Clause("progress", "on_progress gets the share that is done and words.", _tells_its_progress),
-    Clause("width", "If score refuses observations of another width, it is by a ValueError.", _refuses_in_words),
+    Clause("progress", "on_progress gets the share that is done and a text.", _tells_its_progress),
+    Clause("width", "If score refuses observations of another width, it raises a ValueError.", _refuses_in_words),
 )
 """In the order in which they are checked."""

@@ -19,8 +19,8 @@ from ilfo.testing._probes import PROBE_STEPS, cut, random_walk, shuffled, still
 __all__ = ["RewardTrial"]
 
 TOLERANCE = 5e-3
-"""Share of the largest reward by which two ways to the same one may differ: distances that come from a matrix product,
-as those of ``torch.cdist`` with many rows do, have half the digits of others."""
+"""Share of the largest reward by which two ways to the same reward may differ: distances from a matrix product, like
+those of ``torch.cdist`` with many rows, have half the digits of others."""
 
 
 class RewardTrial:
@@ -55,7 +55,7 @@ class RewardTrial:
     def episodes(self) -> Episodes:
         """Like the expert's, cut short by a termination, random, still, shuffled, and of a single step.
 
-        A copy each time, so that nobody meets what was done to it or is given the answer to an earlier one.
+        A copy each time, so that no check meets another's changes or gets the kept answer to an earlier one.
         """
         return copy.deepcopy(self._episodes)
 
@@ -78,12 +78,12 @@ class RewardTrial:
 
     @cached_property
     def scores(self) -> Tensor:
-        """What it said of the episodes when it was asked first."""
+        """Its rewards for the episodes when it was first asked."""
         return self.score(self.episodes)
 
     @cached_property
     def second(self) -> tuple[Tensor, list[tuple[float, str]]]:
-        """What another one, made and fitted alike, says of the episodes; and what it said of its progress."""
+        """The rewards of another generator, made and fitted alike, and the progress that it reported."""
         progress: list[tuple[float, str]] = []
         reward = self.make()
         reward.on_progress = lambda share, text: progress.append((share, text))
@@ -91,7 +91,7 @@ class RewardTrial:
         return self.score(self.episodes, reward), progress
 
     def score(self, episodes: Episodes, reward: RewardGenerator | None = None) -> Tensor:
-        """What it, or another, says of episodes."""
+        """Its rewards, or another generator's, for episodes."""
         return (self.reward if reward is None else reward).score(episodes)
 
     def difference(self, found: Tensor, expected: Tensor, *, exactly: bool = False) -> str | None:

@@ -23,9 +23,9 @@ def check_agent(
     action_dim: int = 2,
     device: torch.device | str = "cpu",
 ) -> tuple[str, ...]:
-    """Tries an agent on observations and batches that mean nothing.
+    """Tries an agent on random observations and batches.
 
-    What it learns is not looked at, nor whether it is the same with ``compile=True``, which takes a minute to find out.
+    It checks neither what the agent learns nor whether ``compile=True`` gives the same, which would take a minute.
 
     Args:
         agent: The class.
@@ -35,10 +35,10 @@ def check_agent(
         device: Where it lives.
 
     Returns:
-        Remarks: what keeps the contract, and yet is worth a look.
+        Remarks: what keeps the contract, but is worth a look.
 
     Raises:
-        ContractError: It breaks the contract: each clause, what was found and what to do.
+        ContractError: It breaks the contract; says of each broken clause what was found and what to do.
 
     Example:
         >>> from ilfo.agents.td3 import TD3, TD3Options

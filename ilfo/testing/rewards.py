@@ -21,14 +21,14 @@ __all__ = ["RewardSummary", "check_reward"]
 
 @dataclass(frozen=True)
 class RewardSummary:
-    """What a reward that keeps the contract says of episodes like and unlike the expert's, on average per step.
+    """The mean reward per step of episodes like and unlike the expert's, by a reward that keeps the contract.
 
     Attributes:
         expert: Of the first demonstration.
         shuffled: Of its states in a random order.
         still: Of standing in its first state.
         random_walk: Of random steps as large as its own.
-        remarks: What keeps the contract, and yet is worth a look.
+        remarks: What keeps the contract, but is worth a look.
     """
 
     expert: float
@@ -47,22 +47,22 @@ def check_reward(
 ) -> RewardSummary:
     """Tries a reward generator on demonstrations, and on episodes like and unlike them.
 
-    It is fitted twice, so that it takes twice as long as that and a little more. A generator that draws at random when
-    it scores cannot be told from one that is wrong: check it under options with which it does not.
+    It is fitted twice, so the check takes a little more than twice as long as a fit. A generator that draws at random
+    when it scores cannot be told from a broken one: check it under options with which it does not.
 
     Args:
-        reward: The class, or what makes one from options and features:
+        reward: The class, or a function that makes a generator from options and features:
             ``lambda options, features: make_reward("transport + 0.5*flow")``.
         demonstrations: Yours; by default two short ones of a small smooth system.
         options: An instance of its ``Options``; None for the defaults.
         device: Where episodes are scored.
 
     Returns:
-        What it says of the expert and of others. No contract says that the expert gets more: where it does not get more
-        than shuffled or random steps, that is a remark.
+        Its rewards for the expert and for others. The contract does not demand that the expert gets more: where it does
+        not get more than shuffled or random steps, that is a remark.
 
     Raises:
-        ContractError: It breaks the contract: each clause, what was found and what to do.
+        ContractError: It breaks the contract; says of each broken clause what was found and what to do.
 
     Example:
         >>> from ilfo.rewards import OptimalTransport

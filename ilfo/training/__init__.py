@@ -1,14 +1,14 @@
-"""A run: what it is told, the reward, agent and replay that are made as told, and the one step that they all take.
+"""A run: its configuration, the reward, agent and replay that it names, and the one step that they take together.
 
-``configs`` has every setting, ``parts`` makes what they name. An ``Imitation`` is a reward and a policy, which plays
-and scores; a ``Training`` is one that also learns, and its ``advance`` the one step. Follow an episode from there:
-``memory`` asks the ``scorer`` what the episode is worth and stores its transitions in the ``replay``; batches come from
-there, through ``policy_inputs``, to the agent. ``plan`` and ``reward_check`` tell what a run is about to do, and what
-its reward says, before it starts.
+``configs`` has every setting, and ``parts`` makes what they name. An ``Imitation`` is a reward and a policy; it plays
+and scores. A ``Training`` also learns, and its ``advance`` is the one step. Follow an episode from there:
+``memory`` asks the ``scorer`` what the episode is worth and stores its transitions in the ``replay``; batches go from
+there, through ``policy_inputs``, to the agent. Before a run starts, ``plan`` tells what it is about to do, and
+``reward_check`` what its reward says of known episodes.
 
-A *seed* is a run of its own, and a *member* its number among those that train side by side; each has ``num_envs``
-*copies* of the environment, one *stream* of episodes each. A *row* counts the copies of all seeds, those of the first
-seed first.
+A *seed* is a run of its own, and a *member* its index among the seeds that train side by side. Each seed has
+``num_envs`` *copies* of the environment, each with one *stream* of episodes. A *row* counts the copies of all seeds,
+those of the first seed first.
 """
 
 from ilfo.training.configs import TrainConfig, config_from_dict

@@ -1,4 +1,4 @@
-"""What a training run is told: one dataclass, filled by defaults, then a preset, a file, the flags."""
+"""The configuration of a training run: one dataclass, filled from defaults, then a preset, a file and the flags."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ["TrainConfig", "config_from_dict", "parse_train", "presets", "sees_of
 Sees = Literal["states", "keypoints"]
 
 SEEN = ("keypoints",)
-"""What rewards look at, where that has options."""
+"""What rewards can look at that has options of its own."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class TrainConfig:
 
 
 def several_seeds(spelled_out: str) -> tuple[int, ...]:
-    """The seeds of ``--seeds``: ``(0, 1, 2, 7)`` for ``0-2,7``, and none for nothing, where ``--seed`` alone counts.
+    """The seeds of ``--seeds``: ``(0, 1, 2, 7)`` for ``0-2,7``; empty for an empty string, where ``--seed`` counts.
 
     Raises:
         InputError: It is not a list of numbers and ranges, or names a seed twice.
@@ -178,10 +178,10 @@ def parse_train(argv: Sequence[str]) -> tuple[TrainConfig, bool]:
 
 
 def sees_of(argv: Sequence[str]) -> str:
-    """What the reward looks at by flags of ``ilfo train``, or by the preset or the file that they name.
+    """What the reward looks at, according to flags of ``ilfo train`` and to the preset or file that they name.
 
     Args:
-        argv: The flags, maybe not all that a run needs.
+        argv: The flags, perhaps fewer than a run needs.
 
     Raises:
         InputError: An unknown preset, file or reward.
@@ -191,9 +191,9 @@ def sees_of(argv: Sequence[str]) -> str:
 
 
 def _layers(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str], dict[str, Any], dict[str, Any]]:
-    """What decides which flags there are: ``--preset`` and the like, and the other words.
+    """Reads what decides which flags exist; returns ``--preset`` and the like, the other words, and two dictionaries.
 
-    Then what the file says, and what preset, file and these flags come to together.
+    These are the settings of the file, and those of preset, file and these flags combined.
     """
     early = argparse.ArgumentParser("ilfo train", add_help=False, allow_abbrev=False)
     early.add_argument("--preset")
@@ -212,9 +212,9 @@ def _layers(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str], dict[st
 
 
 def _with_discount(config: TrainConfig) -> TrainConfig:
-    """The configuration with the agent's discount in the scaling, where that takes one and was given none.
+    """The configuration with the agent's discount in the scaling, where its method takes one and none was given.
 
-    It is the agent's option of that name; an agent without it has that of its class.
+    It is the agent's option of that name; without one, it is the attribute of the agent's class.
     """
     discount = config.scaling.discount
     if discount is None and config.scaling.method == "running":
@@ -227,7 +227,7 @@ def _with_discount(config: TrainConfig) -> TrainConfig:
 def config_type(reward: str, agent: str, sees: str = TrainConfig.sees) -> type[TrainConfig]:
     """``TrainConfig`` with a field for the options of each term of this reward and one for those of this agent.
 
-    Where the reward sees keypoints there is one for theirs too, ``keypoints``.
+    Where the reward sees keypoints, their options have a field too, ``keypoints``.
 
     Raises:
         InputError: There is no such reward or agent, or its flags would have the prefix of others.
@@ -265,7 +265,7 @@ def config_from_dict(values: Mapping[str, Any], source: str) -> TrainConfig:
 
 
 def _check_names(values: Mapping[str, Any], source: str) -> None:
-    """Refuses what decides which other settings there are, where it is no name."""
+    """Refuses values that are not names for the settings that decide which others exist."""
     for name in ("reward", "agent", "sees"):
         if name in values:
             _convert(str, values[name], source, name)
@@ -276,7 +276,7 @@ def _config_type_of(values: Mapping[str, Any]) -> type[TrainConfig]:
 
 
 def _plugin_names() -> argparse.ArgumentParser:
-    """The flags that decide which others there are."""
+    """The flags that decide which others exist."""
     parser = argparse.ArgumentParser("ilfo train", add_help=False, allow_abbrev=False)
     parser.add_argument("--features", dest="sees", choices=typing.get_args(Sees))
     parser.add_argument("--reward")
@@ -286,7 +286,7 @@ def _plugin_names() -> argparse.ArgumentParser:
 
 
 def _read_preset(name: str | None, chosen: dict[str, Any]) -> dict[str, Any]:
-    """A preset without the tables of what was not chosen: built-in rewards and agents, keypoints."""
+    """A preset without the tables of built-in rewards, agents and keypoints that were not chosen."""
     if name is None:
         return {}
     available = presets()

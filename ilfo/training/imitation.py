@@ -1,4 +1,4 @@
-"""What a run learns, a reward and a policy with what each of them sees; it plays, and scores what is played."""
+"""What a run learns, a reward and a policy with what each of them sees; it plays episodes and scores them."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ class Imitation:
             the demonstrations are not opened. None: they are opened, and nothing is fitted yet.
 
     Attributes:
-        demonstrations: What is imitated; None where nothing is, or where it was fitted before.
+        demonstrations: What is imitated; None if nothing is, or if the reward is restored from a checkpoint.
         demo_sha256: SHA-256 of the demonstrations' data.
-        expert_return: Their mean return, where they say it.
+        expert_return: Their mean return, where it was recorded.
         seeds: The ``S`` seeds, usually one.
         step: Environment steps that each seed was trained for.
         sight: What the reward sees in place of states; None: the states.
-        view: What the policy is shown in place of states; None: the states. How wide that is shows when keypoints are
-            found: only then there are ``inputs``, ``agent`` and ``scorer``.
+        view: What the policy is shown in place of states; None: the states. Its width is known only once keypoints are
+            found; ``inputs``, ``agent`` and ``scorer`` exist from then on.
         inputs: What the policy is shown, and how it is standardised.
         agent: The learner, whose policy plays.
-        scorer: What has the reward score.
+        scorer: Scores episodes, steps and batches with the reward.
 
     Raises:
         InputError: The demonstrations cannot be read or do not fit the environment, or a part cannot be made.
@@ -95,7 +95,7 @@ class Imitation:
         return None if self.demonstrations is None else frame_size_of(self.demonstrations)
 
     def _make(self) -> None:
-        """Makes what takes the width of what the policy is shown, unless it is there already."""
+        """Makes the parts that need the width of the policy's inputs, unless they exist already."""
         if self._made:
             return
         self._made, config, described = True, self.config, self._described
@@ -119,7 +119,7 @@ class Imitation:
         )
 
     def _one_or_all(self, seeds: list[int]) -> int | list[int]:
-        """With a number, parts have no dimension for seeds; with a list, it is their first."""
+        """Given a number, parts have no dimension for seeds; given a list, it is their first."""
         return seeds if self.config.seeds else seeds[0]
 
     @property
@@ -186,7 +186,7 @@ class Imitation:
         return self._stage.play(policy, episodes)
 
     def rewards_of(self, trajectories: Sequence[Trajectory], member: int = 0) -> Labels:
-        """What the reward generator of a seed says of whole episodes; see :meth:`filmed` for those without frames."""
+        """A seed's rewards for whole episodes; see :meth:`filmed` for those without frames."""
         return self.scorer.of_episodes(self.filmed(trajectories), member)
 
     def explain(self, trajectory: Trajectory) -> Explanation | None:
@@ -194,18 +194,18 @@ class Imitation:
         return self.scorer.explain(self.filmed([trajectory])[0])
 
     def filmed(self, trajectories: Sequence[Trajectory]) -> Sequence[Trajectory]:
-        """Episodes with their frames, where the reward sees frames; those without are lived again before a camera.
+        """Episodes with their frames, where the reward sees frames; those without are played again and rendered.
 
         Raises:
             InputError: An episode without frames has no actions or no seed either.
-            RenderError: Nothing can be drawn here.
+            RenderError: Rendering does not work on this machine.
         """
         if self.sight is None:
             return trajectories
         return filmed(trajectories, self.config.env, self.config.protocol, self.sight.frame_size)
 
     def fitted_states(self) -> list[dict[str, Any]]:
-        """Of each seed, what was learned before training: all that a trained agent needs besides itself."""
+        """For each seed, what was fitted before training: all that a trained agent needs besides its own state."""
         sight = {} if self.sight is None else {"sight": self.sight.state_dict()}
         return [
             {"reward": reward, "policy_inputs": inputs, "expert_return": self.expert_return} | sight
@@ -221,7 +221,7 @@ class Imitation:
         self.inputs.load_state_dicts([state["policy_inputs"] for state in states])
 
     def agent_states(self) -> list[dict[str, Any]]:
-        """Of each seed, the agent as if it had been trained alone."""
+        """For each seed, the agent's state, as if it had been trained alone."""
         return states_of(self.agent, len(self.seeds) if self._stack else None)
 
 
@@ -229,7 +229,7 @@ def load(folder: str | os.PathLike[str]) -> Imitation:
     """A run as it was last saved, to play its policy or score with its reward; it needs no demonstration file.
 
     Examples:
-        A policy in a loop of one's own, whose environment ``make_env`` made with actions in [-1, 1]::
+        A policy in a loop of your own, with an environment from ``make_env``, which has actions in [-1, 1]::
 
             imitation = load("runs/hopper")
             env = ilfo.envs.make_env("Hopper-v5")

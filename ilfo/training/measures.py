@@ -1,4 +1,4 @@
-"""What a run writes down: rows of ``metrics.jsonl``, and the summary of one seed and of several."""
+"""What a run records: rows of ``metrics.jsonl``, and the summary of one seed and of several."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["evaluation_row", "mean_row", "summarize", "summarize_together"]
 def evaluation_row(training: Training, episodes: Sequence[Trajectory], member: int = 0) -> dict[str, Any]:
     """What an evaluation of one seed measured, as plain values for ``metrics.jsonl``.
 
-    A reward that sees frames says nothing of it: to draw the episodes would take longer than to play them.
+    With a reward that sees frames there is no imitation return: rendering the episodes would take longer than playing.
     """
     returns = [trajectory.env_return or 0.0 for trajectory in episodes]
     imitation_return = None

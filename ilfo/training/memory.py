@@ -19,15 +19,15 @@ __all__ = ["Memory", "moved"]
 
 
 class Memory:
-    """Has the reward score what was lived through, and keeps it.
+    """Has the reward score the agent's experience, and stores it.
 
-    A reward of transitions scores every step at once, one of trajectories every episode at its end.
+    A reward of transitions scores every step immediately, one of trajectories every episode at its end.
 
     Args:
-        replay: Where it is kept.
-        scorer: What scores it.
-        inputs: What puts the time beside observations.
-        averages: What is told of every finished episode.
+        replay: Where experience is stored.
+        scorer: Scores it.
+        inputs: Puts the time beside observations.
+        averages: Averages the numbers of finished episodes.
         horizon: Time limit of an episode in steps.
         time_aware: Whether the policy is shown the time: then nothing follows the time limit.
         device: Where rewards are computed.
@@ -110,6 +110,6 @@ class Memory:
 
 
 def moved(array: np.ndarray, device: torch.device) -> Tensor:
-    """An array on a device; by pinned memory, because a copy from any other waits for all that the GPU does."""
+    """An array on a device; by way of pinned memory, because a copy from any other waits for the GPU's work."""
     tensor = torch.from_numpy(array)
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor

@@ -1,4 +1,4 @@
-"""What a configuration names, made: demonstrations, reward, the policy's inputs, agent."""
+"""Makes what a configuration names: demonstrations, reward, the policy's inputs, agent."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 EXPERTS = ("expert", "expert-and-random")
-"""Ways to standardise the policy's observations that take the expert's states."""
+"""Ways to standardise the policy's observations that use the expert's states."""
 
 
 def open_demonstrations(
@@ -42,9 +42,9 @@ def open_demonstrations(
 ) -> tuple[Demonstrations, str]:
     """The demonstrations of ``config.demo`` in the environment's layout, and the SHA-256 of the file's data as it is.
 
-    Where the reward sees keypoints they come with frames, and of states only those that the policy's observations are
-    standardised by: ``(T+1, 0)`` where none are wanted, or where the file's are not this environment's. A policy that
-    sees keypoints wants none, but for those that it is shown beside them.
+    Where the reward sees keypoints, they come with frames, and only with the states that standardise the policy's
+    observations: ``(T+1, 0)`` where none are needed, or where the file's are not this environment's. A policy that
+    sees keypoints needs none, except those that it is shown beside them.
 
     Args:
         config: The resolved configuration.
@@ -57,7 +57,7 @@ def open_demonstrations(
         InputError: The file cannot be read, or lacks what the reward or the policy looks at.
 
     Warns:
-        UserWarning: A sentence for each difference of file and environment, and one where states are left out.
+        UserWarning: One for each difference between file and environment, and one where states are left out.
     """
     assert config.demo is not None
     everything = environment.observation_keys
@@ -115,14 +115,14 @@ def make_reward(config: TrainConfig) -> RewardGenerator:
 
 
 def make_sight(config: TrainConfig, frame_size: tuple[int, int] | None) -> Sight | None:
-    """What the reward sees in place of states; None where it sees these.
+    """What the reward sees in place of states; None where it sees states.
 
     Args:
         config: The resolved configuration.
         frame_size: Width and height of the demonstrations' frames, where there are some.
 
     Raises:
-        InputError: A library that it takes is missing.
+        InputError: A library that this needs is missing.
     """
     if config.sees == "states" or frame_size is None:
         return None
@@ -131,7 +131,7 @@ def make_sight(config: TrainConfig, frame_size: tuple[int, int] | None) -> Sight
 
 
 def make_view(config: TrainConfig, environment: Provenance, sight: Sight | None) -> View | None:
-    """What the policy is shown in place of states; None where it is shown these.
+    """What the policy is shown in place of states; None where it is shown states.
 
     Args:
         config: The resolved configuration.
@@ -167,8 +167,8 @@ def make_inputs(
         environment: What the environment says of itself.
         horizon: Its time limit in steps.
         stack: ``(S,)`` for several seeds, else none.
-        states: Whether the demonstrations have some; else those of random steps take the place of the expert's.
-        view: What it is shown in place of states; None: these.
+        states: Whether the demonstrations have states; if not, those of the random steps replace the expert's.
+        view: What it is shown in place of states; None: states.
 
     Raises:
         InputError: A part of the observation, or a column, that does not exist.
@@ -230,12 +230,12 @@ def make_learner(
 
 
 def warn_of_checkpoints(config: TrainConfig, agent: Agent, reward: RewardGenerator) -> None:
-    """Warns where a checkpoint would be chosen by returns that mean something else later.
+    """Warns where checkpoints would be chosen by returns whose meaning changes during training.
 
     Args:
         config: The resolved configuration.
-        agent: Which may keep checkpoints.
-        reward: Which may change while the agent learns. The scale of a first episode moves once, early on.
+        agent: It may keep checkpoints.
+        reward: It may change while the agent learns. A scale from the first episode moves once, early on.
     """
     method = config.scaling.method
     if agent.plays_best and (not reward.stationary or (reward.observes and method != "first-episode")):

@@ -21,7 +21,7 @@ def print_plan(training: Training, measure: bool = False, console: Console | Non
 
     Args:
         training: A run that has not started.
-        measure: Score the expert, what is like it and is not, and random episodes: :mod:`ilfo.training.reward_check`.
+        measure: Score the expert, variations of its episodes, and random ones: :mod:`ilfo.training.reward_check`.
         console: Where to print.
     """
     console = console or Console()
@@ -105,7 +105,7 @@ def _policy_input(training: Training) -> str:
 
 
 def _frames_line(training: Training, plan: EncodingPlan) -> str:
-    """What seeing takes: the demonstrations, and all that the run has still to see."""
+    """What encoding frames takes: the demonstrations', and all that the run has yet to see."""
     assert training.sight is not None
     config, seeds = training.config, len(training.seeds)
     width, height = training.sight.frame_size

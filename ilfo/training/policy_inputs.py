@@ -18,21 +18,21 @@ __all__ = ["Normalization", "PolicyInputs", "columns_of"]
 
 Normalization = Literal["expert", "expert-and-random", "random", "none"]
 """``expert``: by mean and standard deviation of the expert's states. ``expert-and-random``: by the mean of the states
-of the random steps, and the standard deviation of these and the expert's in equal parts, as OOPS (arXiv 2310.01632)
-does; they are known once the random steps are over, and ``constant_std`` and ``leave_out`` have no part in them.
-``random``: so, without the expert's. ``none``: raw."""
+of the random steps, and the standard deviation of these and the expert's in equal parts, as in OOPS (arXiv 2310.01632);
+they are known once the random steps are over, and ``constant_std`` and ``leave_out`` do not apply to them.
+``random``: the same without the expert's. ``none``: raw."""
 
 
 class PolicyInputs:
     """Maps observations ``(..., D)`` to what the policy and the critics are shown, ``(..., F)`` or ``(..., F+1)``.
 
     The last column, where the policy is shown the time, is the share of the horizon that is left: 1 at the first
-    step, ``1 / horizon`` at the last, 0 after it. It comes after the observation, in the replay already.
+    step, ``1 / horizon`` at the last, 0 after it. It follows the observation, already in the replay.
 
     Args:
         observation_dim: Width ``D`` of an observation.
         columns: The ``F`` columns of it that are shown.
-        normalization: By what they are standardised.
+        normalization: How they are standardised.
         options: Floor and divisor of the standard deviation.
         horizon: The time limit in steps, where the time is shown; else None.
         stack: Leading dimensions of the observations of several seeds, ``(S,)``; none for one.
@@ -55,7 +55,7 @@ class PolicyInputs:
         self.normalization, self._options, self.horizon = normalization, options, horizon
         self.observation_dim, self._columns = observation_dim, torch.tensor(list(columns))
         width = len(self._columns) + (horizon is not None)
-        # Rows that every seed has for itself; columns that nobody standardises keep 0 and 1.
+        # One row for each seed; columns that are not standardised keep 0 and 1.
         self._means = [torch.zeros(width, dtype=torch.float64) for _ in range(stack[0] if stack else 1)]
         self._scales = [torch.ones(width, dtype=torch.float64) for _ in self._means]
         self._stack, self._fitted = stack, False
@@ -73,18 +73,18 @@ class PolicyInputs:
         return self.normalization == "none" or self._fitted
 
     def fit(self, expert: Demonstrations) -> None:
-        """Takes the statistics of the expert's states."""
+        """Computes the statistics of the expert's states."""
         fitted = StateFeatures(FeatureOptions(**asdict(self._options) | {"dims": ()})).fit(expert).state_dict()
         mean, scale = fitted["mean"][self._columns], fitted["scale"][self._columns]
         for member in range(len(self._means)):
             self._set(member, mean, scale)
 
     def fit_mixture(self, expert: Demonstrations | None, visited: Sequence[Tensor]) -> None:
-        """Takes the statistics of the expert's states and of those that random actions led to, of each seed its own.
+        """Computes, for each seed, the statistics of the expert's states and of those that its random actions led to.
 
         Args:
             expert: The demonstrations; None: the random states alone count.
-            visited: Of each seed, states ``(N, D)``.
+            visited: For each seed, states ``(N, D)``.
         """
         known = []
         if expert is not None:
@@ -92,10 +92,10 @@ class PolicyInputs:
             known = [torch.from_numpy(shown).double()[:, self._columns]]
         for member, states in enumerate(visited):
             parts = [states.cpu()[:, self._columns].double(), *known]
-            # A single state, all that a run without random steps may have, does not vary.
+            # A run without random steps may have a single state, which does not vary.
             variances = [part.var(dim=0, correction=min(1, len(part) - 1)) for part in parts]
             means = [part.mean(dim=0) for part in parts]
-            # Of sets in equal parts: the mean of the variances, and the variance of the means.
+            # The variance of sets in equal parts: the mean of the variances plus the variance of the means.
             spread = (torch.stack(variances).mean(dim=0) + torch.stack(means).var(dim=0, correction=0)).sqrt()
             self._set(member, means[0], self._options.divisor * spread.clamp(min=self._options.std_floor))
 
@@ -117,7 +117,7 @@ class PolicyInputs:
         return torch.cat([observations, left[:, None]], dim=1)
 
     def __call__(self, observations: Tensor, member: int | None = None) -> Tensor:
-        """What is shown of observations ``(*stack, N, D)``, with the time behind them where it is shown.
+        """What is shown of observations ``(*stack, N, D)``, which the time follows where it is shown.
 
         Args:
             observations: Those of all seeds, or ``(N, D)`` of one.
@@ -155,8 +155,8 @@ def columns_of(keys: Sequence[str], dims: Sequence[int], blocks: dict[str, int])
     """The columns of the flat observation that the policy is shown; all of them where nothing is chosen.
 
     Args:
-        keys: Names of the chosen parts; all for none.
-        dims: The chosen columns among them; all for none.
+        keys: Names of the chosen parts; empty: all.
+        dims: The chosen columns among them; empty: all.
         blocks: Name and width of every part, in order.
 
     Raises:

@@ -14,8 +14,8 @@ __all__ = ["Priorities"]
 class Priorities:
     """A priority for every place of ``S`` rings: places are drawn in proportion to it, and empty ones never.
 
-    What is new enters with the largest priority that its ring has seen. That mark is measured anew from time to time,
-    or one early surprise would stay the measure of all that follows (TD7, arXiv 2306.02451, appendix A).
+    New transitions enter with the largest priority that their ring has seen. That maximum is measured anew from time to
+    time, or one early outlier would set it for good (TD7, arXiv 2306.02451, appendix A).
 
     Args:
         members: Number of rings ``S``.
@@ -24,8 +24,8 @@ class Priorities:
         device: Where the priorities live.
 
     Notes:
-        To draw takes a running sum over all places, which for a million is still less than an update of an agent. The
-        sum is float64: in float32 the last of a million places would be a matter of luck.
+        Drawing takes a running sum over all places, which for a million still takes less time than an agent's update.
+        The sum is float64: in float32, rounding would decide whether the last of a million places are drawn.
     """
 
     def __init__(self, members: int, capacity: int, refresh_every: int, device: torch.device | str = "cpu") -> None:
@@ -35,16 +35,16 @@ class Priorities:
         self._updates = [0] * members
 
     def enter(self, places: Tensor) -> None:
-        """Gives the largest priority to places ``(n,)`` that count through all the rings."""
+        """Gives the largest priority to places ``(n,)``, numbered through all the rings."""
         largest = self._largest[torch.div(places, self._capacity, rounding_mode="floor")]
         self._values.view(-1).index_copy_(0, places, largest)
 
     def leave(self, places: Tensor) -> None:
-        """Sees to it that places ``(n,)``, which count through all the rings, are not drawn any more."""
+        """Stops places ``(n,)``, numbered through all the rings, from being drawn."""
         self._values.view(-1).index_fill_(0, places, 0.0)
 
     def draw(self, members: Sequence[int], filled: int, uniform: Tensor) -> Tensor:
-        """Places of some rings.
+        """Draws places from some rings.
 
         Args:
             members: ``M`` rings.
@@ -58,11 +58,11 @@ class Priorities:
         return torch.searchsorted(sums, uniform * sums[:, -1:], right=True).clamp_(max=filled - 1)
 
     def update(self, members: Sequence[int], places: Tensor, priorities: Tensor, filled: int) -> None:
-        """New priorities of what was drawn.
+        """Sets new priorities for what was drawn.
 
         Args:
             members: ``M`` rings.
-            places: ``(M, B)``, each counted within its ring; of a place that stands there twice, one priority counts.
+            places: ``(M, B)``, each counted within its ring; of a place that occurs twice, one priority counts.
             priorities: ``(M, B)``, above 0.
             filled: As in :meth:`draw`.
         """

@@ -23,24 +23,23 @@ class Replay:
     """Rings of transitions, preallocated on one device and sampled with replacement, uniformly or by priorities.
 
     A step adds one row to a ring of observations, and the first step of an episode two; a transition is an action, a
-    reward, a mark, and the places of two rows. Episodes of several streams (copies of an environment) may arrive
-    interleaved. What says where things are lives in the memory of the host, so that neither adding nor sampling waits
-    for a device.
+    reward, a termination mark, and the indices of two rows. Episodes of several streams (copies of an environment) may
+    arrive interleaved. The indices live in host memory, so neither adding nor sampling waits for a device.
 
     With a list of ``S`` seeds it is that many replays at once: each has its own content and draws what it would draw
     alone, and batches gain a leading dimension ``S``.
 
     Args:
-        capacity: Most transitions held, by each seed; beyond it the oldest give way. Where episodes are so short that
-            the spare rows do not suffice for their first observations (fewer than 64 steps on average, in a ring of a
-            million), somewhat fewer are held.
+        capacity: Most transitions held, by each seed; beyond it, the oldest are dropped. Where episodes are so short
+            that the spare rows do not suffice for their first observations (fewer than 64 steps on average, in a ring
+            of a million), somewhat fewer are held.
         observation_dim: Width ``D``.
         action_dim: Width ``A``.
         device: Where the arrays live and batches are made.
         seed: Seed of the sampling, or a list of seeds.
         streams: Episodes of one seed that may be under way at the same time.
-        refresh_priorities_every: 0: every transition is as likely as another. ``N``: they are drawn by priorities, and
-            what enters gets the largest one, which is measured anew every ``N`` updates; see :class:`Priorities`.
+        refresh_priorities_every: 0: all transitions are equally likely. ``N``: they are drawn by priorities, and new
+            ones get the largest, which is measured anew every ``N`` updates; see :class:`Priorities`.
 
     Attributes:
         capacity: As given.
@@ -49,7 +48,7 @@ class Replay:
         streams: As given.
 
     Raises:
-        InputError: The memory, which is taken at once and whole, is not there.
+        InputError: There is not enough memory; all of it is allocated at once.
     """
 
     def __init__(
@@ -99,7 +98,7 @@ class Replay:
         }
         wanted = sum(int(np.prod(shape, dtype=float)) * dtype.itemsize for shape, dtype, _ in shapes.values())
         try:
-            # Filled, because untouched pages of zeros are promised and not yet there.
+            # Filled, because the memory of untouched pages is only promised, and may not exist.
             self._arrays = {
                 name: torch.empty(shape, dtype=dtype, device=device).fill_(0)
                 for name, (shape, dtype, device) in shapes.items()
@@ -147,8 +146,8 @@ class Replay:
         """Adds ``T`` steps of one stream: a whole episode, or what follows the steps that it added last.
 
         Args:
-            observations: ``(T+1, D)``. While an episode is open its first one is the last that is already there, and
-                is not stored again, unless it is so old that it would be overwritten too soon.
+            observations: ``(T+1, D)``. While an episode is open, the first one is the last that was stored, and is not
+                stored again, unless that is so old that it would soon be overwritten.
             actions: ``(T, A)``.
             rewards: ``(T,)``.
             terminated: Nothing follows the last observation.
@@ -200,7 +199,7 @@ class Replay:
     ) -> None:
         """Adds one step of every stream of every seed, at once; the same as a step by :meth:`extend` for each in turn.
 
-        All arguments have ``S * N`` rows, the streams ``N`` of the first seed first.
+        All arguments have ``S * N`` rows, the ``N`` streams of the first seed first.
 
         Args:
             observations: ``(S*N, D)``.
@@ -236,7 +235,7 @@ class Replay:
         self._enter(slots.reshape(-1))
 
     def _make_room(self, member: int, steps: int, rows: int) -> None:
-        """Lets go of the oldest transitions: those beyond the capacity, and those whose rows will be written over."""
+        """Drops the oldest transitions: those beyond the capacity, and those whose rows will be overwritten."""
         size = min(int(self._sizes[member]), self.capacity - steps)
         written, after = int(self._rows_written[member]), self._after[member]
         oldest_allowed = self._num_rows - self._longest_lag - rows
@@ -260,14 +259,14 @@ class Replay:
             self._priorities.enter(self._move(torch.from_numpy(places)))
 
     def _put(self, places: np.ndarray, **columns: Tensor) -> None:
-        """Writes rows of the columns to places that count through all the seeds."""
+        """Writes rows of the columns to places that are numbered through all the seeds."""
         index = self._move(torch.from_numpy(places))
         for name, values in columns.items():
             column = self._flat[name]
             column.index_copy_(0, index, self._move(values).to(column.dtype))
 
     def _move(self, values: Tensor) -> Tensor:
-        """On the replay's device; from pinned memory, because a copy from any other waits for the device."""
+        """Moves values to the replay's device, by way of pinned memory: a copy from any other waits for the device."""
         if self.device.type == "cuda" and not values.is_cuda:
             values = values.pin_memory()
         return values.to(self.device, non_blocking=True)
@@ -309,7 +308,7 @@ class Replay:
         ]
         slots = self._priorities.draw(members, self._ever_filled(members), self._move(torch.stack(uniform)))
         self._drawn = members, slots
-        return slots.cpu()  # what says where things are lives in the memory of the host
+        return slots.cpu()  # the indices of rows live in host memory
 
     def _ever_filled(self, members: list[int]) -> int:
         return min(int(self._steps_written[members].max()), self.capacity)
@@ -336,7 +335,7 @@ class Replay:
         return int(self._steps_written[member] - self._sizes[member]) % self.capacity
 
     def _gather(self, slots: Tensor, first_rows: Tensor, shape: tuple[int, ...]) -> Batch:
-        """The transitions in slots that count through all the seeds."""
+        """The transitions in slots that are numbered through all the seeds."""
         rows = self._flat_links.index_select(1, slots.view(-1)).view(2, *slots.shape)
         if self.members > 1:
             rows += first_rows
@@ -361,7 +360,7 @@ class Replay:
 
     def _state_dict(self, member: int) -> dict[str, Any]:
         filled = self._filled(int(self._rows_written[member]), int(self._steps_written[member]))
-        # By way of NumPy, a tensor whose storage ends where the filled part does: torch.save writes storages whole.
+        # By way of NumPy, so that a tensor's storage ends where the filled part does: torch.save writes whole storages.
         arrays = {
             name: torch.from_numpy(self._arrays[name][member, :end].cpu().numpy()) for name, end in filled.items()
         }

@@ -1,8 +1,8 @@
 """What a reward says, before anything is trained, of episodes whose worth is known.
 
-A reward that ranks these wrongly teaches something else, and no agent mends it: the expert has to be worth most, who
-stops halfway much less, its first state alone and a random policy little. Its states out of order tell how much a
-reward minds the order of time; one that compares single states need not.
+A reward that ranks these wrongly teaches something else, and no agent can make up for it: the expert should be worth
+most, stopping halfway much less, and standing still in its first state or acting at random little. Its states out of
+order show how much a reward depends on temporal order; one that compares single states need not.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from ilfo.training.training import Training
 __all__ = ["Finding", "findings_of", "print_findings", "remark_on", "remedies"]
 
 DEMONSTRATIONS = 10
-"""Demonstrations that are scored at most: evenly many from the first to the last."""
+"""Most demonstrations that are scored, evenly spaced from the first to the last."""
 
 RANDOM_EPISODES = 5
 
 MUCH = 0.7
-"""Share of the expert from which on stopping halfway, or standing still, is remarked upon."""
+"""Share of the expert's worth from which stopping halfway, or standing still, is remarked upon."""
 
 HALFWAY, STILL = "stops halfway", "stands still"
 
@@ -38,13 +38,13 @@ class Finding:
 
     Attributes:
         name: Whose episodes they are.
-        reward: Mean reward a step.
+        reward: Mean reward per step.
         imitation_return: Mean sum of the rewards of an episode.
         length: Mean steps of an episode.
         env_return: Mean return by the environment's own reward; None where it was not recorded.
-        share: How far it is from a random policy, 0, to the expert, 1, by what an agent maximises: the rewards of as
-            many steps as the expert has, and none after the environment has ended an episode. None without an expert,
-            or where a random policy has as much or more.
+        share: Where it lies between a random policy, 0, and the expert, 1, in what an agent maximises: the rewards of
+            as many steps as the expert has, and none after the environment has ended an episode. None without an
+            expert, or where a random policy gets as much or more.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Finding:
 def findings_of(training: Training) -> list[Finding]:
     """What the reward of a run's first seed says: of the expert first, where it imitates one; of a random policy last.
 
-    Of many demonstrations 10 are scored, evenly many from the first to the last.
+    Of many demonstrations, 10 are scored, evenly spaced from the first to the last.
     """
     kinds: dict[str, list[Trajectory]] = {}
     returned: dict[str, list[Trajectory]] = {}
@@ -72,7 +72,7 @@ def findings_of(training: Training) -> list[Finding]:
             STILL: [stopped(one, 0) for one in experts],
             "out of order": [shuffled(one) for one in experts],
         }
-        # What the expert got is what was recorded of it; nobody recorded how it stands still.
+        # The expert's return is the recorded one: no rewards were recorded of the steps that --hold-end adds.
         returned["expert"] = list(recorded)
     kinds["random policy"] = training.random_episodes(RANDOM_EPISODES)[0]
     scores = {name: training.rewards_of(episodes).scores for name, episodes in kinds.items()}
@@ -136,7 +136,7 @@ def remark_on(findings: list[Finding]) -> str | None:
 
 
 def remedies(config: TrainConfig) -> str:
-    """What a run that is told this may be told besides, for a reward that misleads."""
+    """Settings that may help against a reward that misleads, beyond those that the run already has."""
     known = ["let the reward look at other columns (--features.dims, --features.relative)"]
     if config.features.time is None:
         known.append("let it look at the time (--features.time 20 --time-aware)")
@@ -148,7 +148,7 @@ def remedies(config: TrainConfig) -> str:
 
 
 def _learns(reward: RewardGenerator) -> bool:
-    """Whether what it says of one episode beside another will change; a scale that moves leaves that as it is."""
+    """Whether it will compare episodes differently later; a scale that moves does not change how they compare."""
     generator = reward.generator if isinstance(reward, ScaledReward) else reward
     return generator.imitates and not generator.stationary
 
@@ -160,7 +160,7 @@ def _spread(demonstrations: Demonstrations) -> Demonstrations:
 
 
 def _worth(scores: Tensor, episodes: list[Trajectory], steps: float) -> float:
-    """What so many steps of them are worth on average, none after the environment has ended an episode."""
+    """What ``steps`` steps of the episodes are worth on average, none after the environment has ended an episode."""
     sums = scores.sum(dim=1).tolist()
     return float(
         np.mean(

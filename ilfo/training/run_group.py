@@ -15,10 +15,10 @@ __all__ = ["RunGroup", "seed_runs"]
 
 
 def seed_runs(folder: str | os.PathLike[str]) -> dict[int, Path]:
-    """Seed to folder of the runs that a folder of several seeds holds; none where it is a run itself.
+    """Seed to folder of the runs that a folder of several seeds holds; empty if it is a run itself.
 
     Raises:
-        InputError: The folder is neither, or one of its runs was not begun yet.
+        InputError: The folder is neither, or one of its runs has not begun yet.
     """
     seeds = read_config(folder)["config"].get("seeds", "")
     found = {seed: _seed_folder(folder, seed) for seed in several_seeds(seeds)}
@@ -70,7 +70,7 @@ class RunGroup:
         self.runs = self.runs or [self._outer]
 
     def read_summary(self) -> dict[str, Any] | None:
-        """The result, once all are finished; what was kept only to go on is then removed."""
+        """The summary, once all are finished; what was kept only for resuming is then removed."""
         summary = read_summary(self._outer.folder)
         if summary is not None:
             for run in self.runs:
@@ -84,14 +84,14 @@ class RunGroup:
                 run.append(row)
 
     def save(self, step: int, states: Sequence[dict[str, Any]]) -> None:
-        """Writes a checkpoint of each run. Those before it go when all are whole: a kill in between loses nothing."""
+        """Writes a checkpoint of each run. Older ones go only once all are whole: a kill in between loses nothing."""
         for run, state in zip(self.runs, states, strict=True):
             run.save(step, state)
         for run in self.runs:
             run.keep_only(step)
 
     def restore(self) -> list[dict[str, Any]] | None:
-        """The newest checkpoints that all runs have, or None; what came after them is cut off.
+        """The newest checkpoints that all runs have, or None; what was written after them is cut off.
 
         Raises:
             InputError: A seed was trained further on its own, so that it cannot go on beside the others.
@@ -117,7 +117,7 @@ class RunGroup:
     def finish(
         self, summaries: Sequence[dict[str, Any]], states: Sequence[dict[str, Any]], together: dict[str, Any]
     ) -> None:
-        """Writes each trained agent with its summary, then the summary of all, and drops what was kept to go on."""
+        """Writes each trained agent with its summary, then the summary of all; removes what was kept for resuming."""
         for run, summary, state in zip(self.runs, summaries, states, strict=True):
             run.finish(summary, state)
         if self.runs != [self._outer]:
@@ -126,6 +126,6 @@ class RunGroup:
             run.keep_only(None)
 
     def close(self) -> None:
-        """Lets another process have the folders."""
+        """Releases the folders for other processes."""
         for run in {self._outer, *self.runs}:
             run.close()

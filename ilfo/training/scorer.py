@@ -1,4 +1,4 @@
-"""The rewards of a run: of every seed its generator, and what it says of steps, of episodes and of batches."""
+"""The rewards of a run: each seed's generator, and its rewards for steps, episodes and batches."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TRIAL_STEPS = 16
 
 
 class Scorer:
-    """Fits a generator once, and lets it judge, and learn, for each seed on its own.
+    """Fits a generator once, and lets it score, and learn, for each seed separately.
 
     Args:
         reward: The generator, not fitted yet.
@@ -35,10 +35,10 @@ class Scorer:
         discount: The agent's.
         absorbing: Whether terminated episodes go on in absorbing states. A reward that does not imitate has none.
         horizon: Time limit of an episode in steps.
-        time_aware: The time limit is the end, and the last column of a batch's observations the share that is left.
+        time_aware: The time limit is an end, and the last column of a batch's observations is the share of time left.
         device: Where rewards are computed.
         sight: What the generator sees in place of states; None: the states.
-        view: What the policy is shown, where the keypoints that the generator sees are among it; else None.
+        view: What the policy is shown, if that includes the keypoints that the generator sees; else None.
 
     Attributes:
         reward: The generator of the first seed.
@@ -64,12 +64,12 @@ class Scorer:
 
     @property
     def needs(self) -> Needs:
-        """What a reward takes: whole episodes where it alone sees frames, which are encoded in batches and not kept."""
+        """What a reward needs: whole episodes if only it sees frames, which are encoded in batches and not kept."""
         return self.reward.needs if self._sight is None or self._view is not None else "trajectory"
 
     @property
     def _rescores(self) -> bool:
-        """Whether batches get the rewards of today."""
+        """Whether batches are scored again when they are sampled."""
         return not self.reward.stationary and self.needs == "transition"
 
     @property
@@ -78,17 +78,17 @@ class Scorer:
         return self.reward.stationary and not self.reward.observes and self.reward.needs == "transition"
 
     def fit(self, demonstrations: Demonstrations, on_progress: Callable[[float, str], None] | None = None) -> None:
-        """Learns from the expert; without absorbing states an end of the expert's is a step like any other.
+        """Learns from the expert; without absorbing states, the expert's end is a step like any other.
 
         Args:
-            demonstrations: As they are seen.
+            demonstrations: As the generator sees them.
             on_progress: See :class:`~ilfo.rewards.RewardGenerator`.
 
         Raises:
             InputError: The generator cannot be fitted on these demonstrations, or breaks its contract when it scores.
 
         Warns:
-            UserWarning: It could not be tried, for it cannot be copied.
+            UserWarning: It could not be tried, because it cannot be copied.
         """
         if not self._absorbing:
             demonstrations = without_terminations(demonstrations)
@@ -100,11 +100,11 @@ class Scorer:
         self._share()
 
     def _try(self, demonstrations: Demonstrations) -> None:
-        """Scores the first steps of the expert, so that a run does not find out at the end of its first episode.
+        """Scores the expert's first steps, so that a broken reward is found now, not at the end of the first episode.
 
         Where absorbing states apply, the one that would follow these steps is scored too.
 
-        A copy does it, whose draws are not missed in the run.
+        A copy does it, so that its random draws do not change the run.
         """
         trial = _copied(self.reward)
         if trial is None:
@@ -119,21 +119,21 @@ class Scorer:
             absorbing_of(trial, episode)
 
     def _share(self) -> None:
-        """One for each seed: a reward that draws or learns while it scores does so on its own."""
+        """One generator for each seed: one that draws or learns while it scores does so for its seed alone."""
         self._rewards = [self.reward, *(copy.deepcopy(self.reward) for _ in range(self._members - 1))]
 
     def of_finished(
         self, trajectory: Trajectory, member: int, shown: np.ndarray | None = None
     ) -> tuple[Labels, dict[str, float]]:
-        """Lets a seed's generator learn from an episode of its agent, and then judge it.
+        """Lets a seed's generator learn from an episode of its agent, and then score it.
 
         Args:
             trajectory: The episode.
             member: Index of the seed.
-            shown: What the policy was shown of it; where there is a view, nothing is sought in its frames.
+            shown: What the policy was shown of it; with a view, keypoints are taken from this, not from the frames.
 
         Returns:
-            What it says, and numbers to log: its own, and of a sum what the episode gets from each term.
+            The labels, and numbers to log: the generator's own and, for a sum, what the episode gets from each term.
         """
         if self._view is None or shown is None:
             seen = self._as_seen([trajectory])
@@ -146,30 +146,30 @@ class Scorer:
         return labels, learned | {f"imitation_return/{name}": float(each.sum()) for name, each in terms.items()}
 
     def of_episodes(self, trajectories: Sequence[Trajectory], member: int = 0) -> Labels:
-        """What a seed's generator says of whole episodes that nobody learns from; it is afterwards as it was before.
+        """A seed's labels for whole episodes that nothing learns from; its generator is left unchanged.
 
         Warns:
-            UserWarning: It cannot be copied, so that what it draws is missing in the run.
+            UserWarning: It cannot be copied, so its random draws here change the run.
         """
         episodes = self._seen(Episodes.from_trajectories(self._as_seen(trajectories), self._device))
         return self._labels(self._aside(member), episodes, self._horizon - episodes.lengths)
 
     def explain(self, trajectory: Trajectory) -> Explanation | None:
-        """What the first seed's generator matched an episode to, where it can tell; as :meth:`of_episodes`."""
+        """What the first seed's generator matched an episode to, if it can; on a copy, like :meth:`of_episodes`."""
         return self._aside(0).explain(self._as_seen([trajectory])[0])
 
     def _aside(self, member: int) -> RewardGenerator:
-        """A copy of a seed's generator, or it itself where there can be none.
+        """A copy of a seed's generator, or the generator itself if it cannot be copied.
 
-        A whole copy, made when it is needed: what a generator draws from, only itself knows. A discriminator that holds
-        100,000 states of 376 dimensions is copied in 0.14 s, most generators in a hundredth of that, beside an
-        evaluation of seconds.
+        A whole copy, made on demand: only a generator knows what it draws from. A discriminator that holds 100,000
+        states of 376 dimensions is copied in 0.14 s, most generators in a hundredth of that, against an evaluation of
+        seconds.
         """
         copied = _copied(self._rewards[member])
         return self._rewards[member] if copied is None else copied
 
     def of_steps(self, steps: Episodes, remaining: Tensor) -> Tensor:
-        """What is learned from single steps, ``(S*N,)``, the rows of the first seed first.
+        """The rewards to learn from for single steps, ``(S*N,)``, the rows of the first seed first.
 
         Args:
             steps: ``S * N`` episodes of one step.
@@ -179,7 +179,7 @@ class Scorer:
         parts = [slice(member * copies, (member + 1) * copies) for member in range(self._members)]
         seen = self._seen(replace(steps, observations=self._looked_at(steps.observations)))
         if self._agree:
-            # One question in place of S: a generator takes hardly longer for a few rows than for one.
+            # One call instead of S: a generator takes hardly longer for a few rows than for one.
             return self._labels(self.reward, seen, remaining).rewards[:, 0]
         found = [
             self._labels(reward, seen.rows(own.start, own.stop), remaining[own])
@@ -188,7 +188,7 @@ class Scorer:
         return torch.cat([labels.rewards[:, 0] for labels in found])
 
     def of_batch(self, batch: Batch, member: int | None = None) -> Batch:
-        """A batch with the rewards of today: as it is where they never change, or where that takes whole episodes.
+        """A batch with current rewards: unchanged where they never change, or where scoring takes whole episodes.
 
         Args:
             batch: ``(B, D)`` and so on of one seed, or ``(S, B, D)`` of all.
@@ -235,7 +235,7 @@ class Scorer:
         return trajectories if self._sight is None else self._sight.see(trajectories)
 
     def _seen(self, episodes: Episodes) -> Episodes:
-        """What a generator is shown: terminations where they matter, and if it imitates, no rewards of others."""
+        """What a generator is shown: terminations where they matter and, if it imitates, no environment rewards."""
         if self.reward.imitates:
             episodes = replace(episodes, env_rewards=None)
         if not self._absorbing:
@@ -243,7 +243,7 @@ class Scorer:
         return episodes
 
     def state_dicts(self) -> list[dict[str, Any]]:
-        """Of each seed, its generator's state."""
+        """The state of each seed's generator."""
         return [reward.state_dict() for reward in self._rewards]
 
     def load_state_dicts(self, states: Sequence[Mapping[str, Any]]) -> None:
@@ -254,14 +254,14 @@ class Scorer:
 
 
 def _copied(reward: RewardGenerator) -> RewardGenerator | None:
-    """A copy that draws and learns on its own; None where there can be none, which is warned of once."""
+    """A copy that draws and learns on its own; None, with a warning, if it cannot be copied."""
     try:
         return copy.deepcopy(reward)
     except Exception as error:
         name = type(reward).__qualname__
         warnings.warn(
-            f"{name} cannot be copied ({error}), which several seeds would take, and evaluations that change nothing "
-            f"of the run; ilfo.testing.check_reward({name}) says more",
+            f"{name} cannot be copied ({error}), which several seeds need, and evaluations that leave the run "
+            f"unchanged; ilfo.testing.check_reward({name}) says more",
             stacklevel=1,
         )
         return None

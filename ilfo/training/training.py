@@ -1,4 +1,4 @@
-"""The one step that the parts of a run take together, and all that it depends on."""
+"""The one step that the parts of a run take together, and all the state that it depends on."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ __all__ = ["Training"]
 
 
 class Training(Imitation):
-    """A reward and a policy that learn: beside them environments to act in, and a replay.
+    """A reward and a policy that learn, with environments to act in and a replay.
 
     Args:
         config: The resolved configuration.
         fit: Fit reward and inputs now. Else :meth:`fit` or :meth:`load_state_dicts` comes before the first step.
 
     Attributes:
-        environments: Where the agents act. With a view they, the replay, the memory and the averages are there once
-            keypoints are found, as the agent is.
+        environments: Where the agents act. With a view, these, the replay, the memory and the averages exist, like the
+            agent, once keypoints are found.
         replay: What they learn from.
-        memory: How what was lived through gets there.
+        memory: Scores experience and stores it there.
         averages: What is measured between two rows of metrics.
         fitted: Whether the reward and the policy's inputs have learned from the demonstrations.
 
@@ -89,7 +89,7 @@ class Training(Imitation):
 
     @property
     def owes(self) -> int:
-        """Updates that are due before the next step of the environments, of the seed with the most."""
+        """Updates that are due before the next step of the environments, for the seed that owes most."""
         return int(self._owed.max())
 
     def fit(
@@ -97,11 +97,11 @@ class Training(Imitation):
         on_progress: Callable[[float, str], None] | None = None,
         doing: Callable[[str], object] | None = None,
     ) -> None:
-        """Learns from the demonstrations what comes before any step: the reward, and what the policy is shown.
+        """Learns from the demonstrations what a first step needs: the reward, and what the policy is shown.
 
         Args:
-            on_progress: Told how much of the reward's learning is done, see :class:`~ilfo.rewards.RewardGenerator`.
-            doing: Told what seeing takes, see :meth:`ilfo.rewards.sight.Sight.fit`.
+            on_progress: Told how much of the reward's fit is done, see :class:`~ilfo.rewards.RewardGenerator`.
+            doing: Told what encoding frames takes, see :meth:`ilfo.rewards.sight.Sight.fit`.
 
         Raises:
             InputError: One of them cannot be fitted on these demonstrations.
@@ -127,10 +127,10 @@ class Training(Imitation):
         return self.view.of_demonstrations(seen or self.view.sight.see_demonstrations(demonstrations), demonstrations)
 
     def advance(self) -> None:
-        """One step of every environment, and the updates of each agent that they bring while the simulators are at it.
+        """One step of every environment, and the updates that it brings, made while the simulators are busy.
 
-        What the step brings enters the replay after the updates, whether or not the simulators were faster. Where
-        agents train between episodes, it is one update of each seed that owes some, and no step until none does.
+        The step's transitions enter the replay after the updates, even if the simulators were faster. Where agents
+        train between episodes, a call is one update of each seed that owes some, and no step until none does.
         """
         if self.owes:
             for member in np.flatnonzero(self._owed):
@@ -139,7 +139,7 @@ class Training(Imitation):
             return
         self._fit_inputs_when_due()
         self.environments.begin(self._actions())
-        # The updates of a step belong to it: those of the last random one are the first.
+        # A step's updates belong to that step: those of the last random step are the first.
         self.step += self.config.num_envs
         if not self.agent.trains_between_episodes and not self._warming_up and self._all_have_data():
             for _ in range(self.config.num_envs * self.config.updates_per_step):
@@ -154,17 +154,17 @@ class Training(Imitation):
         return self.step < self.config.random_steps or not self.inputs.fitted
 
     def _actions(self) -> np.ndarray:
-        """Of every row the agent's action, or a random one while it warms up."""
+        """The agent's action for every row, or a random one during the warm-up."""
         if self._warming_up:
             return self._random_actions()
         actions = self.act(self.environments.observations, self.environments.ages, explore=True)
         if self.agent.trains_between_episodes and self._at_random.any():
-            # An episode that began at random is not the policy's: it goes on as it began.
+            # An episode that began with random actions is not the policy's: it goes on with them.
             actions = np.where(self._at_random[:, None], self._random_actions(), actions)
         return actions
 
     def _fit_inputs_when_due(self) -> None:
-        """Standardises the policy's inputs by the random steps, once these are over, where that is how it is done."""
+        """Fits the policy's inputs to the random steps, once these are over, if they are standardised by them."""
         if self.inputs.fitted or self.step < self.config.random_steps or not self._all_have_data():
             return
         expert = None
@@ -215,7 +215,7 @@ class Training(Imitation):
         """Asks the agent how much to train after an episode, unless that was one of random actions."""
         row = member * self.config.num_envs + stream
         if self._at_random[row]:
-            # The policy takes over once it knows what its inputs are standardised by, which takes data of every seed.
+            # The policy takes over once its inputs can be standardised, which takes data from every seed.
             ready = self.inputs.fitted or all(self.replay.sizes)
             self._at_random[row] = self.step < self.config.random_steps or not ready
             return
@@ -223,7 +223,7 @@ class Training(Imitation):
         self._owed[member] += agent.end_episode(imitation_return, steps) * self.config.updates_per_step
 
     def state_dicts(self) -> list[dict[str, Any]]:
-        """Of each seed, all that its next step depends on, as if it had been trained alone."""
+        """For each seed, all that its next step depends on, as if it had been trained alone."""
         parts: dict[str, list[Any]] = {
             "agent": self.agent_states(),
             "replay": self.replay.state_dicts(),
