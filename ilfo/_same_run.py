@@ -11,7 +11,7 @@ from ilfo.rewards.keypoints import FREE_OPTIONS
 
 __all__ = ["NOT_OF_THE_RUN", "alike", "differences", "weights_of"]
 
-NOT_OF_THE_RUN = ("out", "report", "env_workers", "checkpoint_seconds")
+NOT_OF_THE_RUN = ("out", "report", "env_workers", "checkpoint_seconds", "keep_replay")
 """Settings that may change when a run resumes: they do not affect the results."""
 
 _WEIGHTS = "weights_sha256"

@@ -94,6 +94,10 @@ class Cell:
         found = (each["policy_return"] for each in self.summary["each"])
         return ", ".join(f"{each:.0f}" if abs(each) >= 100 else f"{each:.3g}" for each in found)
 
+    def is_done(self, steps: int) -> bool:
+        """Whether all seeds are trained for so many steps."""
+        return self.summary is not None and self.summary["steps"] >= steps
+
     def curves(self) -> list[dict[int, float]]:
         """Of each seed, the score at the steps of its evaluations; nothing where there are no scores."""
         if self.summary is None or self.summary["score_iqm"] is None:
@@ -131,7 +135,11 @@ def compare(options: CompareOptions, flags: Sequence[str] = (), console: Console
     check_apart(jobs.values())
     for job in jobs.values():
         job.check_finished(every_flag=not options.show)
-    wanted = [cell for cell in _cells(options) if not cell.summary and cell.name in (options.only or [cell.name])]
+    wanted = [
+        cell
+        for cell in _cells(options)
+        if not cell.is_done(options.steps) and cell.name in (options.only or [cell.name])
+    ]
     failures = run_jobs(
         [] if options.show else [jobs[cell.reward, cell.agent] for cell in wanted],
         options.jobs,

@@ -20,7 +20,7 @@ from ilfo._same_run import alike, differences, weights_of
 from ilfo._tools.atomic import atomic_path
 from ilfo._tools.errors import InputError
 
-__all__ = ["HeldFolder", "Run", "read_checkpoint", "read_config", "read_metrics", "read_summary"]
+__all__ = ["HeldFolder", "Run", "kept_replay", "read_checkpoint", "read_config", "read_metrics", "read_summary"]
 
 _WRITTEN_WHOLE = ("config.json", "git.diff", "summary.json")
 _LIBRARIES = ("torch", "numpy", "gymnasium", "mujoco", "pot", "h5py")
@@ -128,7 +128,8 @@ class Run:
         demo_sha256: Hash of the demonstrations, or None.
 
     Raises:
-        InputError: The folder holds a run of another configuration or demonstration; or see :class:`HeldFolder`.
+        InputError: The folder holds a run of another configuration or demonstration, save that more steps are wanted of
+            one that is not finished or kept its replay; or see :class:`HeldFolder`.
     """
 
     def __init__(self, folder: str | os.PathLike[str], config: dict[str, Any], demo_sha256: str | None) -> None:
@@ -152,10 +153,14 @@ class Run:
         stored = read_config(self.folder)
         plain = json.loads(json.dumps(identity, default=str))
         was, now = alike(stored, plain["config"], plain["demo_sha256"])
+        longer = was.get("steps", 0) < now.get("steps", 0)
+        if longer and (not (self.folder / "summary.json").exists() or kept_replay(self.folder)):
+            was |= {"steps": now["steps"]}
         found = list(differences(stored | {"config": was}, plain | {"config": now}))
         if found:
+            hint = " (only --keep-replay lets a finished run be trained further)" if longer else ""
             raise InputError(
-                f"{self.folder} holds a run of another configuration: {'; '.join(found)}. Give the same "
+                f"{self.folder} holds a run of another configuration: {'; '.join(found)}{hint}. Give the same "
                 "values to go on with it, or another --out to start afresh"
             )
         if any(stored["config"].get(name) != value for name, value in plain["config"].items()):
@@ -229,6 +234,11 @@ class Run:
             self._write_checkpoint("final.pt", state)
         self._write_json("summary.json", summary)
 
+    def reopen(self) -> None:
+        """Takes the trained agent and the summary away, for the run is trained further."""
+        (self.checkpoints / "final.pt").unlink(missing_ok=True)
+        (self.folder / "summary.json").unlink(missing_ok=True)
+
     def close(self) -> None:
         """Lets another process have the folder."""
         if self._metrics is not None:
@@ -240,6 +250,11 @@ def _half_written(folder: Path) -> list[Path]:
     """What a process that was killed left of a run."""
     names = [folder.glob(f".{name}.*") for name in _WRITTEN_WHOLE]
     return [path for found in (*names, (folder / "checkpoints").glob(".*.pt")) for path in found]
+
+
+def kept_replay(folder: str | os.PathLike[str]) -> bool:
+    """Whether a finished run, or the runs in a folder around several, can be trained further (``--keep-replay``)."""
+    return any(path for inner in ("", "*/") for path in Path(folder).glob(f"{inner}checkpoints/step_*.pt"))
 
 
 def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def train(config: TrainConfig, progress: Any = None) -> dict[str, Any]:
         if not folder.begun:
             training.fit(progress and progress.fitting, progress and progress.doing)
         seeds = training.seeds if config.seeds else ()
-        with closing(RunGroup(folder, plain, seeds, training.demo_sha256)) as group:
+        with closing(RunGroup(folder, plain, seeds, training.demo_sha256, config.keep_replay)) as group:
             finished = group.read_summary()
             if finished is None:
                 return _run(training, group, progress)

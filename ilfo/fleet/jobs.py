@@ -19,7 +19,7 @@ from ilfo.envs import describe
 from ilfo.evaluate import evaluate, evaluate_seeds, write_evaluation
 from ilfo.plugins import option_group
 from ilfo.rewards.registry import terms_of
-from ilfo.runs import read_config, read_summary
+from ilfo.runs import kept_replay, read_config, read_summary
 from ilfo.train import train
 from ilfo.training.configs import TrainConfig, parse_train, sees_of, several_seeds
 
@@ -128,6 +128,8 @@ class Job(Work):
     def check_finished(self, every_flag: bool = False) -> None:
         """Refuses a finished run that was trained with other settings than a table will state.
 
+        More steps are taken of one that kept its replay.
+
         Args:
             every_flag: Compare every setting that this code and the run's have in common, not only those of a table.
 
@@ -146,6 +148,8 @@ class Job(Work):
         if every_flag:
             for name in sorted((plain.keys() & stored.keys()) - now.keys() - {*NOT_OF_THE_RUN, "seed"}):
                 was[name], now[name] = stored[name], plain[name]
+        if stored.get("steps", 0) < self.config.steps and kept_replay(self.folder):
+            del now["steps"]
         check_unchanged(self.folder, was, now, "finished run")
 
     def _demo_sha256(self) -> str | None:

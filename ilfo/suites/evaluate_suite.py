@@ -114,7 +114,7 @@ def evaluate_suite(
         _write(suite, cells, left, out)
         return cells
 
-    missing = [job for cell, job in jobs if not cell.is_done(job.episodes)]
+    missing = [job for cell, job in jobs if not cell.is_done(job.size, job.episodes)]
     failures = run_on(missing, options, console, lambda job: write()) if missing else []
     return write(), failures
 

@@ -92,6 +92,9 @@ class TrainConfig:
     steps, but each step takes proportionally longer."""
     replay_size: int = 1_000_000
     """Transitions kept; never more than the steps of the run."""
+    keep_replay: bool = False
+    """Keep the last checkpoint, with its replay, when the run is finished: the same command with more --steps then
+    trains it further."""
     reward_keys: tuple[str, ...] = ()
     """Parts of a dict observation that the reward sees, by their names in the environment; all by default. With
     --features keypoints, concepts: 'concept 0', 'concept 3'."""

@@ -381,15 +381,17 @@ class Replay:
         return {name: rows if name == "observations" else steps for name in self._arrays}
 
     def load_state_dicts(self, states: Sequence[Mapping[str, Any]]) -> None:
-        """Restores what :meth:`state_dicts` returned.
+        """Restores what :meth:`state_dicts` returned, also of a smaller replay that was never full.
 
         Raises:
-            InputError: It is the state of a replay of another size, or of other streams or seeds.
+            InputError: It is the state of another replay: a full one of another size, or of other streams or seeds.
         """
         for state in states:
             found = (len(states), len(state["open"]), state["capacity"])
             expected = (self.members, self.streams, self.capacity)
-            if found != expected:
+            # Until a ring is full it is the beginning of any larger one.
+            grows = state["capacity"] < self.capacity and _never_full(state)
+            if found[:2] != expected[:2] or not (found[2] == expected[2] or grows):
                 raise InputError(
                     "the saved replay has {} seed(s), {} stream(s) and a capacity of {:,}; expected {}, {} and {:,}: "
                     "go on with the --seeds, --num-envs, --replay-size and --steps of the run".format(*found, *expected)
@@ -404,3 +406,9 @@ class Replay:
             self._generators[member].set_state(state["generator"].cpu())
             if self._priorities is not None:
                 self._priorities.load_state_dict(member, state["priorities"])
+
+
+def _never_full(state: Mapping[str, Any]) -> bool:
+    """Whether nothing in a saved replay was ever overwritten."""
+    arrays = state["arrays"]
+    return len(arrays["observations"]) == state["rows_written"] and len(arrays["actions"]) == state["steps_written"]

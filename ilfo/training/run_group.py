@@ -46,6 +46,7 @@ class RunGroup:
         config: The resolved configuration as plain values.
         seeds: The seeds side by side, or none: the folder is the run.
         demo_sha256: Hash of the demonstrations, or None.
+        keep_replay: Whether finished runs keep their last checkpoint, to be trained further.
 
     Raises:
         InputError: See :class:`~ilfo.runs.Run`.
@@ -57,7 +58,9 @@ class RunGroup:
         config: Mapping[str, Any],
         seeds: Sequence[int],
         demo_sha256: str | None,
+        keep_replay: bool = False,
     ) -> None:
+        self._steps, self._keep_replay = config.get("steps", 0), keep_replay
         self._outer = Run(folder, dict(config), demo_sha256)
         self.runs: list[Run] = []
         try:
@@ -70,12 +73,32 @@ class RunGroup:
         self.runs = self.runs or [self._outer]
 
     def read_summary(self) -> dict[str, Any] | None:
-        """The summary, once all are finished; what was kept only for resuming is then removed."""
+        """The result, once all are finished with as many steps as the configuration says.
+
+        Raises:
+            InputError: It says more steps than the runs were finished with, and a checkpoint to resume from is gone.
+        """
         summary = read_summary(self._outer.folder)
-        if summary is not None:
+        if summary is None:
+            return None
+        if summary.get("steps", self._steps) < self._steps:
+            lost = [run.folder for run in self.runs if not run.saved_steps()]
+            if lost:
+                raise InputError(
+                    f"{lost[0]} was finished after {summary['steps']:,} steps, and the checkpoint to train it further "
+                    "from is gone: choose another --out to start afresh"
+                )
+            # The outer one last: after a kill in between, all of this is done again.
+            for run in dict.fromkeys([*self.runs, self._outer]):
+                run.reopen()
+            return None
+        self._drop_what_resumes()
+        return summary
+
+    def _drop_what_resumes(self) -> None:
+        if not self._keep_replay:
             for run in self.runs:
                 run.keep_only(None)
-        return summary
 
     def append(self, rows: Sequence[dict[str, Any] | None]) -> None:
         """Adds a row to the metrics of each run; None: it has that row already."""
@@ -117,13 +140,12 @@ class RunGroup:
     def finish(
         self, summaries: Sequence[dict[str, Any]], states: Sequence[dict[str, Any]], together: dict[str, Any]
     ) -> None:
-        """Writes each trained agent with its summary, then the summary of all; removes what was kept for resuming."""
+        """Writes each trained agent with its summary, then the summary of all."""
         for run, summary, state in zip(self.runs, summaries, states, strict=True):
             run.finish(summary, state)
         if self.runs != [self._outer]:
             self._outer.finish(together)
-        for run in self.runs:
-            run.keep_only(None)
+        self._drop_what_resumes()
 
     def close(self) -> None:
         """Releases the folders for other processes."""

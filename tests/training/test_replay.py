@@ -309,13 +309,15 @@ def test_a_checkpoint_copies_nothing():
 
 
 @pytest.mark.parametrize(
-    "other", [{"capacity": 30}, {"streams": 2}, {"seed": [0, 1]}], ids=["capacity", "streams", "seeds"]
+    ("other", "episodes"),
+    [({"capacity": 15}, [5]), ({"capacity": 30}, [15, 10]), ({"streams": 2}, [5]), ({"seed": [0, 1]}, [5])],
+    ids=["smaller", "larger, and it was full", "streams", "seeds"],
 )
-def test_the_state_of_another_replay_is_refused(other):
+def test_the_state_of_another_replay_is_refused(other, episodes):
     options = {"capacity": 20, "streams": 1, "seed": [0]} | other
     replay = Replay(options.pop("capacity"), 2, 1, **options)
     with pytest.raises(InputError, match=r"saved replay has 1 seed\(s\), 1 stream\(s\) and a capacity of 20"):
-        replay.load_state_dicts(filled([5], capacity=20).replay.state_dicts())
+        replay.load_state_dicts(filled(episodes, capacity=20).replay.state_dicts())
 
 
 @pytest.mark.gpu
