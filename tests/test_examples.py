@@ -26,7 +26,10 @@ def example_folder(monkeypatch):
     monkeypatch.setattr(sys, "path", [str(EXAMPLES), *sys.path])
 
 
-@pytest.mark.parametrize(("name", "lines"), [("own_reward.py", 50), ("python_api.py", 50), ("own_agent.py", 100)])
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [("own_reward.py", 50), ("own_episode_reward.py", 50), ("python_api.py", 50), ("own_agent.py", 100)],
+)
 def test_an_example_is_read_at_one_glance(name, lines):
     assert len((EXAMPLES / name).read_text().splitlines()) < lines
 
@@ -42,20 +45,25 @@ def test_python_api(tmp_path, monkeypatch, capsys):
     assert read_summary("runs/python-api")["steps"] == 1500
 
 
-def test_own_reward_is_trained_with_by_the_command_of_its_header(tmp_path, monkeypatch, capsys):
-    header = (EXAMPLES / "own_reward.py").read_text().splitlines()[2].split()
+@pytest.mark.parametrize(
+    ("name", "group", "run"),
+    [("own_reward", "nearest-reward", "runs/nearest"), ("own_episode_reward", "aligned-reward", "runs/aligned")],
+)
+def test_own_reward_is_trained_with_by_the_command_of_its_header(tmp_path, monkeypatch, capsys, name, group, run):
+    header = (EXAMPLES / f"{name}.py").read_text().splitlines()[2].split()
     monkeypatch.chdir(tmp_path)
     short = ["--steps", "1200", "--random-steps", "1000", "--eval-every", "1200", "--eval-episodes", "2", "--no-report"]
-    assert main([*header[1:], *short, "--threads", "1", "--nearest-reward.width", "0.5"]) == 0
+    assert main([*header[1:], *short, "--threads", "1", f"--{group}.width", "0.5"]) == 0
     assert "policy's return" in capsys.readouterr().out
-    training = load("runs/nearest")
+    training = load(run)
     assert training.reward.options.width == 0.5
     scores = training.rewards_of(list(demos.open("halfcheetah"))).scores
     torch.testing.assert_close(scores, torch.ones_like(scores), atol=0.02, rtol=0)
 
 
-def test_own_reward_prefers_the_expert(tmp_path):
-    flags = ["--preset", "quickstart", "--reward", "own_reward:NearestReward"]
+@pytest.mark.parametrize("reward", ["own_reward:NearestReward", "own_episode_reward:AlignedReward"])
+def test_own_reward_prefers_the_expert(tmp_path, reward):
+    flags = ["--preset", "quickstart", "--reward", reward]
     training = Training(parse_train([*flags, "--out", str(tmp_path)])[0])
     expert = training.demonstrations[0]
     of_expert, of_shuffled, of_random = (

@@ -87,9 +87,11 @@ def test_a_sound_agent_is_not_accused(agent):
 def test_the_examples_keep_the_contract(monkeypatch):
     monkeypatch.setattr(sys, "path", [str(EXAMPLES), *sys.path])
     from own_agent import PlainTD3
+    from own_episode_reward import AlignedReward
     from own_reward import NearestReward
 
     assert check_reward(NearestReward).remarks == ()
+    assert check_reward(AlignedReward).remarks == ()
     check_agent(PlainTD3)
 
 

@@ -21,7 +21,8 @@ class Batch:
     Attributes:
         observations: ``(B, D)`` float32; an agent gets ``(B, F)``, as the policy is shown them, and so for the next.
         actions: ``(B, A)`` float32 in [-1, 1].
-        rewards: ``(B,)`` float32, the imitation reward.
+        rewards: ``(B,)`` float32, the imitation reward. At a termination it includes the value of the absorbing state
+            that follows, which can be ``1 / (1 - discount)`` times as large as the reward of a step.
         next_observations: ``(B, D)`` float32.
         terminated: ``(B,)`` float32, 1 where nothing follows the next observation. A time limit is not an end, unless
             the policy is shown the time.

@@ -116,7 +116,10 @@ def _refuse(path: Path, layout: str, filter_key: str | None, max_episode_steps: 
     if max_episode_steps is not None and layout != "d4rl":
         raise InputError(f"{path}: a file of layout {layout} says where its episodes end. Leave the time limit out.")
     if frames and layout != "ilfo":
-        raise InputError(f"{path}: frames are read from files of layout ilfo alone, this is {layout}. Read its states.")
+        raise InputError(
+            f"{path}: frames are read from files of layout ilfo alone, this is {layout}. Read its states, or write "
+            "them with the frames into one: demos.Trajectory(states, frames=...), demos.write."
+        )
 
 
 def resolved(path: str | os.PathLike[str]) -> Path:
