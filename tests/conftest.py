@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 import small_clones
+import torch
+from hypothesis import settings
 from small_envs import expert
 
 from ilfo import demos
@@ -18,6 +20,16 @@ SHORT = [
     *("--steps", "300", "--random-steps", "150", "--threads", "1"),
     *("--eval-every", "150", "--eval-episodes", "2", "--log-every", "50"),
 ]
+
+
+settings.register_profile("the same every time", derandomize=True)
+settings.load_profile("the same every time")
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """What a test draws without a generator of its own depends on no test before it."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True, scope="session")

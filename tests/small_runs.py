@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from small_envs import LEDGE
 
@@ -82,7 +83,11 @@ def newest_checkpoint(folder: Path) -> int:
 def wait_for_a_checkpoint(folder: Path, process: subprocess.Popen, after: int) -> None:
     """Until the process has written a checkpoint of a step later than ``after``."""
     limit = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < limit and newest_checkpoint(folder) <= after:
+    while newest_checkpoint(folder) <= after:
+        if process.poll() is not None:
+            pytest.fail(f"the process ended with {process.returncode}, and no checkpoint after step {after} is left")
+        if time.monotonic() > limit:
+            pytest.fail(f"no checkpoint after step {after} within a minute")
         time.sleep(0.02)
 
 

@@ -2,10 +2,8 @@
 
 import json
 import os
-import random
 import shutil
 import signal
-import time
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -139,7 +137,6 @@ def test_saving_takes_a_twentieth_of_the_time_at_most(least, took):
 @pytest.mark.parametrize("seeds", ["", "0-2"], ids=["one", "three at once"])
 def test_a_killed_process_started_again_ends_like_one_never_interrupted(demo, tmp_path, seeds):
     flags = ["--eval-every", "500", "--log-every", "20", "--checkpoint-seconds", "0.2", "--seeds", seeds]
-    chance = random.Random(0)
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     runs = [f"seed_{seed}" for seed in range(3)] if seeds else ["."]
     command = ["train", *flags_of(demo, killed, *flags, steps=1500)]
@@ -148,7 +145,6 @@ def test_a_killed_process_started_again_ends_like_one_never_interrupted(demo, tm
         with ilfo_process(*command) as process:
             try:
                 wait_for_a_checkpoint(killed / runs[-1], process, after=saved[-1] + 20)
-                time.sleep(chance.uniform(0.0, 0.3))
             finally:
                 process.kill()
         assert process.returncode == -signal.SIGKILL, "it was under way"
@@ -435,7 +431,7 @@ def test_dry_run_prints_the_plan_and_makes_nothing(demo, tmp_path, capsys):
     out = tmp_path / "run"
     assert main(["train", *flags_of(demo, out, "--dry-run", steps=9000)]) == 0
     printed = capsys.readouterr().out
-    for expected in ("absorbing states", "bytes preallocated", "stops halfway", "random policy", "(2,)"):
+    for expected in ("; absorbing states", "bytes preallocated", "stops halfway", "random policy", "(2,)"):
         assert expected in printed
     assert not out.exists()
 

@@ -191,14 +191,18 @@ def test_seeds_that_train_between_episodes_are_not_stacked():
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("name", "value", "message"),
     [
-        ({"critic_gradient_clip": 0.0}, "critic_gradient_clip is 0.0"),
-        ({"critic_hidden_dim": 0}, "critic_hidden_dim is"),
-        ({"critic_loss": "pall"}, "critic_loss is 'pall', .* did you mean 'pal'"),
-        ({"train_between": "episode"}, "train_between is 'episode', .* did you mean 'episodes'"),
+        *((name, 0, "at least 1") for name in ("batch_size", "hidden_dim", "critic_hidden_dim", "policy_delay")),
+        *((f"{name}_learning_rate", -1e-3, "finite and at least 0") for name in ("actor", "critic")),
+        *((name, float("nan"), "finite and at least 0") for name in ("target_noise", "target_noise_clip")),
+        ("exploration_noise", float("inf"), "finite and at least 0"),
+        ("critic_gradient_clip", 0.0, "above 0"),
+        *((name, 1.1, "between 0 and 1") for name in ("discount", "tau")),
+        ("critic_loss", "pall", "did you mean 'pal'"),
+        ("train_between", "episode", "did you mean 'episodes'"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(options, message):
-    with pytest.raises(InputError, match=message):
-        TD3Options(**options)
+def test_options_that_make_no_sense_are_refused(name, value, message):
+    with pytest.raises(InputError, match=f"^{name} is {value!r}[:,] .*{message}"):
+        TD3Options(**{name: value})

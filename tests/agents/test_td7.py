@@ -10,7 +10,7 @@ from random_batches import ACTIONS, OBSERVATIONS, moved, random_batch, stacked
 from torch import Tensor
 
 from ilfo._tools.errors import InputError
-from ilfo.agents import BUILT_IN, Batch, make_agent
+from ilfo.agents import Batch, make_agent
 from ilfo.agents.many import Separate, load_states, states_of
 from ilfo.agents.td7 import TD7, TD7Options
 
@@ -430,10 +430,6 @@ def test_a_state_is_loaded_in_place():
     agent.load_state_dict(other.state_dict())
     assert [agent._bounds.data_ptr(), *(value.data_ptr() for value in agent.critics_target.parameters())] == places
     assert agent._bounds.data_ptr() != other._bounds.data_ptr()
-
-
-def test_its_name_is_known():
-    assert BUILT_IN["td7"] == "ilfo.agents.td7:TD7"
 
 
 def test_seeds_are_stacked_unless_each_has_checkpoints_of_its_own():

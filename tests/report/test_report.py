@@ -269,6 +269,10 @@ class TestSeveralSeeds:
         assert whole.startswith(PNG)
         assert figures.learning_curves({0: rows(1.0), 1: rows()}, 5.0, 0.0).startswith(PNG)
         assert figures.training_curves([{"step": 1, "q": 1.0}], []).startswith(PNG)
+        steps, means, lows, highs = figures._mean_curve([{0: 1.0, 10: 2.0}, {0: 3.0}])
+        assert (steps, means) == ([0], [2.0])
+        assert (lows, highs) == ([1.0], [3.0]), "one draw in four is of the lower one alone"
+        assert figures._mean_curve([{0: 1.0}, {}]) == ([], [], [], [])
 
     def test_before_the_first_checkpoint_nothing_is_written(self, group_run, tmp_path):
         run = rewritten(group_run, tmp_path)

@@ -46,6 +46,29 @@ class Moving(Height):
     stationary = False
 
 
+class Growing(Height):
+    """A step is worth as much as there were demonstrations and, from then on, episodes of the agent."""
+
+    worth = 0.0
+
+    def fit(self, demonstrations):
+        self.worth = float(len(demonstrations))
+        return self
+
+    def score(self, episodes):
+        return self.worth * episodes.mask
+
+    def observe(self, episodes):
+        self.worth += len(episodes.lengths)
+        return {}
+
+    def state_dict(self):
+        return {"worth": self.worth}
+
+    def load_state_dict(self, state):
+        self.worth = state["worth"]
+
+
 def together(**weights: float) -> SumReward:
     generators = {"transport": OptimalTransport(TransportOptions(squash="none")), "height": Height()}
     return SumReward({name: generators[name] for name in weights}, weights).fit(demonstrations())
@@ -206,6 +229,24 @@ def test_rewards_are_made_by_name():
 def test_the_flags_of_all_terms_are_there():
     assert option_groups("2*transport") == {"transport": TransportOptions}
     assert option_groups("environment") == {}
+
+
+def test_what_it_has_learned_since_counts_for_an_episode_that_it_has_just_scored():
+    reward = SumReward({"growing": Growing()}, {"growing": 2.0})
+    agents = Episodes.from_trajectories([rollout(flail, steps=40)] * 3)
+
+    def worth() -> float:
+        (found,) = reward.score(agents).unique().tolist()
+        assert reward.terms(agents)["growing"].unique().tolist() == [found]
+        return found
+
+    assert worth() == 0
+    reward.fit(demonstrations(rollout(), rollout()))
+    assert worth() == 2 * 2
+    reward.observe(agents)
+    assert worth() == 2 * 5
+    reward.load_state_dict({"weights": {"growing": 3.0}, "generators": {"growing": {"worth": 7.0}}})
+    assert worth() == 3 * 7
 
 
 def test_an_episode_is_scored_once_for_the_sum_and_its_terms():

@@ -1,6 +1,4 @@
-"""The environment's own reward, and the names on the command line."""
-
-import importlib
+"""The environment's own reward."""
 
 import numpy as np
 import pytest
@@ -9,7 +7,7 @@ from pendulum_system import demonstrations, rollout
 
 from ilfo._tools.errors import InputError
 from ilfo.demos import Trajectory
-from ilfo.rewards import BUILT_IN, EnvironmentReward, Episodes, RewardGenerator
+from ilfo.rewards import EnvironmentReward, Episodes
 
 
 def rewarded(steps: int) -> Trajectory:
@@ -31,10 +29,3 @@ def test_a_terminal_state_is_worth_nothing():
 def test_episodes_without_rewards_are_refused():
     with pytest.raises(InputError, match="no rewards of the environment"):
         EnvironmentReward().score(Episodes.from_trajectories([rollout()]))
-
-
-@pytest.mark.parametrize("name", BUILT_IN)
-def test_every_built_in_name_is_a_generator(name):
-    module, _, attribute = BUILT_IN[name].partition(":")
-    generator = getattr(importlib.import_module(module), attribute)()
-    assert isinstance(generator, RewardGenerator)

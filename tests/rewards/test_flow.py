@@ -296,6 +296,13 @@ def test_something_is_held_out_and_something_is_fitted(count, share):
     assert float(held_out.float().mean()) == pytest.approx(share, abs=0.5 if count < 10 else 0.1)
 
 
+@pytest.mark.parametrize("count", [50, 1000])
+def test_a_tenth_is_held_out_as_the_middle_one_of_every_ten_slices_of_five(count):
+    held_out = held_out_slices(count, 0.1)
+    expected = [first + step for first in range(25, count, 50) for step in range(5)]
+    assert held_out.nonzero().ravel().tolist() == expected
+
+
 class TestPoorDemonstrations:
     @pytest.mark.parametrize("family", FAMILIES)
     def test_constant_and_doubled_dimensions_give_no_nan(self, family):

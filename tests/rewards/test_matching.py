@@ -11,7 +11,7 @@ from pendulum_ladder import absorbing, scores, shuffled, still
 from pendulum_system import cut, demonstrations, flail, rollout
 
 from ilfo._tools.errors import InputError
-from ilfo.demos import Trajectory
+from ilfo.demos import Demonstrations, Trajectory
 from ilfo.rewards import Episodes, FeatureOptions, StateFeatures
 from ilfo.rewards.coverage import CoverageOptions, OrderedCoverage
 from ilfo.rewards.labelling import imitation_rewards
@@ -20,8 +20,10 @@ from ilfo.rewards.nearest import NearestStep, SegmentMatch, SegmentOptions
 from ilfo.rewards.pwil import PWIL, PWILOptions
 from ilfo.rewards.stepwise import StepMatching
 from ilfo.rewards.temporal import TemporalOptions, TemporalTransport
+from ilfo.rewards.transport import OptimalTransport, TransportOptions
 
 OPTIONS = {
+    OptimalTransport: TransportOptions,
     NearestStep: MatchingOptions,
     SegmentMatch: SegmentOptions,
     PWIL: PWILOptions,
@@ -34,7 +36,7 @@ KINDS = [
     for kind in OPTIONS
     for squash in ("exponential", "none")
     for atoms in ("transitions", "states")
-    for extra in ([{}, ENTROPIC] if kind is TemporalTransport else [{}])
+    for extra in ([{}, ENTROPIC] if kind in (OptimalTransport, TemporalTransport) else [{}])
 ]
 every_kind = pytest.mark.parametrize(("kind", "settings"), KINDS)
 every_class = pytest.mark.parametrize("kind", OPTIONS)
@@ -60,12 +62,13 @@ def test_the_expert_is_matched_at_no_cost(kind, settings):
 
 @every_kind
 def test_the_expert_outscores_its_like_and_that_outscores_the_rest(kind, settings):
-    """But for what a reward cannot know: see the tests of nearest steps, of greedy coupling and of coverage."""
+    """But for what a reward cannot know: see the tests of each."""
     expert, again = rollout(), rollout(seed=5)
     rest = {"shuffled": shuffled(expert), "still": still(expert), "random": rollout(flail)}
     blind = {
         (NearestStep, "transitions"): ["still"],
         (NearestStep, "states"): ["still", "shuffled"],
+        (OptimalTransport, "states"): ["shuffled"],
         (PWIL, "states"): ["shuffled"],
         (OrderedCoverage, "states"): ["shuffled"],
         (OrderedCoverage, "none"): ["shuffled"],
@@ -145,6 +148,20 @@ def test_far_from_the_expert_being_dead_is_no_better_than_the_worst_step(kind):
     worst = scores(reward, far).amin()
     assert worst < -reward.options.scale * reward.state_dict()["absorbing_cost"]
     assert absorbing(reward, far)[0] <= worst + 1e-4 * worst.abs()
+
+
+@pytest.mark.parametrize("kind", [OptimalTransport, TemporalTransport, NearestStep, SegmentMatch])
+def test_the_demonstration_that_is_matched_is_one_that_ended_as_the_episode_did(kind):
+    """Though another is nearer step by step: that one went on, and the state after the end counts."""
+
+    def swaying(steps, terminated, shift=0.0):
+        places = (np.arange(steps + 1) % 2 + shift).astype(np.float32)[:, None]
+        return Trajectory(places, terminated=terminated, truncated=not terminated)
+
+    experts = Demonstrations((swaying(20, False), swaying(8, True, shift=0.1)))
+    reward = kind(OPTIONS[kind]()).fit(experts)
+    assert reward.explain(swaying(8, False)).demonstration == 0
+    assert reward.explain(swaying(8, True)).demonstration == 1
 
 
 @every_class
@@ -239,13 +256,22 @@ def test_a_copy_is_independent(kind):
 
 
 @every_class
-def test_a_second_fit_forgets_the_first(kind):
-    reward = fitted(kind)
-    agent = rollout(seed=5)
-    scores(reward, agent)
-    other = rollout(flail, seed=3, steps=60)
-    reward.fit(demonstrations(other))
-    assert torch.equal(scores(reward, agent), scores(fitted(kind, other), agent))
+@pytest.mark.parametrize("how", ["fitted", "loaded"])
+def test_what_is_fitted_or_loaded_takes_the_place_of_what_was_known(kind, how):
+    """Even of episodes that it has just scored."""
+    again = rollout(flail, seed=3, steps=60)
+    reward, other = fitted(kind, squash="none"), fitted(kind, again, squash="none")
+    agents = Episodes.from_trajectories([rollout(seed=5), rollout(seed=2, steps=40, terminated=True)])
+    before = reward.score(agents), reward.absorbing_reward(agents)
+    if how == "fitted":
+        reward.fit(demonstrations(again))
+    else:
+        reward.load_state_dict(other.state_dict())
+    after = reward.score(agents), reward.absorbing_reward(agents)
+    expected = other.score(agents), other.absorbing_reward(agents)
+    for known, found, right in zip(before, after, expected, strict=True):
+        assert torch.equal(found, right)
+        assert not torch.equal(found, known)
 
 
 @every_class

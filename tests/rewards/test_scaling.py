@@ -19,6 +19,7 @@ from ilfo.rewards import (
     RewardGenerator,
     ScaledReward,
     ScalingOptions,
+    SumReward,
     TransportOptions,
     make_reward,
 )
@@ -68,6 +69,24 @@ def test_expert_range_puts_the_expert_at_the_factor_and_its_shuffled_self_at_zer
     expert, mixed = rollout(), shuffled(rollout())
     assert float(reward.score(episodes(expert)).mean()) == pytest.approx(2.0, abs=1e-5)
     assert float(reward.score(episodes(mixed)).mean()) == pytest.approx(0.0, abs=1e-5)
+
+
+def test_the_offset_is_taken_from_the_state_after_a_termination_too():
+    reward = scaled(OptimalTransport(TransportOptions(squash="none")), "expert-range", factor=2.0)
+    multiplier, offset = reward.scaling.multiplier, reward.scaling.offset
+    assert abs(offset) > 0.1
+    ended = episodes(cut(rollout(), 30, terminated=True), cut(rollout(flail), 20, terminated=True))
+    expected = multiplier * (plain().absorbing_reward(ended) - offset)
+    torch.testing.assert_close(reward.absorbing_reward(ended), expected)
+
+
+def test_the_offset_is_taken_once_from_all_the_terms_of_a_sum():
+    generators = {"transport": OptimalTransport(TransportOptions(squash="none")), "height": Height()}
+    reward = scaled(SumReward(generators, {"transport": 1.0, "height": 0.5}), "expert-range", factor=2.0)
+    assert abs(reward.scaling.offset) > 0.1
+    found = reward.terms(episodes())
+    assert list(found) == ["transport", "height"]
+    torch.testing.assert_close(sum(found.values()), reward.score(episodes()))
 
 
 def test_expert_range_leaves_the_padding_at_zero():

@@ -1,4 +1,4 @@
-"""What optimal transport must do as a reward."""
+"""What optimal transport must do as a reward, beside what every reward that matches steps does: test_matching."""
 
 import dataclasses
 import io
@@ -8,6 +8,7 @@ import numpy as np
 import ot
 import pytest
 import torch
+from pendulum_ladder import scores, shuffled, still
 from pendulum_system import cut, demonstrations, flail, rollout
 
 from ilfo._tools.errors import InputError
@@ -26,23 +27,11 @@ EVERY_KIND = [
     pytest.param(TransportOptions(plan=plan, cost=cost, squash=squash), id=f"{plan}-{cost}-{squash}")
     for plan, cost, squash in itertools.product(["exact", "entropic"], COSTS, ["exponential", "none"])
 ]
+OTHER_COSTS = [kind for kind in EVERY_KIND if kind.values[0].cost != TransportOptions.cost]
 
 
 def fitted(*experts: Trajectory, **options) -> OptimalTransport:
     return OptimalTransport(TransportOptions(**options)).fit(demonstrations(*experts))
-
-
-def scores(reward: OptimalTransport, *trajectories: Trajectory) -> torch.Tensor:
-    return reward.score(Episodes.from_trajectories(trajectories))
-
-
-def shuffled(trajectory: Trajectory) -> Trajectory:
-    order = np.random.default_rng(0).permutation(len(trajectory.observations))
-    return Trajectory(trajectory.observations[order])
-
-
-def still(trajectory: Trajectory) -> Trajectory:
-    return Trajectory(np.repeat(trajectory.observations[:1], len(trajectory.observations), axis=0))
 
 
 @pytest.mark.parametrize("cost", COSTS)
@@ -53,7 +42,7 @@ def test_the_expert_against_itself_costs_nothing(cost, atoms):
     assert scores(fitted(cost=cost, atoms=atoms, squash="none"), expert).eq(0.0).all()
 
 
-@pytest.mark.parametrize("options", EVERY_KIND)
+@pytest.mark.parametrize("options", OTHER_COSTS)
 def test_the_expert_outscores_shuffled_still_and_random(options):
     reward = OptimalTransport(options).fit(demonstrations())
     expert, again = rollout(), rollout(seed=5)
@@ -83,7 +72,7 @@ def test_the_reward_is_the_cost_under_the_plan_of_pot():
     np.testing.assert_allclose(squashed.numpy(), 3.0 * np.exp(-expected / 0.5), rtol=1e-5)
 
 
-@pytest.mark.parametrize("options", EVERY_KIND)
+@pytest.mark.parametrize("options", OTHER_COSTS)
 def test_single_precision_agrees_with_double(options):
     reward = OptimalTransport(options).fit(demonstrations())
     single = Episodes.from_trajectories([rollout(flail, steps=50), rollout(seed=3)])
@@ -107,7 +96,7 @@ def test_exact_and_entropic_agree_as_the_regularization_shrinks():
     assert means[-1] < 5e-3
 
 
-@pytest.mark.parametrize("options", EVERY_KIND)
+@pytest.mark.parametrize("options", OTHER_COSTS)
 def test_a_batch_of_different_lengths_scores_as_one_by_one(options):
     reward = OptimalTransport(options).fit(demonstrations(rollout(), rollout(seed=1, steps=80)))
     agents = [
@@ -123,15 +112,6 @@ def test_a_batch_of_different_lengths_scores_as_one_by_one(options):
         torch.testing.assert_close(together[row, : len(agent)], reward.score(alone)[0], atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(absorbing[row], reward.absorbing_reward(alone)[0], atol=1e-5, rtol=1e-4)
         assert together[row, len(agent) :].eq(0.0).all()
-
-
-@pytest.mark.parametrize("plan", ["exact", "entropic"])
-def test_what_stands_in_the_padding_is_never_seen(plan):
-    reward = fitted(plan=plan)
-    episodes = Episodes.from_trajectories([rollout(seed=2, steps=40), rollout(seed=3)])
-    soiled = dataclasses.replace(episodes, observations=episodes.observations.clone())
-    soiled.observations[0, 41:] = torch.nan
-    assert torch.equal(reward.score(soiled), reward.score(episodes))
 
 
 class TestSeveralDemonstrations:
@@ -282,13 +262,6 @@ class TestTermination:
         assert fitted(lives, absorbing_cost=1.0).absorbing_reward(agent)[0] == pytest.approx(2.0 * np.exp(-1.0))
         assert fitted(ends, absorbing_cost=1.0).absorbing_reward(agent)[0] == 2.0
 
-    def test_a_truncated_episode_has_no_absorbing_state(self):
-        reward = fitted()
-        episodes = Episodes.from_trajectories([cut(rollout(), 40, terminated=False)])
-        assert reward.absorbing_reward(episodes).tolist() == [0.0]
-        dearer = fitted(absorbing_cost=50.0)
-        assert torch.equal(reward.score(episodes), dearer.score(episodes))
-
     def test_reward_and_absorbing_reward_share_a_draw(self):
         reward = fitted(rollout(), rollout(flail, steps=90), rollout(seed=2), aggregate="random")
         episodes = Episodes.from_trajectories([cut(rollout(seed=3), 30, terminated=True)] * 8)
@@ -410,16 +383,11 @@ class TestHostileEpisodes:
     def episodes(self) -> Episodes:
         return Episodes.from_trajectories([rollout(seed=2, steps=40), rollout(seed=3)])
 
-    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
+    @pytest.mark.parametrize("value", [np.inf, -np.inf, 1e30])
     def test_what_is_not_a_usable_number_is_refused_by_name(self, value):
         episodes = self.episodes()
         episodes.observations[1, 63, 2] = value
         with pytest.raises(InputError, match="Episode 1, step 63: dimension 2"):
-            fitted().score(episodes)
-
-    def test_another_width_is_refused(self):
-        episodes = dataclasses.replace(self.episodes(), observations=torch.zeros(2, 121, 5))
-        with pytest.raises(InputError, match=r"Episode 0, step 0: .* 5 dimensions .* 3"):
             fitted().score(episodes)
 
     @pytest.mark.parametrize("length", [0, -1, 121])
@@ -427,10 +395,6 @@ class TestHostileEpisodes:
         episodes = dataclasses.replace(self.episodes(), lengths=torch.tensor([120, length]))
         with pytest.raises(InputError, match=f"Episode 1 has {length} steps; expected 1 to 120"):
             fitted().score(episodes)
-
-    def test_a_reward_without_an_expert_is_refused(self):
-        with pytest.raises(InputError, match="fit or load_state_dict"):
-            OptimalTransport().score(self.episodes())
 
     def test_a_refusal_changes_nothing(self):
         reward = fitted(rollout(), rollout(seed=1), aggregate="random")
@@ -445,12 +409,8 @@ class TestHostileEpisodes:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"cost": "euclidian"}, "did you mean 'euclidean'"),
         ({"plan": "sinkhorn"}, "plan is 'sinkhorn'"),
-        ({"temperature": 0.0}, "temperature is 0.0"),
-        ({"scale": float("inf")}, "scale is inf"),
         ({"regularization": -1.0}, "regularization is -1.0"),
-        ({"absorbing_cost": -1.0}, "absorbing_cost is -1.0"),
         ({"workers": -1}, "workers is -1"),
     ],
 )
@@ -459,16 +419,9 @@ def test_impossible_options_are_refused(settings, message):
         TransportOptions(**settings)
 
 
-def test_identical_episodes_and_constant_demonstrations_are_scored():
-    frozen = Trajectory(np.ones((31, 3), np.float32))
-    reward = fitted(frozen)
-    assert scores(reward, frozen, frozen).eq(2.0).all()
-    assert scores(reward, Trajectory(np.full((11, 3), 1.02, np.float32))).mean() < 2.0
-
-
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("options", EVERY_KIND)
+@pytest.mark.parametrize("options", OTHER_COSTS)
 def test_the_device_does_not_change_the_rewards(options):
     reward = OptimalTransport(options).fit(demonstrations())
     agents = [rollout(flail, steps=50), rollout(seed=3, steps=70, terminated=True)]

@@ -5,7 +5,31 @@ from itertools import pairwise
 import pytest
 
 from ilfo.suites import open_suite
-from ilfo.suites.figure import Reached, draw_suite
+from ilfo.suites.figure import draw_suite
+from ilfo.suites.reached import Reached
+
+
+def test_every_bar_stands_at_its_task_as_high_and_as_sure_as_its_method_came():
+    tasks, methods = ["a", "b", "c"], ["one", "two"]
+    reached = {
+        ("a", "one"): Reached(0.5, 0.4, 0.9),
+        ("a", "two"): Reached(0.2, 0.15, 0.25),
+        ("b", "one"): Reached(0.7, 0.1, 0.75),
+        ("c", "two"): Reached(0.9, 0.6, 0.95),
+    }
+    (axis,) = draw_suite(tasks, methods, reached, "Some", "success").axes
+    drawn = {}
+    for bars in axis.containers:
+        if bars.get_label() in methods:
+            _, _, (ends,) = bars.errorbar.lines
+            for bar, segment in zip(bars.patches, ends.get_segments(), strict=True):
+                assert segment[:, 0] == pytest.approx([bar.get_x() + bar.get_width() / 2] * 2)
+                task = tasks[round(bar.get_x() + bar.get_width() / 2)]
+                drawn[task, bars.get_label()] = (bar.get_height(), *segment[:, 1])
+    assert drawn == {names: pytest.approx(tuple(each)) for names, each in reached.items()}
+    assert [label.get_text() for label in axis.get_xticklabels()] == tasks
+    left, right = (bars.patches[0] for bars in axis.containers if bars.get_label() in methods)
+    assert left.get_x() + left.get_width() < right.get_x(), "none hides another"
 
 
 @pytest.mark.parametrize("name", ["metaworld-easy", "metaworld-medium", "locomotion", "adroit"])

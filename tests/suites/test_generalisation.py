@@ -271,7 +271,7 @@ def test_an_expert_is_recorded_once_in_every_look(camera, tmp_path):
     times = [path.stat().st_mtime_ns for path in files.values()]
     evaluate_clones(suite, replace(options, episodes=1))
     assert [path.stat().st_mtime_ns for path in files.values()] == times
-    with pytest.raises(InputError, match=r"colours-seen-0.hdf5 has 1 episode, and is to have 2: give --demos and"):
+    with pytest.raises(InputError, match=r"colours-seen-0.hdf5 has 1 episode, expected 2: give --demos and"):
         evaluate_clones(suite, replace(options, demos=5))
     with pytest.raises(InputError, match=r"demo was \[.*lights-seen-0.hdf5'\] and is now \[.*plain.hdf5'\]"):
         evaluate_clones(suite, replace(options, demos=2, looks=0))
@@ -399,6 +399,11 @@ def test_where_there_is_no_success_the_score_is_shown():
     assert "| a | pixels | 50% (50% to 50%) | 25% (25% to 25%) | – |" in written
     assert "Score, 0 % a random policy" in written
     assert "first success" not in written
+
+
+def test_of_the_seeds_scores_the_middle_half_is_taken():
+    cell = CloneCell("a", "pixels", tuple({PLAIN: look(None, score)} for score in (0.5, 1.0, 0.0, 0.4)))
+    assert cell.score(PLAIN) == (pytest.approx(0.45), 0, 1)
 
 
 def test_the_display_counts_epochs(evaluated):

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from small_envs import LEDGE, expert
 
@@ -14,7 +15,7 @@ from ilfo._tools.errors import InputError
 from ilfo.cli import main
 from ilfo.demos import Demonstrations
 from ilfo.fleet.jobs import without_columns
-from ilfo.runs import read_config
+from ilfo.runs import read_config, read_metrics
 from ilfo.suites import Suite, Task, bundled_suites, is_suite, open_suite
 from ilfo.suites.evaluate_suite import SuiteOptions, evaluate_suite
 from ilfo.suites.table import LeftOut, SuiteCell, left_out_before, suite_table
@@ -160,10 +161,10 @@ def test_an_evaluation_of_fewer_steps_is_not_the_result_of_a_cell(evaluated, sui
     file.write_text(json.dumps(json.loads(good) | {"steps": 100, "return_mean": -1000.0}))
     suite, options = open_suite(str(suite_file)), SuiteOptions(out=kept, demo_dir=demo.parent, **OPTIONS)
     shown, _ = evaluate_suite(suite, replace(options, show=True))
-    assert [cell.is_done(2) for cell in shown] == [False, True]
+    assert [cell.is_done(200, 2) for cell in shown] == [False, True]
     assert "-1,000" not in (kept / "table.md").read_text()
     cells, _ = evaluate_suite(suite, options)
-    assert all(cell.is_done(2) for cell in cells)
+    assert all(cell.is_done(200, 2) for cell in cells)
     assert file.read_text() == good
 
 
@@ -220,12 +221,40 @@ def test_what_cannot_be_run_is_left_out_and_the_table_says_why(demo, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
+def test_an_expert_is_recorded_once_until_soon_after_its_success(tmp_path):
+    task = Task("signs", "small_envs:Signposted-v0", (), policy="own_policies:walk")
+    suite = Suite("signs", "Signs", (task,), steps=200, flags=tuple(FLAGS))
+    options = SuiteOptions(out=tmp_path, **OPTIONS | {"seeds": "0"})
+    (trained,), failures = evaluate_suite(suite, options)
+    assert failures == []
+    assert trained.is_done(200, 2)
+    file = tmp_path / "demos" / "signs.hdf5"
+    (recorded,) = demos.open(file)
+    assert recorded.success
+    steps = int(np.argmax(recorded.observations[:, 0] > 1))
+    assert len(recorded) == steps + 10 < 40
+    before = file.stat().st_mtime_ns
+    evaluate_suite(suite, options)
+    assert file.stat().st_mtime_ns == before
+
+
 def test_a_bundled_demonstration_and_one_of_the_users(tmp_path):
     task = Task("any", LEDGE, ("mine", "halfcheetah"))
     assert task.find_demo(None) == task.find_demo(tmp_path) == "halfcheetah"
     (tmp_path / "mine.hdf5").touch()
     assert task.find_demo(tmp_path) == str(tmp_path / "mine.hdf5")
     assert Task("any", LEDGE, ("mine",)).find_demo(None) is None
+
+
+def test_a_suite_is_trained_further_where_its_runs_kept_their_replay(demo, tmp_path):
+    suite = Suite("walk", "walk", (Task("walk", LEDGE, ("walk",)),), steps=200, flags=tuple(FLAGS))
+    options = SuiteOptions(out=tmp_path, demo_dir=demo.parent, **OPTIONS | {"seeds": "0"})
+    evaluate_suite(suite, options, ["--keep-replay"])
+    (longer,), failures = evaluate_suite(suite, replace(options, steps=300), ["--keep-replay"])
+    assert failures == []
+    assert longer.is_done(300, 2)
+    assert not longer.is_done(301, 2)
+    assert [row["step"] for row in read_metrics(longer.folder / "seed_0")][-2:] == [200, 300]
 
 
 def test_other_steps_are_not_passed_off_for_these(evaluated, suite_file, demo):
@@ -278,6 +307,50 @@ def test_brackets_in_the_name_of_a_folder_are_no_markup(evaluated, suite_file, t
     monkeypatch.setattr("ilfo.suites.evaluate_suite.evaluate_suite", interrupted)
     assert main(command) == 130
     assert f"What is finished is in {kept}; the same command goes on" in capsys.readouterr().out
+
+
+def played(successes, failures, returned, ratio, score):
+    """An evaluation of a seed: at which step each episode that succeeded did so, and how many others there were."""
+    episodes = [{"success": True, "success_step": step} for step in successes]
+    episodes += [{"success": False, "success_step": None}] * failures
+    return {"episodes": episodes, "return_mean": returned, "ratio": ratio, "score": score}
+
+
+def finished(task, steps, *evaluations, reward="transport"):
+    return SuiteCell(task, reward, "td3", Path(), {"protocol": "standard", "steps": steps}, evaluations, "0-3")
+
+
+WALK = finished(
+    *("walk", 1400),
+    played([10, 20, 30, 40, 50], 0, 100.0, 0.1, 0.0),
+    played([], 2, 200.0, 0.2, 0.4),
+    played([120], 1, 300.0, 0.3, 0.5),
+    played([], 1, 1000.0, 1.0, 1.0),
+)
+RUN = finished(
+    *("run", 500),
+    played([7], 1, 10.0, 0.2, 0.6),
+    played([], 1, 20.0, 0.3, 0.7),
+    played([], 1, 30.0, 0.4, 0.8),
+    played([], 1, 40.0, 0.7, 0.9),
+)
+
+
+def test_a_row_pools_episodes_and_takes_the_middle_half_of_the_seeds_scores():
+    """Of four seeds the interval of the score runs from the lowest to the highest: see the test of summaries."""
+    assert (WALK.success.value, WALK.time_to_success) == (0.6, 45.0)
+    assert (WALK.ratio, WALK.score) == (pytest.approx(0.4), (pytest.approx(0.45), 0, 1))
+    nearest = replace(RUN, reward="nearest", evaluations=RUN.evaluations[:1])
+    written = suite_table(Suite("some", "Some", ()), [WALK, RUN, nearest], [])
+    rows = [line for line in written.splitlines() if re.match(r"\| (walk|run|transport|nearest) ", line)]
+    assert rows == [
+        "| walk | transport | td3 | 1,400 | 60% (31% to 83%) | 400.0 (150.0 to 800.0) | 0.40 | 0.45 (0.00 to 1.00) "
+        "| 45 |",
+        "| run | transport | td3 | 500 | 20% (4% to 62%) | 25.0 (15.0 to 35.0) | 0.40 | 0.75 (0.60 to 0.90) | 7 |",
+        "| run | nearest | td3 | 500 | 50% (9% to 91%) | 10.0 | 0.20 | 0.60 (0.60 to 0.60) | 7 |",
+        "| transport | td3 | 2 | 40% | 0.65 (0.40 to 0.85) |",
+        "| nearest | td3 | 1 | 50% | 0.60 (0.60 to 0.60) |",
+    ]
 
 
 def test_where_cells_differ_the_table_says_so_and_where_none_is_finished(evaluated, tmp_path):

@@ -157,8 +157,6 @@ def test_what_is_no_file_is_refused_as_a_configuration(tmp_path):
         (["--reward", "own_plugins:Hight"], "did you mean 'Height'"),
         (["--reward", "own_plugins:Still"], "not a subclass"),
         (["--steps", "10"], "nothing would be learned"),
-        (["--num-envs", "0"], "expected at least 1"),
-        (["--env-workers", "-1"], "cannot be negative"),
         (["--seeds", "0-2", "--seed", "3"], "--seed is 3 and --seeds '0-2': give one of them"),
         (["--reward", "own_plugins.py:Height"], "name the module, not its file: own_plugins:Height"),
         (["--agent", "own_plugins.py:Still"], "name the module, not its file: own_plugins:Still"),
@@ -182,6 +180,24 @@ def test_what_is_no_file_is_refused_as_a_configuration(tmp_path):
 def test_wrong_flags_are_refused_with_the_remedy(flags, message):
     with pytest.raises(InputError, match=message):
         parse(*flags)
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        *("--steps", "--num-envs", "--updates-per-step", "--threads", "--replay-size"),
+        *("--eval-every", "--eval-episodes", "--log-every"),
+    ],
+)
+def test_what_has_to_be_at_least_one_is_not_none(flag):
+    with pytest.raises(InputError, match=f"^{flag} is 0; expected at least 1"):
+        parse(flag, "0")
+
+
+@pytest.mark.parametrize("flag", ["--seed", "--env-workers", "--random-steps", "--checkpoint-seconds"])
+def test_what_may_be_none_is_not_negative(flag):
+    with pytest.raises(InputError, match=rf"^{flag} is -1(\.0)?; it cannot be negative"):
+        parse(flag, "-1")
 
 
 @pytest.mark.parametrize(("flag", "meant"), [("--stepz", "--steps"), ("--flwo.updates", "--flow.updates")])
@@ -230,8 +246,8 @@ class Hasty(Still):
 @pytest.mark.parametrize(
     ("reward", "message"),
     [
-        ("own_plugins:TD3", "other flags called or beginning with --td3"),
-        ("own_plugins:Scaling", "other flags called or beginning with --scaling"),
+        ("own_plugins:TD3", "other flags are already called --td3 or begin with it"),
+        ("own_plugins:Scaling", "other flags are already called --scaling or begin with it"),
         ("transport + own_plugins:Transport", "two terms take flags that begin with --transport"),
     ],
 )

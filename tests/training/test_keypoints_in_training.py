@@ -11,7 +11,9 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from filmed_square import SEES, configure
 from rich.console import Console
+from small_clones import MIRRORED, PENDULUM, SQUARE
 from small_runs import KilledError, assert_equal, assert_same_run, save_after_every_step, timeless
 
 from ilfo import demos
@@ -27,46 +29,10 @@ from ilfo.report import write_report
 from ilfo.rewards.keypoints import KeypointOptions
 from ilfo.train import train
 from ilfo.training import Training
-from ilfo.training.configs import config_from_dict, parse_train
+from ilfo.training.configs import config_from_dict
 from ilfo.training.imitation import load
 from ilfo.training.plan import print_plan
 from ilfo.training.run_group import RunGroup
-
-SQUARE, MIRRORED = "small_envs:Square-v0", "small_envs:Mirrored-v0"
-PENDULUM = "InvertedPendulum-v5"
-SEES = [
-    *("--features", "keypoints", "--keypoints.no-pretrained", "--keypoints.image-size", "32"),
-    *("--keypoints.layer", "1", "--keypoints.stride", "4", "--keypoints.k", "4"),
-]
-
-
-@pytest.fixture(scope="module")
-def episode():
-    """The square is pushed to the right."""
-    policy = lambda observations, ages: np.full((len(observations), 1), 0.7, np.float32)  # noqa: E731
-    with closing(Recorder(SQUARE, "standard", policy, "push", frame_size=(32, 32))) as recorder:
-        return recorder.play(0)
-
-
-@pytest.fixture(scope="module")
-def film(episode, tmp_path_factory):
-    """A file with states and frames."""
-    path = tmp_path_factory.mktemp("film") / "square.hdf5"
-    return demos.write(path, Demonstrations((replace(episode, actions=None),), describe(SQUARE).provenance))
-
-
-@pytest.fixture(scope="module")
-def video(episode, tmp_path_factory):
-    """A file with frames alone."""
-    path = tmp_path_factory.mktemp("video") / "square.hdf5"
-    alone = replace(episode, observations=np.zeros((len(episode) + 1, 0)), actions=None)
-    return demos.write(path, Demonstrations((alone,)))
-
-
-def configure(demo, out, *flags, sees=SEES):
-    given = ["--env", SQUARE, "--demo", str(demo), "--out", str(out), "--steps", "160", "--random-steps", "60"]
-    small = ["--td3.hidden-dim", "16", "--td3.batch-size", "16", "--eval-every", "80", "--eval-episodes", "2"]
-    return parse_train([*given, *small, "--log-every", "40", *sees, *flags])[0]
 
 
 @pytest.fixture(scope="module")
@@ -75,20 +41,6 @@ def run(film, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "keypoints"
     train(configure(film, folder))
     return folder
-
-
-@pytest.fixture
-def begin(tmp_path):
-    """Makes trainings, and closes them."""
-    made = []
-
-    def begin(*given, **options):
-        made.append(Training(configure(*given[:1], tmp_path / "run", *given[1:], **options)))
-        return made[-1]
-
-    yield begin
-    for training in made:
-        training.close()
 
 
 def test_what_seeing_takes_is_a_line_before_anything_is_seen(film, tmp_path):
@@ -102,7 +54,7 @@ def test_what_seeing_takes_is_a_line_before_anything_is_seen(film, tmp_path):
 
 
 def test_a_dry_run_says_it_too(film, tmp_path, capsys):
-    given = ["--env", SQUARE, "--demo", str(film), "--out", str(tmp_path / "run"), "--steps", "160"]
+    given = ["--env", SQUARE, "--demo", str(film), "--out", str(tmp_path / "run"), "--steps", "120"]
     assert main(["train", *given, "--random-steps", "60", *SEES, "--dry-run"]) == 0
     assert capsys.readouterr().out.startswith("seeing 21 frames as 7 x 7 patches")
 
@@ -273,7 +225,7 @@ class TestRun:
         print_plan(begin(film), measure=True)
         said = " ".join(capsys.readouterr().out.split())
         assert "32 x 32, seen by ilfo_vit_tiny, votes 0; of the demonstration 21 frames as 7 x 7 patches" in said
-        assert "of the run 160 frames: about" in said
+        assert "of the run 120 frames: about" in said
 
     def test_frames_are_shuffled_with_their_states(self, episode):
         order = shuffled(episode)

@@ -74,6 +74,28 @@ def test_a_reward_that_looks_at_the_time_says_so_and_whether_the_policy_does(pla
     assert said(planned(*timed[:2])[0], "reward") == ["nearest, once a step"]
 
 
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        ((), "standard: the environment ends episodes; absorbing states after a termination"),
+        (
+            ("--no-absorbing",),
+            "standard: the environment ends episodes; NO absorbing states, so terminations leak into the reward",
+        ),
+        (
+            ("--protocol", "fixed-horizon"),
+            "fixed-horizon: episodes never end early; steps after the environment would have ended count 0",
+        ),
+        (
+            ("--reward", "environment"),
+            "standard: the environment ends episodes; a terminated episode is worth 0 from there on",
+        ),
+    ],
+)
+def test_the_protocol_says_what_follows_a_termination(planned, flags, line):
+    assert said(planned(*flags)[0], "protocol") == [line]
+
+
 def test_an_expert_that_is_held_at_its_end_is_said_to_be(planned):
     assert "held at its end until the time limit" in said(planned("--hold-end")[0], "demonstration")[0]
     assert "held" not in said(planned()[0], "demonstration")[0]

@@ -3,20 +3,22 @@
 import json
 from contextlib import closing
 from dataclasses import asdict, replace
+from functools import partial
 
+import filmed_square
 import gymnasium
 import numpy as np
 import pytest
 import torch
+from filmed_square import SEES
+from small_clones import MIRRORED, PENDULUM, SQUARE
 from small_envs import Square
 from small_runs import KilledError, assert_same_run, save_after_every_step, timeless
 
-from ilfo import demos
 from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations
-from ilfo.envs import Environments, describe
+from ilfo.envs import Environments
 from ilfo.envs.drawing import filmed
-from ilfo.envs.recorder import Recorder
 from ilfo.evaluate import evaluate
 from ilfo.record import RecordOptions, record
 from ilfo.report import write_report
@@ -25,18 +27,14 @@ from ilfo.rewards.sight import Sight, View
 from ilfo.runs import read_summary
 from ilfo.train import train
 from ilfo.training import Training
-from ilfo.training.configs import config_from_dict, parse_train
+from ilfo.training.configs import config_from_dict
 from ilfo.training.imitation import load
 from ilfo.training.plan import print_plan
 from ilfo.training.run_group import RunGroup
 
-SQUARE, MIRRORED, NEGATED = "small_envs:Square-v0", "small_envs:Mirrored-v0", "Negated-v0"
-PENDULUM = "InvertedPendulum-v5"
+NEGATED = "Negated-v0"
 TINY = KeypointOptions(pretrained=False, image_size=32, layer=1, stride=4, k=4)
-SEES = [
-    *("--features", "keypoints", "--policy-sees", "keypoints", "--keypoints.no-pretrained"),
-    *("--keypoints.image-size", "32", "--keypoints.layer", "1", "--keypoints.stride", "4", "--keypoints.k", "4"),
-]
+configure = partial(filmed_square.configure, sees=[*SEES, "--policy-sees", "keypoints"])
 
 
 class Negated(Square):
@@ -54,31 +52,6 @@ class Negated(Square):
 gymnasium.register(NEGATED, Negated, max_episode_steps=20)
 
 
-def push(observations, ages):
-    return np.full((len(observations), 1), 0.7, np.float32)
-
-
-@pytest.fixture(scope="module")
-def episode():
-    """The square is pushed to the right."""
-    with closing(Recorder(SQUARE, "standard", push, "push", frame_size=(32, 32))) as recorder:
-        return recorder.play(0)
-
-
-@pytest.fixture(scope="module")
-def film(episode, tmp_path_factory):
-    """A file with states and frames."""
-    path = tmp_path_factory.mktemp("film") / "square.hdf5"
-    return demos.write(path, Demonstrations((replace(episode, actions=None),), describe(SQUARE).provenance))
-
-
-@pytest.fixture(scope="module")
-def video(episode, tmp_path_factory):
-    """A file with frames alone."""
-    path = tmp_path_factory.mktemp("video") / "square.hdf5"
-    return demos.write(path, Demonstrations((replace(episode, observations=np.zeros((21, 0)), actions=None),)))
-
-
 @pytest.fixture
 def sight(episode):
     """What has seen the square move."""
@@ -86,12 +59,6 @@ def sight(episode):
     made = Sight(replace(TINY, motion=0.05), (32, 32))
     made.fit(Demonstrations((episode,)))
     return made
-
-
-def configure(demo, out, *flags, sees=SEES, steps=120):
-    given = ["--env", SQUARE, "--demo", str(demo), "--out", str(out), "--steps", str(steps), "--random-steps", "60"]
-    small = ["--td3.hidden-dim", "16", "--td3.batch-size", "16", "--eval-every", "60", "--eval-episodes", "2"]
-    return parse_train([*given, *small, "--log-every", "40", *sees, *flags])[0]
 
 
 @pytest.fixture(scope="module")
@@ -109,20 +76,6 @@ def short(film, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "short"
     train(configure(film, folder))
     return folder
-
-
-@pytest.fixture
-def begin(tmp_path):
-    """Makes trainings, and closes them."""
-    made = []
-
-    def begin(*given, **options):
-        made.append(Training(configure(*given[:1], tmp_path / "run", *given[1:], **options)))
-        return made[-1]
-
-    yield begin
-    for training in made:
-        training.close()
 
 
 class TestFollowing:

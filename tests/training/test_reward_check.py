@@ -6,13 +6,14 @@ from contextlib import closing
 
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 from small_runs import configure
 
 from ilfo import demos
-from ilfo.demos import Demonstrations
+from ilfo.demos import Demonstrations, Trajectory
 from ilfo.training import Training
-from ilfo.training.reward_check import Finding, findings_of, print_findings, remark_on, remedies
+from ilfo.training.reward_check import Finding, _worth, findings_of, print_findings, remark_on, remedies
 
 KINDS = ["expert", "stops halfway", "stands still", "out of order", "random policy"]
 
@@ -88,6 +89,16 @@ def test_episodes_of_another_length_count_for_as_many_steps_as_the_expert_has(ch
     assert still.share == pytest.approx((still.reward - random.reward) / (expert.reward - random.reward), abs=1e-5)
 
 
+def test_after_a_fall_nothing_is_added_and_what_was_cut_goes_on_as_it_was():
+    fell, cut, long = (
+        Trajectory(np.zeros((steps + 1, 1), np.float32), terminated=terminated, truncated=not terminated)
+        for steps, terminated in ((3, True), (5, False), (20, True))
+    )
+    of_each = torch.stack([torch.arange(20) < len(one) for one in (fell, cut, long)]).float()
+    assert _worth(of_each[:2], [fell, cut], 10) == (3 + 10) / 2
+    assert _worth(of_each[2:], [long], 10) == 10, "it fell later than that"
+
+
 def test_a_reward_that_imitates_nobody_has_a_random_policy_alone(checked):
     assert list(checked("--reward", "environment")) == ["random policy"]
 
@@ -148,7 +159,7 @@ def test_a_remark_stands_below_the_table(demo, tmp_path, scaling):
     flags = ("--reward", "own_plugins:Height", *scaling)
     with closing(Training(configure(demo, tmp_path, *flags))) as training:
         print_findings(training, Console(width=200, file=printed))
-    table, remark = printed.getvalue().split("to the expert, 100 %")
+    table, remark = printed.getvalue().split("over equally many steps")
     assert all(kind in table for kind in KINDS)
     assert "Stopping halfway is worth" in remark
     assert "What may help: let the reward look at other columns" in remark

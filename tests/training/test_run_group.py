@@ -5,7 +5,6 @@ import pickle
 import re
 import shutil
 import signal
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -308,12 +307,6 @@ def test_seeds_that_wait_for_each_other_are_warned_about(demo, tmp_path):
     together = configure(demo, tmp_path / "together", "--seeds", "0-5", "--random-steps", "5", steps=60)
     with pytest.warns(UserWarning, match="raise --random-steps"):
         train(together)
-
-
-def test_many_seeds_are_not_evaluated_as_one(demo, tmp_path):
-    training = Training(configure(demo, tmp_path, "--seeds", "0,1"))
-    with closing(training), pytest.raises(InputError, match="load the run of one of them"):
-        training.evaluate(2, seed=0)
 
 
 def test_one_process_holds_the_folders_of_all_seeds(tmp_path):

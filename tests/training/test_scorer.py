@@ -251,10 +251,35 @@ def test_the_end_of_an_episode_carries_what_follows_in_a_sampled_batch_as_in_an_
     assert float(made.of_episodes([episode(terminated=True)]).rewards[0, -1]) == pytest.approx(1.0 + follows)
 
 
+@pytest.mark.parametrize("time_aware", [False, True])
+def test_the_return_goes_on_in_the_absorbing_state_until_the_time_limit_without_discount(time_aware):
+    made, ended = scorer(time_aware=time_aware), episode(steps=4, terminated=True)
+    labels = made.of_episodes([ended, episode(steps=4), episode(steps=2, terminated=True)])
+    assert (labels.returns - labels.scores.sum(dim=1)).tolist() == [-6.0, 0.0, -8.0]
+    (labels, _) = made.of_finished(ended, 0)
+    assert labels.scores.sum() == 44, "it has seen an end"
+    assert labels.returns.tolist() == [44.0 - 6.0]
+
+
+def test_an_episode_is_learned_from_before_it_is_judged():
+    labels, _ = scorer().of_finished(episode(), 0)
+    assert labels.scores.tolist() == [[1.0] * 4]
+
+
 def test_where_the_time_limit_is_the_end_the_absorbing_state_lasts_until_then():
     made = scorer(time_aware=True)
     rewards = made.of_batch(batch(terminated=(True, True), left=[0.2, 0.0])).rewards
     assert rewards.tolist() == pytest.approx([-(DISCOUNT + DISCOUNT**2), 0.0])
+
+
+def test_the_time_limit_of_a_sampled_batch_is_no_termination():
+    class Ending(Learning):
+        def score(self, episodes):
+            return episodes.terminated[:, None] * episodes.mask.float()
+
+    given = batch(terminated=(True, True, False), left=[0.2, 0.0, 0.0])
+    follows = -(DISCOUNT + DISCOUNT**2)
+    assert scorer(Ending(), time_aware=True).of_batch(given).rewards.tolist() == pytest.approx([1 + follows, 0, 0])
 
 
 def test_every_seed_has_a_reward_of_its_own():

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from small_envs import LEDGE, expert, walk
+from small_envs import expert, walk
 from small_runs import SMALL_OOPS, SMALL_TD7, assert_equal, configure, short
 
 from ilfo import demos
@@ -143,8 +143,9 @@ def test_a_stack_that_would_train_between_episodes_is_refused(begin, monkeypatch
         begin(*BETWEEN, "--seeds", "0-1")
 
 
-def test_a_policy_that_is_shown_the_time_sees_it_everywhere(begin):
-    training = begin("--time-aware", "--protocol", "fixed-horizon")
+@pytest.mark.parametrize("reward", ["transport", "nearest"], ids=["episodes are kept", "steps are kept"])
+def test_a_policy_that_is_shown_the_time_sees_it_everywhere(begin, reward):
+    training = begin("--reward", reward, "--time-aware", "--protocol", "fixed-horizon")
     seen = []
     act = training.agent.act
     training.agent.act = lambda observations, explore: seen.append(observations) or act(observations, explore)
@@ -156,7 +157,47 @@ def test_a_policy_that_is_shown_the_time_sees_it_everywhere(begin):
     assert [round(float(rows[0, -1]) * HORIZON) for rows in seen] == list(range(HORIZON, 0, -1))
     held = training.replay.contents()
     assert held.observations.shape[1] == 3
+    passes = held.observations[:, -1] - held.next_observations[:, -1]
+    torch.testing.assert_close(passes, torch.full_like(passes, 1 / HORIZON))
     assert torch.equal(held.terminated > 0, held.next_observations[:, -1] == 0)
+
+
+@pytest.mark.filterwarnings("ignore:.* cannot stack seeds under these options")
+@pytest.mark.parametrize("flags", [[], BETWEEN], ids=["together", "in turn"])
+def test_the_agent_sees_both_ends_of_a_transition_in_the_statistics_of_its_seed(begin, flags):
+    training = begin("--normalize-observations", "random", "--seeds", "0-1", *flags)
+    drawn, given = [], []
+    sample = training.replay.sample
+
+    def drawing(size, member):
+        drawn.append((sample(size, member), member))
+        return drawn[-1][0]
+
+    def spied(agent):
+        update = agent.update
+        agent.update = lambda batch: given.append(batch) or update(batch)
+
+    training.replay.sample = drawing
+    for agent in getattr(training.agent, "agents", [training.agent]):
+        spied(agent)
+    while len(given) < 2:
+        training.advance()
+    assert [member for _, member in drawn] == ([0, 1] if flags else [None, None])
+    for (batch, member), seen in zip(drawn, given, strict=True):
+        for name in ("observations", "next_observations"):
+            raw = getattr(batch, name)
+            assert torch.equal(getattr(seen, name), training.inputs(raw, member)), name
+            assert not torch.equal(getattr(seen, name), raw)
+        assert not torch.equal(batch.observations, batch.next_observations)
+    state = torch.zeros(1, 2)
+    assert not torch.equal(training.inputs(state, 0), training.inputs(state, 1)), "each seed has its own"
+
+
+def test_absorbing_states_need_a_discount_below_1(begin):
+    with pytest.raises(InputError, match=r"discount is 1\.0; absorbing states need one below 1"):
+        begin("--td3.discount", "1")
+    for flags in (["--no-absorbing"], ["--protocol", "fixed-horizon"]):
+        assert begin("--td3.discount", "1", *flags).agent.discount == 1
 
 
 @pytest.mark.parametrize("reward", ["transport", "environment"])
@@ -200,8 +241,6 @@ def test_reward_and_policy_look_at_the_keys_that_each_is_told(begin, tmp_path):
 def test_a_run_without_time_or_keys_shows_the_policy_all_of_the_observation(begin):
     training = begin()
     assert training.inputs.width == training.environments.observation_dim == 2
-    assert training.config.env == LEDGE
-    assert len(expert()) == 1
 
 
 @pytest.mark.filterwarnings("ignore:.* cannot stack seeds under these options")
@@ -257,6 +296,8 @@ def test_an_agent_makes_so_many_updates_a_step(demo, tmp_path, flags):
         counts.append(training.agent.updates)
         training.close()
     assert counts[1] == 3 * counts[0]
+    if not training.agent.trains_between_episodes:
+        assert counts[0] == training.config.num_envs, "one for the step of each copy"
 
 
 @pytest.mark.parametrize(
