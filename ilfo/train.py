@@ -115,14 +115,14 @@ def _run(training: Training, group: RunGroup, progress: Any) -> dict[str, Any]:
         common = {"seconds": clock.seconds}
         pairs = zip(training.state_dicts(), rows, strict=True)
         group.save(training.step, [state | common | {"row": row} for state, row in pairs])
-        stopping = bool(interrupted)
+        stopping = bool(interruption)
         if progress is not None:
             progress.saved(training.step, goes_on=not (last or stopping))
         if stopping:
             raise KeyboardInterrupt
 
     rest, saved = config.checkpoint_seconds, time.monotonic()
-    with interruptible() as interrupted, _Boards(group, training.step) as boards:
+    with interruptible() as interruption, _Boards(group, training.step) as boards:
         while training.step < config.steps or training.owes:
             training.advance()
             last = training.step >= config.steps
@@ -134,7 +134,7 @@ def _run(training: Training, group: RunGroup, progress: Any) -> dict[str, Any]:
                 shown = mean_row(rows)
             if progress is not None:
                 progress.show(training.step, shown, training.owes)
-            if interrupted or time.monotonic() - saved > rest:
+            if interruption or time.monotonic() - saved > rest:
                 begun = time.monotonic()
                 save()
                 saved = time.monotonic()

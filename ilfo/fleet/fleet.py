@@ -57,12 +57,12 @@ class Failure:
 
 
 class Process(Protocol):
-    """A job under way, wherever it runs."""
+    """A job under way, wherever it runs; that of a child is a ``subprocess.Popen``."""
 
     def poll(self) -> int | None:
         """Its exit status, or None while it runs."""
 
-    def stop(self) -> None:
+    def terminate(self) -> None:
         """Has it save and end, without waiting for it."""
 
     def kill(self) -> None:
@@ -73,36 +73,25 @@ class Process(Protocol):
 
 
 class Fleet(Protocol):
-    """What starts jobs somewhere."""
+    """What starts jobs somewhere.
+
+    Attributes:
+        kills: Whether jobs can be ended at once, without saving.
+    """
+
+    kills: bool
 
     def start(self, job: Work) -> Process:
         """Starts a job."""
 
 
-class _Child:
-    """A job in a child process of this one."""
-
-    def __init__(self, job: Work) -> None:
-        self._process = start_child(job.commands, job.log, job.threads, sys.path)
-
-    def poll(self) -> int | None:
-        return self._process.poll()
-
-    def stop(self) -> None:
-        self._process.terminate()
-
-    def kill(self) -> None:
-        self._process.kill()
-
-    def wait(self) -> int:
-        return self._process.wait()
-
-
 class _Here:
     """This machine."""
 
+    kills = True
+
     def start(self, job: Work) -> Process:
-        return _Child(job)
+        return start_child(job.commands, job.log, job.threads, sys.path)
 
 
 def start_child(
@@ -175,9 +164,9 @@ def run_jobs(
     running: dict[Process, _Work] = {}
     counts = jobs[0].counts if jobs else "step"
     display = Display(console, len(jobs), sum(job.size for job in jobs), counts)
-    with interruptible() as interrupted, display:
+    with interruptible(at_once=fleet.kills) as interruption, display:
         try:
-            while (waiting or running) and not interrupted:
+            while (waiting or running) and not interruption:
                 while waiting and len(running) < side_by_side:
                     job = waiting.popleft()
                     display.begin(job.name, job.folder, job.size)
@@ -191,11 +180,11 @@ def run_jobs(
                         failures.append(Failure(job, _last_words(job, status)))
                 display.refresh()
                 time.sleep(_LOOK)
-            if interrupted:
+            if interruption:
                 _stop(running)
                 raise KeyboardInterrupt
         except KeyboardInterrupt:
-            if len(interrupted) > 1:
+            if interruption.at_once:
                 display.at_once = True
                 for process in running:
                     process.kill()
@@ -207,7 +196,7 @@ def run_jobs(
 
 def _stop(running: Collection[Process]) -> None:
     for process in running:
-        process.stop()
+        process.terminate()
     for process in running:
         process.wait()
 

@@ -43,6 +43,8 @@ class RayFleet:
         side_by_side: How many jobs fit on the cluster, at least 1.
     """
 
+    kills = False  # The child of a task that is ended by force lives on.
+
     def __init__(self, address: str, threads: int) -> None:
         try:
             import ray
@@ -105,11 +107,11 @@ class _Task:
         ready, _ = self._ray.wait([self._reference], timeout=0)
         return self.wait() if ready else None
 
-    def stop(self) -> None:
+    def terminate(self) -> None:
         self._ray.cancel(self._reference, force=False)
 
     def kill(self) -> None:
-        """Does nothing: the child of a killed task would live on; :meth:`stop` has it save and end."""
+        """Does nothing, see :attr:`RayFleet.kills`."""
 
     def wait(self) -> int:
         try:

@@ -101,6 +101,7 @@ def pressed(told: list[str], times: int):
 
     class Running:
         status = None
+        kills = True
 
         def start(self, job):
             return self
@@ -115,8 +116,8 @@ def pressed(told: list[str], times: int):
             self.press()
             return self.status
 
-        def stop(self):
-            told.append("stop")
+        def terminate(self):
+            told.append("terminate")
 
         def kill(self):
             told.append("kill")
@@ -135,7 +136,7 @@ def test_a_second_ctrl_c_waits_for_no_save(demo, tmp_path, times):
     told, said = [], io.StringIO()
     with pytest.raises(KeyboardInterrupt):
         run_jobs([job(demo, tmp_path / "a")], 1, Console(file=said), fleet=pressed(told, times))
-    assert told[:2] == ["stop", "wait"]
+    assert told[:2] == ["terminate", "wait"]
     assert ("kill" in told) is (times == 2)
     ended = {1: "stopped: what was training has saved", 2: "stopped at once, without waiting for a save"}
     assert ended[times] in said.getvalue()
@@ -145,6 +146,8 @@ def test_what_cannot_be_started_leaves_no_child_behind(demo, tmp_path):
     started = []
 
     class Small:
+        kills = True
+
         """Starts one, and no more."""
 
         def start(self, job):
@@ -176,6 +179,8 @@ def test_what_cannot_be_started_leaves_no_child_behind(demo, tmp_path):
 
 def test_a_killed_process_is_told_from_one_that_ended(demo, tmp_path):
     class Killed:
+        kills = True
+
         """Is killed at once."""
 
         def start(self, job):
@@ -254,7 +259,7 @@ class TestRay:
         task = fleet.start(long)
         while task.poll() is None and not newest_rows(long.folder):
             time.sleep(0.05)
-        task.stop()
+        task.terminate()
         assert task.wait() != 0
         assert newest_checkpoint(long.folder) > 0
 
