@@ -146,9 +146,9 @@ def test_what_cannot_be_started_leaves_no_child_behind(demo, tmp_path):
     started = []
 
     class Small:
-        kills = True
-
         """Starts one, and no more."""
+
+        kills = True
 
         def start(self, job):
             if started:
@@ -164,7 +164,7 @@ def test_what_cannot_be_started_leaves_no_child_behind(demo, tmp_path):
         def poll(self):
             return self.status
 
-        def stop(self):
+        def terminate(self):
             self.status = -15
 
         def wait(self):
@@ -179,9 +179,9 @@ def test_what_cannot_be_started_leaves_no_child_behind(demo, tmp_path):
 
 def test_a_killed_process_is_told_from_one_that_ended(demo, tmp_path):
     class Killed:
-        kills = True
-
         """Is killed at once."""
+
+        kills = True
 
         def start(self, job):
             return self
