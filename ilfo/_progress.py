@@ -19,7 +19,7 @@ from ilfo.training import Training
 from ilfo.training.configs import TrainConfig, several_seeds
 from ilfo.training.plan import print_plan
 
-__all__ = ["Progress", "conclude", "report"]
+__all__ = ["Progress", "Silence", "conclude", "report"]
 
 
 class _Pace:
@@ -37,7 +37,29 @@ class _Pace:
         return (step - first) / (now - since) if now - since >= 1.0 else None
 
 
-class Progress:
+class Silence:
+    """Shows nothing of a run; :class:`Progress` shows all of it, by the same methods."""
+
+    def fitting(self, share: float, numbers: str) -> None:
+        """The reward is being fitted."""
+
+    def doing(self, what: str) -> None:
+        """Something else is done before the first step."""
+
+    def begin(self, training: Training) -> None:
+        """The first step comes next."""
+
+    def show(self, step: int, row: dict[str, Any], updates_due: int = 0) -> None:
+        """A step was taken."""
+
+    def saved(self, step: int, goes_on: bool) -> None:
+        """A checkpoint was written."""
+
+    def already_finished(self) -> None:
+        """Nothing is left to train."""
+
+
+class Progress(Silence):
     """Steps, steps per second, ETA, imitation return, evaluation return and ratio to the expert.
 
     On a terminal it is a bar; elsewhere a line at every evaluation.

@@ -113,9 +113,8 @@ def label(
         demonstrations, sha256 = _open_demonstrations(config, logged)
         if logged.left_out:
             warnings.warn(f"{source}: left out of the observations: {', '.join(sorted(logged.left_out))}", stacklevel=2)
-        reward.on_progress = fitting
-        reward.fit(demonstrations if config.fold_absorbing is not None else without_terminations(demonstrations))
-        reward.on_progress = None
+        folds = config.fold_absorbing is not None
+        reward.fit_with_progress(demonstrations if folds else without_terminations(demonstrations), fitting)
         labeller = DatasetLabeller(
             logged,
             reward,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ilfo._progress import Progress, conclude, report
+from ilfo._progress import Progress, Silence, conclude, report
 from ilfo._same_run import NOT_OF_THE_RUN
 from ilfo._tools.interruption import interruptible
 from ilfo.runs import HeldFolder
@@ -62,12 +62,12 @@ class _Boards:
             writer.close()
 
 
-def train(config: TrainConfig, progress: Any = None) -> dict[str, Any]:
+def train(config: TrainConfig, progress: Silence | None = None) -> dict[str, Any]:
     """Trains to the last step, or goes on where the run in ``config.out`` stopped.
 
     Args:
         config: The resolved configuration.
-        progress: Shows rows as they come, see :class:`ilfo._progress.Progress`; None shows nothing.
+        progress: Shows rows as they come, see :class:`~ilfo._progress.Progress`; None: nothing is shown.
 
     Returns:
         The content of ``summary.json``.
@@ -76,36 +76,34 @@ def train(config: TrainConfig, progress: Any = None) -> dict[str, Any]:
         InputError: See :class:`~ilfo.training.Training` and :class:`~ilfo.runs.Run`.
         KeyboardInterrupt: After Ctrl-C, once everything is saved; after a second one at once.
     """
+    progress = progress or Silence()
     plain = {name: value for name, value in dataclasses.asdict(config).items() if name not in NOT_OF_THE_RUN}
     with closing(HeldFolder(config.out)) as folder, closing(Training(config, fit=False)) as training:
         # A resumed run takes what was learned from the demonstrations from its checkpoint. A new run learns it before
         # it begins, so that unusable demonstrations leave nothing behind.
         if not folder.begun:
-            training.fit(progress and progress.fitting, progress and progress.doing)
+            training.fit(progress.fitting, progress.doing)
         seeds = training.seeds if config.seeds else ()
         with closing(RunGroup(folder, plain, seeds, training.demo_sha256, config.keep_replay)) as group:
             finished = group.read_summary()
             if finished is None:
                 return _run(training, group, progress)
-            if progress is not None:
-                progress.already_finished()
+            progress.already_finished()
             return finished
 
 
-def _run(training: Training, group: RunGroup, progress: Any) -> dict[str, Any]:
+def _run(training: Training, group: RunGroup, progress: Silence) -> dict[str, Any]:
     config = training.config
     states = group.restore()
     if states is not None:
-        if progress is not None:
-            progress.saved(states[0]["step"], goes_on=False)
+        progress.saved(states[0]["step"], goes_on=False)
         training.load_state_dicts(states)
     elif not training.fitted:
-        training.fit(progress and progress.fitting, progress and progress.doing)
+        training.fit(progress.fitting, progress.doing)
     clock = _Clock(states[0]["seconds"] if states else 0.0)
     rows: list[dict[str, Any]] = [state["row"] for state in states] if states else [{} for _ in training.seeds]
     shown = mean_row(rows)
-    if progress is not None:
-        progress.begin(training)
+    progress.begin(training)
 
     def due(every: int) -> bool:
         return training.step // every > (training.step - config.num_envs) // every
@@ -116,8 +114,7 @@ def _run(training: Training, group: RunGroup, progress: Any) -> dict[str, Any]:
         pairs = zip(training.state_dicts(), rows, strict=True)
         group.save(training.step, [state | common | {"row": row} for state, row in pairs])
         stopping = bool(interruption)
-        if progress is not None:
-            progress.saved(training.step, goes_on=not (last or stopping))
+        progress.saved(training.step, goes_on=not (last or stopping))
         if stopping:
             raise KeyboardInterrupt
 
@@ -132,8 +129,7 @@ def _run(training: Training, group: RunGroup, progress: Any) -> dict[str, Any]:
                 group.append(fresh)
                 boards.add(fresh)
                 shown = mean_row(rows)
-            if progress is not None:
-                progress.show(training.step, shown, training.owes)
+            progress.show(training.step, shown, training.owes)
             if interruption or time.monotonic() - saved > rest:
                 begun = time.monotonic()
                 save()

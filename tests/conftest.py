@@ -29,7 +29,7 @@ settings.load_profile("the same every time")
 @pytest.fixture(autouse=True)
 def seeded():
     """What a test draws without a generator of its own depends on no test before it."""
-    torch.manual_seed(0)
+    torch.manual_seed(1729)
 
 
 @pytest.fixture(autouse=True, scope="session")

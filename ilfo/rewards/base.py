@@ -146,6 +146,16 @@ class RewardGenerator(ABC):
     def fit(self, demonstrations: Demonstrations) -> RewardGenerator:
         """Learns from the expert; returns itself. Called once, before training."""
 
+    def fit_with_progress(
+        self, demonstrations: Demonstrations, on_progress: Callable[[float, str], None] | None
+    ) -> RewardGenerator:
+        """:meth:`fit`, with :attr:`on_progress` called meanwhile and not afterwards."""
+        self.on_progress = on_progress
+        try:
+            return self.fit(demonstrations)
+        finally:
+            self.on_progress = None
+
     @abstractmethod
     def score(self, episodes: Episodes) -> Tensor:
         """Rewards ``(B, T)`` float32 on the device of the episodes; entries beyond an episode's length are 0."""

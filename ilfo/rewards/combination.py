@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -61,15 +61,14 @@ class SumReward(RewardGenerator):
         """Fits one generator after the other; returns itself."""
         self._last = None
         for number, generator in enumerate(self.generators.values()):
-            if self.on_progress is not None:
-                generator.on_progress = self._part_of_progress(number)
-            generator.fit(demonstrations)
-            generator.on_progress = None
+            generator.fit_with_progress(demonstrations, self._part_of_progress(number))
         return self
 
-    def _part_of_progress(self, number: int) -> Any:
+    def _part_of_progress(self, number: int) -> Callable[[float, str], None] | None:
+        """What a term of the sum tells its progress."""
         whole, count = self.on_progress, len(self.generators)
-        assert whole is not None
+        if whole is None:
+            return None
         return lambda share, text: whole((number + share) / count, text)
 
     def score(self, episodes: Episodes) -> Tensor:

@@ -245,9 +245,7 @@ class ScaledReward(RewardGenerator):
         Raises:
             InputError: See the generator's own, and :meth:`Scaling.fit`.
         """
-        self.generator.on_progress = self.on_progress
-        self.generator.fit(demonstrations)
-        self.generator.on_progress = None
+        self.generator.fit_with_progress(demonstrations, self.on_progress)
         if self.options.method == "expert-range":
             experts = list(demonstrations)
             self.scaling.fit(self._steps_of(experts), self._steps_of([shuffled(expert) for expert in experts]))

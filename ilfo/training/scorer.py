@@ -92,9 +92,7 @@ class Scorer:
         """
         if not self._absorbing:
             demonstrations = without_terminations(demonstrations)
-        self.reward.on_progress = on_progress
-        self.reward.fit(demonstrations)
-        self.reward.on_progress = None
+        self.reward.fit_with_progress(demonstrations, on_progress)
         if self.reward.imitates:
             self._try(demonstrations)
         self._share()
