@@ -11,7 +11,7 @@ import numpy as np
 from ilfo._tools.errors import InputError
 from ilfo._tools.target import file_to_write
 from ilfo.demos._arrays import canonical
-from ilfo.demos.trajectory import Demonstrations
+from ilfo.demos.trajectory import Demonstrations, spans_of
 
 __all__ = ["check_actions_within_one", "observation_blocks", "with_actions_and_rewards"]
 
@@ -54,11 +54,7 @@ def with_actions_and_rewards(target: Path, demonstrations: Demonstrations, layou
 def observation_blocks(demonstrations: Demonstrations) -> dict[str, slice]:
     """Columns of each key in the flat observation, in order; one key ``"observation"`` where none is named."""
     keys = demonstrations.provenance.observation_keys or {"observation": demonstrations.observation_dim}
-    blocks, start = {}, 0
-    for key, width in keys.items():
-        blocks[key] = slice(start, start + width)
-        start += width
-    return blocks
+    return {key: slice(span.start, span.stop) for key, span in spans_of(keys).items()}
 
 
 def check_actions_within_one(demonstrations: Demonstrations, target: Path) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from ilfo._tools.errors import InputError, closest
 from ilfo._tools.marks import split_marks
-from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory
+from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory, spans_of
 
 __all__ = ["check_fits", "differences", "fit_to"]
 
@@ -118,10 +118,9 @@ def _by_name(
 ) -> tuple[np.ndarray, list[str]]:
     """For each column of the environment, the file's or ``_ABSENT``; and what was dropped or filled with zeros."""
     here, env = environment.observation_keys, _called(environment)
-    starts = dict(zip(there, np.cumsum([0, *there.values()]).tolist(), strict=False))
+    spans = spans_of(there)
     columns = {
-        key: np.arange(starts[key], starts[key] + width) if there.get(key) == width else np.full(width, _ABSENT)
-        for key, width in here.items()
+        key: np.array(spans[key]) if there.get(key) == width else np.full(width, _ABSENT) for key, width in here.items()
     }
     absent = [key for key in here if there.get(key) != here[key]]
     looked_at = [key for key in absent if not keys or key in keys]
@@ -240,11 +239,9 @@ def _called(environment: Provenance) -> str:
 
 def _part(keys: Mapping[str, int], dimension: int) -> str:
     """``"dimension 3"``, and where keys tell more, which one it is of: ``"dimension 3 (velocity[1])"``."""
-    start = 0
-    for key, width in keys.items():
-        if dimension < start + width and len(keys) > 1:
-            return f"dimension {dimension} ({key}[{dimension - start}])"
-        start += width
+    for key, span in spans_of(keys).items():
+        if dimension in span and len(keys) > 1:
+            return f"dimension {dimension} ({key}[{dimension - span.start}])"
     return f"dimension {dimension}"
 
 

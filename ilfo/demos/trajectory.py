@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, overload
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from ilfo._tools.pieces import pieces_of
 
-__all__ = ["Demonstrations", "Provenance", "Trajectory", "sha256_of"]
+__all__ = ["Demonstrations", "Provenance", "Trajectory", "sha256_of", "spans_of"]
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,17 @@ class Provenance:
     source: str | None = None
     action_repeat: int | None = None
     bar: str | None = None
+
+
+def spans_of(keys: Mapping[str, int]) -> dict[str, range]:
+    """The columns of each block of a flat observation.
+
+    Examples:
+        >>> spans_of({"position": 2, "velocity": 1})
+        {'position': range(0, 2), 'velocity': range(2, 3)}
+    """
+    ends = accumulate(keys.values())
+    return {key: range(end - width, end) for (key, width), end in zip(keys.items(), ends, strict=True)}
 
 
 @dataclass(frozen=True)

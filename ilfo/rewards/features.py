@@ -13,6 +13,7 @@ from torch import Tensor
 from ilfo._tools.errors import InputError, closest
 from ilfo._tools.ranges import read_ranges
 from ilfo.demos import Demonstrations
+from ilfo.demos.trajectory import spans_of
 
 if TYPE_CHECKING:
     from ilfo.rewards.base import Episodes
@@ -307,12 +308,11 @@ def _columns(dims: Sequence[int], keys: Sequence[str], demonstrations: Demonstra
             f"keys names {keys[0]!r}, and the demonstrations name keys of "
             f"{sum(blocks.values())} columns for observations of {width}: choose columns with dims instead."
         )
-    ends = dict(zip(blocks, np.cumsum(list(blocks.values())).tolist(), strict=True))
-    chosen: list[int] = []
+    spans, chosen = spans_of(blocks), list[int]()
     for key in keys:
         if key not in blocks:
             raise InputError(f"The demonstrations have no observation key {key!r}: {closest(key, blocks)}.")
-        chosen.extend(range(ends[key] - blocks[key], ends[key]))
+        chosen.extend(spans[key])
     stray = [dim for dim in dims if dim not in chosen]
     if stray:
         raise InputError(

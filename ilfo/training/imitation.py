@@ -81,6 +81,7 @@ class Imitation:
         self._simulators = ExitStack()
         self._made = False
         self.step = 0
+        # How wide the policy's inputs are is known now, unless it sees keypoints: then once these are found.
         if self.view is None:
             self._make()
         if fitted is not None:

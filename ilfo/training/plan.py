@@ -31,8 +31,7 @@ def print_plan(training: Training, measure: bool = False, console: Console | Non
     def row(name: str, value: str) -> None:
         table.add_row(name, Text(value))  # As it is: brackets in a path are no markup.
 
-    horizon = f"{environments.horizon} steps" if environments.horizon else "none"
-    row("environment", f"{config.env} x {_copies(training)}, time limit {horizon}")
+    row("environment", f"{config.env} x {_copies(training)}, time limit {environments.horizon} steps")
     row("observations", f"({environments.observation_dim},) float32; policy input: {_policy_input(training)}")
     row("actions", f"({environments.action_dim},) float32 in [-1, 1]")
     row("demonstration", _expert_line(training))

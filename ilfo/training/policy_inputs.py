@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations
+from ilfo.demos.trajectory import spans_of
 from ilfo.rewards import ColumnOptions, FeatureOptions, StateFeatures
 
 __all__ = ["Normalization", "PolicyInputs", "columns_of"]
@@ -162,8 +163,7 @@ def columns_of(keys: Sequence[str], dims: Sequence[int], blocks: dict[str, int])
     Raises:
         InputError: There is no part of that name, or no such column in the chosen parts; or a part is named twice.
     """
-    ends = np.cumsum(list(blocks.values())).tolist()
-    spans = {name: range(end - width, end) for (name, width), end in zip(blocks.items(), ends, strict=True)}
+    spans = spans_of(blocks)
     for key in keys:
         if key not in spans:
             raise InputError(f"--policy-keys names {key!r}; the environment's observations have {', '.join(blocks)}")
