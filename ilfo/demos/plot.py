@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ilfo._tools.atomic import atomic_path
+from ilfo._tools.figures import new_figure, tidy
 from ilfo._tools.target import file_to_write
 from ilfo.demos.trajectory import Demonstrations
 
@@ -36,9 +37,6 @@ def plot_demonstrations(demonstrations: Demonstrations, path: str | os.PathLike[
     Raises:
         InputError: The folder does not exist, or the path is a folder itself.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     target = file_to_write(path)
     labels = _labels(demonstrations)[:_MOST_DIMENSIONS]
     shown = demonstrations[:_MOST_EPISODES]
@@ -48,8 +46,7 @@ def plot_demonstrations(demonstrations: Demonstrations, path: str | os.PathLike[
     columns = min(math.ceil(math.sqrt(panels)), 4)
     rows = math.ceil(panels / columns)
 
-    figure = Figure(figsize=(3.5 * columns + 0.4, 1.45 * rows + 1.0), layout="constrained", dpi=110)
-    FigureCanvasAgg(figure)
+    figure = new_figure(3.5 * columns + 0.4, 1.45 * rows + 1.0, dpi=110)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
     axes = list(grid.flat)
     step = demonstrations.provenance.time_step
@@ -80,8 +77,7 @@ def _draw(axis: Axes, series: list[np.ndarray], label: str, time_step: float | N
     axis.tick_params(labelsize=7, length=2)
     axis.locator_params(axis="both", nbins=4)
     axis.margins(x=0)
-    axis.grid(linewidth=0.3, alpha=0.6)
-    axis.spines[["top", "right"]].set_visible(False)
+    tidy(axis)
 
 
 def _labels(demonstrations: Demonstrations) -> list[str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ilfo._tools.figures import new_figure, png, thousands, tidy
 from ilfo.rewards import Explanation
 from ilfo.statistics import bootstrap_interval, interquartile_mean
 
@@ -102,8 +102,8 @@ def _finish_learning(figure: Figure, axis: Axes, expert_return: float | None, ra
     axis.margins(y=0.1)
     axis.set_xlim(left=0)
     axis.set(xlabel="environment steps", ylabel="return of an evaluation episode")
-    _thousands(axis)
-    return _png(figure)
+    thousands(axis)
+    return png(figure)
 
 
 def training_curves(*runs: Sequence[Row]) -> bytes | None:
@@ -131,10 +131,10 @@ def training_curves(*runs: Sequence[Row]) -> bytes | None:
         axis.set_xlim(left=0)
         axis.locator_params(axis="both", nbins=4)
         axis.tick_params(labelsize=7)
-        _thousands(axis)
+        thousands(axis)
     for axis in axes[len(names) :]:
         axis.set_axis_off()
-    return _png(figure)
+    return png(figure)
 
 
 def reward_traces(
@@ -161,7 +161,7 @@ def reward_traces(
         axis.set_xlim(left=0)
     axes[-1].set_xlabel("step of the episode")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper left", ncols=2, frameon=False)
-    return _png(figure)
+    return png(figure)
 
 
 def plans(explanations: Mapping[str, Explanation]) -> bytes:
@@ -191,7 +191,7 @@ def plans(explanations: Mapping[str, Explanation]) -> bytes:
         )
         axis.set(xlim=(0, steps), ylim=(0, height), xlabel="step of the episode", ylabel="step of the expert")
         axis.set_title(f"{label}\nmean cost {np.nanmean(found.costs):.3f}", fontsize=10)
-    return _png(figure)
+    return png(figure)
 
 
 def _pooled(picture: np.ndarray, pixels: int) -> np.ndarray:
@@ -203,26 +203,8 @@ def _pooled(picture: np.ndarray, pixels: int) -> np.ndarray:
 
 
 def _canvas(rows: int, columns: int, width: float, height: float, sharex: bool = False) -> tuple[Figure, list[Axes]]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained", dpi=140)
-    FigureCanvasAgg(figure)
+    figure = new_figure(width, height, dpi=140)
     axes = list(figure.subplots(rows, columns, squeeze=False, sharex=sharex).flat)
     for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(linewidth=0.4, alpha=0.5)
-        axis.set_axisbelow(True)
+        tidy(axis)
     return figure, axes
-
-
-def _thousands(axis: Axes) -> None:
-    from matplotlib.ticker import EngFormatter
-
-    axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-
-
-def _png(figure: Figure) -> bytes:
-    written = io.BytesIO()
-    figure.savefig(written, format="png")
-    return written.getvalue()

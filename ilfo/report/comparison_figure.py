@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ilfo._tools.figures import new_figure, png, thousands, tidy
 from ilfo.statistics import interquartile_mean
 
 __all__ = ["comparison"]
@@ -32,13 +32,9 @@ def comparison(
         title: What all of it is about.
     """
     from matplotlib import colormaps
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import EngFormatter
 
     rows, columns = len(rewards), len(agents)
-    figure = Figure(figsize=(max(7.0, 3.4 * columns), 1.4 + 0.34 * rows + 3.4), layout="constrained", dpi=130)
-    FigureCanvasAgg(figure)
+    figure = new_figure(max(7.0, 3.4 * columns), 1.4 + 0.34 * rows + 3.4)
     figure.suptitle(title, fontsize=11)
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[0.9 + 0.34 * rows, 3.4])[:, 0]
     cells = above.subplots()
@@ -66,16 +62,13 @@ def comparison(
         axis.axhline(0.0, color="#7a7a7a", linewidth=1.0, linestyle="--")
         axis.set_title(agent, fontsize=10)
         axis.set_xlabel("environment steps")
-        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(linewidth=0.4, alpha=0.5)
+        thousands(axis)
+        tidy(axis)
     panels[0].set_ylabel("score (0 random, 1 expert)")
     drawn = {label: handle for axis in panels for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     if drawn:
         below.legend(drawn.values(), drawn.keys(), loc="outside right upper", frameon=False, fontsize=8)
-    written = io.BytesIO()
-    figure.savefig(written, format="png")
-    return written.getvalue()
+    return png(figure)
 
 
 def _mean_curve(curves: Curves) -> tuple[list[int], list[float]]:

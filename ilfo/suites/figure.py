@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from ilfo._tools.figures import new_figure, png, tidy
 from ilfo.suites.reached import Reached
 
 if TYPE_CHECKING:
@@ -30,9 +30,7 @@ def suite_figure(
         title: Title of the figure.
         label: Label of the vertical axis.
     """
-    written = io.BytesIO()
-    draw_suite(tasks, methods, reached, title, label).savefig(written, format="png")
-    return written.getvalue()
+    return png(draw_suite(tasks, methods, reached, title, label))
 
 
 def draw_suite(
@@ -40,13 +38,8 @@ def draw_suite(
 ) -> Figure:
     """The figure of :func:`suite_figure`, which takes the same."""
     from matplotlib import colormaps
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
-    figure = Figure(
-        figsize=(max(6.0, 1.2 + len(tasks) * (0.7 + 0.28 * len(methods))), 3.8), layout="constrained", dpi=130
-    )
-    FigureCanvasAgg(figure)
+    figure = new_figure(max(6.0, 1.2 + len(tasks) * (0.7 + 0.28 * len(methods))), 3.8)
     axis = figure.subplots()
     palette = colormaps["tab20" if len(methods) > 10 else "tab10"]
     width = 0.8 / len(methods)
@@ -70,8 +63,6 @@ def draw_suite(
     axis.set_title(title, fontsize=11)
     axis.axhline(1.0, color="#2e7d32", linewidth=1.0, linestyle="--")
     axis.axhline(0.0, color="#7a7a7a", linewidth=1.0)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.grid(axis="y", linewidth=0.4, alpha=0.5)
-    axis.set_axisbelow(True)
+    tidy(axis, "y")
     figure.legend(loc="outside right upper", frameon=False, fontsize=8)
     return figure

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ilfo._tools.figures import new_figure, png, tidy
 from ilfo.suites.reached import Reached
 
 __all__ = ["PLAIN", "Look", "looks_figure"]
@@ -36,14 +36,10 @@ def looks_figure(
         label: Label of the vertical axes.
     """
     from matplotlib import colormaps
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
     groups = [PLAIN[0], *kinds]
-    size = (max(6.0, 2.2 + len(groups) * (0.5 + 0.22 * len(eyes))), 0.9 + 2.5 * len(tasks))
-    figure = Figure(figsize=size, layout="constrained", dpi=130)
-    FigureCanvasAgg(figure)
+    figure = new_figure(max(6.0, 2.2 + len(groups) * (0.5 + 0.22 * len(eyes))), 0.9 + 2.5 * len(tasks))
     axes = figure.subplots(len(tasks), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     palette = colormaps["tab10"]
     room = 0.78 / len(eyes)
@@ -59,9 +55,7 @@ def looks_figure(
             axis.axvline(edge - 0.5, color="#d0d0d0", linewidth=0.7)
         axis.set_title(task, fontsize=10)
         axis.set_ylabel(label)
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(axis="y", linewidth=0.4, alpha=0.5)
-        axis.set_axisbelow(True)
+        tidy(axis, "y")
     axes[0].set_ylim(min(-0.04, *(found.low for found in reached.values()), 0), 1.04)
     axes[-1].set_xticks(range(len(groups)), groups)
     axes[-1].set_xlim(-0.5, len(groups) - 0.5)
@@ -74,9 +68,7 @@ def looks_figure(
     ]
     figure.suptitle(title, fontsize=11)
     figure.legend(handles=shown, loc="outside lower center", ncols=len(shown), frameon=False, fontsize=8)
-    written = io.BytesIO()
-    figure.savefig(written, format="png")
-    return written.getvalue()
+    return png(figure)
 
 
 def _draw(axis: Any, places: Sequence[float], found: Sequence[Reached | None], colour: Any) -> None:
