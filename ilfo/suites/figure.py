@@ -59,6 +59,7 @@ def draw_suite(
         )
     names = [textwrap.fill(task, NAME_WIDTH) for task in tasks]
     axis.set_xticks(range(len(tasks)), names, rotation=0 if len(tasks) < 6 else 30, fontsize=9)
+    axis.set_xlim(-0.5, len(tasks) - 0.5)  # Also where the outermost bars are missing.
     axis.set_ylabel(label)
     axis.set_title(title, fontsize=11)
     axis.axhline(1.0, color="#2e7d32", linewidth=1.0, linestyle="--")
