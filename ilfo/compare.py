@@ -65,7 +65,7 @@ class Cell:
         reward: Its name.
         agent: Its name.
         folder: Where its seeds train.
-        summary: What they reached, or None.
+        summary: What they reached in as many steps as are compared, or None.
     """
 
     reward: str
@@ -93,10 +93,6 @@ class Cell:
             return "–"
         found = (each["policy_return"] for each in self.summary["each"])
         return ", ".join(f"{each:.0f}" if abs(each) >= 100 else f"{each:.3g}" for each in found)
-
-    def is_done(self, steps: int) -> bool:
-        """Whether all seeds are trained for so many steps."""
-        return self.summary is not None and self.summary["steps"] >= steps
 
     def curves(self) -> list[dict[int, float]]:
         """Of each seed, the score at the steps of its evaluations; nothing where there are no scores."""
@@ -133,13 +129,11 @@ def compare(options: CompareOptions, flags: Sequence[str] = (), console: Console
     # All flags are read before the first cell is trained: a wrong one is not found an hour later.
     jobs = {name: _job(options, flags, *name) for name in _pairs(options)}
     check_apart(jobs.values())
-    for job in jobs.values():
-        job.check_finished(every_flag=not options.show)
-    wanted = [
-        cell
-        for cell in _cells(options)
-        if not cell.is_done(options.steps) and cell.name in (options.only or [cell.name])
-    ]
+    chosen = options.only or list(map("/".join, _pairs(options)))
+    for (reward, agent), job in jobs.items():
+        trained = not options.show and f"{reward}/{agent}" in chosen
+        job.check_finished(every_flag=not options.show, may_grow=trained)
+    wanted = [cell for cell in _cells(options) if not cell.summary and cell.name in chosen]
     failures = run_jobs(
         [] if options.show else [jobs[cell.reward, cell.agent] for cell in wanted],
         options.jobs,
@@ -178,10 +172,14 @@ def _job(options: CompareOptions, flags: Sequence[str], reward: str, agent: str)
 
 
 def _cells(options: CompareOptions) -> list[Cell]:
-    return [
-        Cell(reward, agent, folder := job_folder(options.out, reward, agent), read_summary(folder))
-        for reward, agent in _pairs(options)
-    ]
+    """All cells; one that is to be trained further has no summary of so many steps yet."""
+    cells = []
+    for reward, agent in _pairs(options):
+        folder = job_folder(options.out, reward, agent)
+        summary = read_summary(folder)
+        done = summary is not None and summary["steps"] >= options.steps
+        cells.append(Cell(reward, agent, folder, summary if done else None))
+    return cells
 
 
 def table(options: CompareOptions, cells: Sequence[Cell]) -> str:

@@ -137,6 +137,7 @@ class Run:
         self.folder = self._held.folder
         self.checkpoints = self.folder / "checkpoints"
         self._metrics: IO[bytes] | None = None
+        self._longer: dict[str, Any] | None = None  # The configuration with more steps, not written yet.
         identity = {"config": config, "demo_sha256": demo_sha256}
         try:
             for leftover in _half_written(self.folder):
@@ -158,13 +159,27 @@ class Run:
             was |= {"steps": now["steps"]}
         found = list(differences(stored | {"config": was}, plain | {"config": now}))
         if found:
-            hint = " (only --keep-replay lets a finished run be trained further)" if longer else ""
+            hint = ""
+            if longer and was["steps"] != now["steps"]:
+                hint = " (only --keep-replay lets a finished run be trained further)"
             raise InputError(
                 f"{self.folder} holds a run of another configuration: {'; '.join(found)}{hint}. Give the same "
                 "values to go on with it, or another --out to start afresh"
             )
         if any(stored["config"].get(name) != value for name, value in plain["config"].items()):
-            self._write_json("config.json", stored | plain | weights_of(plain["config"]))
+            changed = stored | plain | weights_of(plain["config"])
+            if longer:
+                self._longer = changed
+            else:
+                self._write_json("config.json", changed)
+
+    def go_on(self) -> None:
+        """What the run was finished with before, if it was, no longer holds; nor does a smaller number of steps."""
+        (self.checkpoints / "final.pt").unlink(missing_ok=True)
+        (self.folder / "summary.json").unlink(missing_ok=True)
+        if self._longer is not None:
+            self._write_json("config.json", self._longer)
+            self._longer = None
 
     def _describe(self, identity: dict[str, Any]) -> None:
         commit, diff = _git_state()
@@ -233,11 +248,6 @@ class Run:
         if state is not None:
             self._write_checkpoint("final.pt", state)
         self._write_json("summary.json", summary)
-
-    def reopen(self) -> None:
-        """Takes the trained agent and the summary away, for the run is trained further."""
-        (self.checkpoints / "final.pt").unlink(missing_ok=True)
-        (self.folder / "summary.json").unlink(missing_ok=True)
 
     def close(self) -> None:
         """Lets another process have the folder."""

@@ -80,10 +80,15 @@ def newest_checkpoint(folder: Path) -> int:
     return max((int(path.stem.removeprefix("step_")) for path in (folder / "checkpoints").glob("step_*.pt")), default=0)
 
 
-def wait_for_a_checkpoint(folder: Path, process: subprocess.Popen, after: int) -> None:
-    """Until the process has written a checkpoint of a step later than ``after``."""
+def has_rows_to_lose(folder: Path) -> bool:
+    """Whether rows of metrics were written after the newest checkpoint."""
+    return read_metrics(folder)[-1]["step"] > newest_checkpoint(folder)
+
+
+def wait_for_a_checkpoint(folder: Path, process: subprocess.Popen, after: int, until=lambda folder: True) -> None:
+    """Until the process has written a checkpoint of a step later than ``after``, and what else is wanted is so."""
     limit = time.monotonic() + 60
-    while newest_checkpoint(folder) <= after:
+    while newest_checkpoint(folder) <= after or not until(folder):
         if process.poll() is not None:
             pytest.fail(f"the process ended with {process.returncode}, and no checkpoint after step {after} is left")
         if time.monotonic() > limit:

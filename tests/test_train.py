@@ -17,6 +17,7 @@ from small_runs import (
     assert_same_run,
     configure,
     flags_of,
+    has_rows_to_lose,
     ilfo_process,
     newest_checkpoint,
     save_after_every_step,
@@ -144,7 +145,7 @@ def test_a_killed_process_started_again_ends_like_one_never_interrupted(demo, tm
     for _ in range(2):
         with ilfo_process(*command) as process:
             try:
-                wait_for_a_checkpoint(killed / runs[-1], process, after=saved[-1] + 20)
+                wait_for_a_checkpoint(killed / runs[-1], process, saved[-1] + 20, until=has_rows_to_lose)
             finally:
                 process.kill()
         assert process.returncode == -signal.SIGKILL, "it was under way"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -35,8 +35,8 @@ class Scoring:
             :func:`~ilfo.rewards.labelling.without_terminations` of the demonstrations.
 
     Raises:
-        InputError: The reward passes on the environment's, or is not fitted; or the discount is not between 0 and 1, or
-            is 1 where absorbing states go on for ever.
+        InputError: The reward passes on the environment's; or the discount is not between 0 and 1, or is 1 where
+            absorbing states go on for ever.
     """
 
     def __init__(self, reward: RewardGenerator, *, discount: float, absorbing: bool) -> None:
@@ -50,9 +50,12 @@ class Scoring:
             raise InputError(
                 f"discount is {discount}; expected the learner's, between 0 and 1{below if discount == 1 else ''}"
             )
-        check_fitted(reward)
         self.reward, self.discount, self.absorbing = reward, discount, absorbing
         self._tried: set[tuple[int, bool]] = set()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """What was pickled by earlier code was tried on nothing."""
+        self.__dict__.update({"_tried": set()} | state)
 
     def try_on(self, width: int | None, *, rescored: bool = False, device: torch.device | str = "cpu") -> None:
         """Has the reward score a few steps of zeros, so that nobody finds out later that it cannot; once of a kind.
@@ -69,12 +72,13 @@ class Scoring:
                 transitions are scored again; or it breaks its contract when it scores.
 
         Warns:
-            UserWarning: The reward cannot be copied, and so was not tried.
+            UserWarning: The reward cannot be copied, and so was not tried; or it raised something else.
         """
         width = width_of(self.reward) if width is None else width
         kind = width, rescored and self.changes
         if kind in self._tried or not width:
             return
+        check_fitted(self.reward)
         expected = width_of(self.reward)
         if expected not in (0, width):
             raise InputError(
@@ -85,9 +89,20 @@ class Scoring:
         if reward is not None:
             trial = copy.copy(self)
             trial.reward = reward
-            # At zero and at rest: a reward of one's own may have no finite number for that, and for all else.
-            with suppress(NotFiniteError):
+            try:
                 trial.labels(trial._made_up(width, timeless=kind[1], device=torch.device(device)))
+            # At zero and at rest: a reward of one's own may have no number for that, and for all else.
+            except NotFiniteError:
+                pass
+            except InputError:
+                raise
+            except Exception as error:
+                name = type(self.reward).__qualname__
+                warnings.warn(
+                    f"{name} was tried on steps of zeros and raised {type(error).__name__}: {error}; "
+                    f"ilfo.testing.check_reward({name}) tries the whole contract of a reward",
+                    stacklevel=2,
+                )
         self._tried.add(kind)
 
     def _made_up(self, width: int, timeless: bool, device: torch.device) -> Episodes:

@@ -19,9 +19,7 @@ def check_fitted(reward: RewardGenerator) -> None:
         InputError: It, or a term of it, knows no expert.
     """
     for term in _terms(reward):
-        # One of the user's own need not keep what it was fitted on in its features; these do.
-        built_in = any(f"{each.__module__}:{each.__qualname__}" in BUILT_IN.values() for each in type(term).__mro__)
-        if built_in and not term.features.observation_dim:
+        if _is_built_in(term) and not term.features.observation_dim:
             raise InputError(
                 f"{type(term).__name__} knows no expert yet: call fit or load_state_dict of the reward before it is "
                 "given to a learner"
@@ -30,7 +28,12 @@ def check_fitted(reward: RewardGenerator) -> None:
 
 def width_of(reward: RewardGenerator) -> int:
     """Width ``D`` of the observations that a reward was fitted on; 0 where it does not say."""
-    return max((term.features.observation_dim for term in _terms(reward)), default=0)
+    return max((term.features.observation_dim for term in _terms(reward) if _is_built_in(term)), default=0)
+
+
+def _is_built_in(reward: RewardGenerator) -> bool:
+    """Whether what it was fitted on is in its features: one of the user's own may keep that elsewhere."""
+    return f"{type(reward).__module__}:{type(reward).__qualname__}" in BUILT_IN.values()
 
 
 def _terms(reward: RewardGenerator) -> Iterator[RewardGenerator]:

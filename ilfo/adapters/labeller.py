@@ -56,7 +56,7 @@ class EpisodeLabeller:
         device: As given; may be changed at any time.
 
     Raises:
-        InputError: The reward does not imitate, is not fitted, or breaks its contract when it scores; the discount is
+        InputError: The reward does not imitate, or breaks its contract when it scores; the discount is
             none; or there is no such autoreset mode.
 
     Warns:
@@ -100,6 +100,10 @@ class EpisodeLabeller:
         # Of the shape and type of actions, where none are held.
         self._no_actions = np.zeros((0, 0))
         self._scoring.try_on(None, device=self.device)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """What was pickled by earlier code holds no shape of its actions."""
+        self.__dict__.update({"_no_actions": np.zeros((0, 0))} | state)
 
     def try_on(self, width: int, *, rescored: bool = False) -> None:
         """Has a copy of the reward score a few steps of zeros, so that it is known before the first step if it cannot.

@@ -60,9 +60,9 @@ class ImitationReward(Transform):
         observation_key: The observation that the demonstration shows.
 
     Raises:
-        InputError: The reward does not imitate or is not fitted, or the discount does not fit. Whether the reward can
-            score the observations is found out by the first data, before any of them are held back; and on the way into
-            a replay buffer, whether it could score them again.
+        InputError: The reward does not imitate, or the discount does not fit. Whether the reward is fitted and can
+            score the observations is found out by the first data, before any of them are held back; on the way into a
+            replay buffer, so is whether it could score them again.
 
     Notes:
         ``state_dict`` holds the reward. What is held back is not saved: a new collector begins new episodes.

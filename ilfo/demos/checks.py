@@ -120,7 +120,8 @@ def _by_name(
     here, env = environment.observation_keys, _called(environment)
     spans = spans_of(there)
     columns = {
-        key: np.array(spans[key]) if there.get(key) == width else np.full(width, _ABSENT) for key, width in here.items()
+        key: np.array(spans[key], int) if there.get(key) == width else np.full(width, _ABSENT)
+        for key, width in here.items()
     }
     absent = [key for key in here if there.get(key) != here[key]]
     looked_at = [key for key in absent if not keys or key in keys]

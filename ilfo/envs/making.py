@@ -158,16 +158,16 @@ def make_env(env_id: str, protocol: Protocol = "standard", render: bool = False)
     return FixedHorizon(env) if protocol == "fixed-horizon" else env
 
 
-def _check_vectors(env_id: str, space: gymnasium.spaces.Dict) -> None:
+def _check_vectors(env_id: str, space: gymnasium.spaces.Dict, path: str = "") -> None:
     """Refuses pictures among the parts, of which each pixel would become a column of the state."""
     for name, part in space.spaces.items():
         if isinstance(part, gymnasium.spaces.Dict):
-            _check_vectors(env_id, part)
-        elif part.shape is not None and len(part.shape) > 1:
+            _check_vectors(env_id, part, f"{path}{name}/")
+        elif part.shape is not None and (len(part.shape) > 2 or (len(part.shape) == 2 and part.dtype == np.uint8)):
             raise InputError(
-                f"environment {env_id!r} has observations of shape {part.shape} under {name!r}; expected one vector or "
-                "a dict of vectors: leave it out with gymnasium.wrappers.FilterObservation, and let --features "
-                "keypoints see frames"
+                f"environment {env_id!r} has pictures {part.shape} among its observations, '{path}{name}'; expected "
+                "one vector or a dict of vectors: register it without them (gymnasium.wrappers.FilterObservation), and "
+                "let --features keypoints see frames"
             )
 
 

@@ -185,7 +185,7 @@ def run_jobs(
                 raise KeyboardInterrupt
         except KeyboardInterrupt:
             if interruption.at_once:
-                display.at_once = True
+                display.at_once = fleet.kills
                 for process in running:
                     process.kill()
             raise

@@ -125,12 +125,13 @@ class Job(Work):
         """Environment steps of every seed."""
         return self.config.steps
 
-    def check_finished(self, every_flag: bool = False) -> None:
+    def check_finished(self, every_flag: bool = False, may_grow: bool = True) -> None:
         """Refuses a finished run that was trained with other settings than a table will state.
 
         More steps are taken of one that kept its replay.
 
         Args:
+            may_grow: Accept one of fewer steps that kept its replay: it will be trained further.
             every_flag: Compare every setting that this code and the run's have in common, not only those of a table.
 
         Raises:
@@ -148,7 +149,7 @@ class Job(Work):
         if every_flag:
             for name in sorted((plain.keys() & stored.keys()) - now.keys() - {*NOT_OF_THE_RUN, "seed"}):
                 was[name], now[name] = stored[name], plain[name]
-        if stored.get("steps", 0) < self.config.steps and kept_replay(self.folder):
+        if may_grow and stored.get("steps", 0) < self.config.steps and kept_replay(self.folder):
             del now["steps"]
         check_unchanged(self.folder, was, now, "finished run")
 

@@ -79,7 +79,8 @@ class SumReward(RewardGenerator):
         """The weighted sum ``(B,)`` of the terms' absorbing rewards.
 
         A negative weight reverses what its generator guarantees: that dying is no better than the worst step. With
-        one, the sum is therefore capped at its own worst step, and at 0.
+        one, the sum is therefore capped at its own worst step, and at 0. Of single transitions that is the last step
+        alone: a term that is taken off can then still make dying pay.
         """
         found = [self.weights[name] * absorbing_of(each, episodes) for name, each in self.generators.items()]
         total = torch.stack(found).sum(dim=0)

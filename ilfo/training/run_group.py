@@ -60,7 +60,7 @@ class RunGroup:
         demo_sha256: str | None,
         keep_replay: bool = False,
     ) -> None:
-        self._steps, self._keep_replay = config.get("steps", 0), keep_replay
+        self._steps, self._keep_replay, self._goes_on = config.get("steps", 0), keep_replay, False
         self._outer = Run(folder, dict(config), demo_sha256)
         self.runs: list[Run] = []
         try:
@@ -88,11 +88,9 @@ class RunGroup:
                     f"{lost[0]} was finished after {summary['steps']:,} steps, and the checkpoint to train it further "
                     "from is gone: choose another --out to start afresh"
                 )
-            # The outer one last: after a kill in between, all of this is done again.
-            for run in dict.fromkeys([*self.runs, self._outer]):
-                run.reopen()
             return None
-        self._drop_what_resumes()
+        if not summary.get("kept_replay"):
+            self._drop_what_resumes()
         return summary
 
     def _drop_what_resumes(self) -> None:
@@ -107,7 +105,16 @@ class RunGroup:
                 run.append(row)
 
     def save(self, step: int, states: Sequence[dict[str, Any]]) -> None:
-        """Writes a checkpoint of each run. Older ones go only once all are whole: a kill in between loses nothing."""
+        """Writes a checkpoint of each run. Those before it go when all are whole: a kill in between loses nothing.
+
+        Only the first one of a process gives up what was finished before, so that a run that cannot be trained further
+        stays as it was.
+        """
+        if not self._goes_on:
+            # The outer one last: what is left of it tells after a kill that the others were finished.
+            for run in dict.fromkeys([*self.runs, self._outer]):
+                run.go_on()
+            self._goes_on = True
         for run, state in zip(self.runs, states, strict=True):
             run.save(step, state)
         for run in self.runs:
@@ -141,10 +148,11 @@ class RunGroup:
         self, summaries: Sequence[dict[str, Any]], states: Sequence[dict[str, Any]], together: dict[str, Any]
     ) -> None:
         """Writes each trained agent with its summary, then the summary of all."""
+        kept = {"kept_replay": True} if self._keep_replay else {}
         for run, summary, state in zip(self.runs, summaries, states, strict=True):
-            run.finish(summary, state)
+            run.finish(summary | kept, state)
         if self.runs != [self._outer]:
-            self._outer.finish(together)
+            self._outer.finish(together | kept)
         self._drop_what_resumes()
 
     def close(self) -> None:

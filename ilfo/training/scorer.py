@@ -115,6 +115,10 @@ class Scorer:
         scores_of(trial, episode)
         if self._absorbing:
             absorbing_of(trial, episode)
+            if trial.needs == "transition":
+                # As a run asks it.
+                last = episode.observations[:, -2:]
+                absorbing_of(trial, replace(episode, observations=last, lengths=torch.ones_like(length)))
 
     def _share(self) -> None:
         """One generator for each seed: one that draws or learns while it scores does so for its seed alone."""
@@ -209,9 +213,8 @@ class Scorer:
         starts = self._horizon - 1 - left.round().long() if self._time_aware else -once
         terminated = batch.terminated > 0
         if self._time_aware:
-            terminated = terminated & (
-                left.round() > 0
-            )  # The replay marks the time limit too, which ends nothing here.
+            # The replay marks the time limit too, which ends nothing here; nor does anything follow it.
+            terminated = terminated & (left.round() > 0)
         steps = Episodes(torch.stack(states, dim=1), once, terminated, starts=starts)
         return self._labels(self._rewards[member], steps, left).rewards[:, 0]
 

@@ -95,11 +95,6 @@ def timed(kind):
     return kind(features=StateFeatures(FeatureOptions(time=2.0)))
 
 
-def faster():
-    """A walk that is not the expert's."""
-    return Demonstrations((walk(0.15),))
-
-
 def three_columns():
     """A walk of another environment, that shows one column more."""
     observations = np.pad(walk(0.1).observations, ((0, 0), (0, 1)))

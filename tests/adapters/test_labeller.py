@@ -4,13 +4,14 @@ import importlib
 import io
 import sys
 import threading
+from dataclasses import replace
 
 import gymnasium
 import numpy as np
 import pytest
 import torch
 from gymnasium.vector import AutoresetMode
-from ledge_rewards import VELOCITIES, Learning, Nearness, Waiting, episodes_of, faster, three_columns, timed
+from ledge_rewards import VELOCITIES, Learning, Nearness, Waiting, episodes_of, three_columns, timed
 from small_envs import LEDGE, expert, walk
 
 from ilfo._tools.errors import InputError
@@ -237,7 +238,7 @@ def test_saved_in_the_middle_of_episodes_it_goes_on_bit_for_bit(kind, mode):
     labeller = EpisodeLabeller(kind().fit(expert()), 3, discount=DISCOUNT, autoreset=mode)
     envs = make_envs(mode)
     observations, _ = envs.reset(seed=3)
-    twin = EpisodeLabeller(kind().fit(faster()), 3, discount=DISCOUNT, autoreset=mode)
+    twin = EpisodeLabeller(kind(), 3, discount=DISCOUNT, autoreset=mode)
     pairs = []
     for step in range(60):
         following, _, terminated, truncated, infos = envs.step(ACTIONS)
@@ -423,9 +424,9 @@ def half_fitted():
 
 
 @pytest.mark.parametrize("kind", [OptimalTransport, scaled_sum, half_fitted])
-def test_a_reward_that_is_not_fitted_is_refused_before_the_first_step(kind):
+def test_a_reward_that_is_not_fitted_is_refused_at_the_first_step_and_not_after_an_episode(kind):
     with pytest.raises(InputError, match=r"knows no expert yet.*call fit or load_state_dict"):
-        EpisodeLabeller(kind(), discount=DISCOUNT)
+        EpisodeLabeller(kind(), discount=DISCOUNT).label([0.0, 0.1], [0.0], [0.1, 0.1], False, False, {})
 
 
 class WholeNearness(Nearness):
@@ -507,8 +508,33 @@ def test_a_reward_that_cannot_be_copied_is_not_tried_and_it_is_said():
             super().__init__(options, features)
             self.lock = threading.Lock()
 
+    labeller = EpisodeLabeller(Locked().fit(expert()), discount=DISCOUNT)
     with pytest.warns(UserWarning, match=r"Locked cannot be copied .*check_reward"):
-        labeller = EpisodeLabeller(Locked().fit(expert()), discount=DISCOUNT)
+        assert len(labeller.label([0.0, 0.1], [0.0], [0.1, 0.1], False, False, {})) == 1
+
+
+def test_a_reward_of_ones_own_that_zeros_upset_is_said_and_used():
+    class Dividing(Nearness):
+        def score(self, episodes):
+            if not episodes.observations.any():
+                raise ZeroDivisionError("no direction")
+            return super().score(episodes)
+
+    labeller = EpisodeLabeller(Dividing().fit(expert()), discount=DISCOUNT)
+    with pytest.warns(UserWarning, match=r"Dividing was tried on steps of zeros and raised ZeroDivisionError"):
+        assert len(labeller.label([0.0, 0.1], [0.0], [0.1, 0.1], False, False, {})) == 1
+
+
+def test_a_reward_of_ones_own_may_look_at_fewer_numbers_than_there_are():
+    class Embedding(Nearness):
+        def fit(self, demonstrations):
+            narrow = [replace(each, observations=each.observations[:, :1]) for each in demonstrations]
+            return super().fit(Demonstrations(tuple(narrow)))
+
+        def score(self, episodes):
+            return super().score(replace(episodes, observations=episodes.observations[..., :1]))
+
+    labeller = EpisodeLabeller(Embedding().fit(expert()), discount=DISCOUNT)
     assert len(labeller.label([0.0, 0.1], [0.0], [0.1, 0.1], False, False, {})) == 1
 
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 import gymnasium
 import pytest
 import torch
-from ledge_rewards import Learning, Nearness, Passing, Waiting, faster, three_columns, timed
+from ledge_rewards import Learning, Nearness, Passing, Waiting, three_columns, timed
 from small_envs import LEDGE, expert
 
 from ilfo._tools.errors import InputError
@@ -348,11 +348,12 @@ def test_what_is_not_there_is_told():
         ImitationReward(Nearness().fit(expert()), discount=DISCOUNT, observation_key="pixels")(data)
 
 
-def test_a_reward_that_is_not_fitted_is_refused_before_there_are_data():
+def test_a_reward_that_is_not_fitted_is_refused_at_the_first_data():
+    data = make_env().rollout(5, walking(0.15))
     unfitted = SumReward({"one": NearestStep(), "other": OptimalTransport()}, {"one": 1.0, "other": 1.0})
     for reward in (OptimalTransport(), unfitted):
         with pytest.raises(InputError, match=r"knows no expert yet.*call fit or load_state_dict"):
-            ImitationReward(reward, discount=DISCOUNT)
+            ImitationReward(reward, discount=DISCOUNT)(data)
 
 
 @pytest.mark.parametrize("kind", [OptimalTransport, Waiting, Passing, Nearness])
@@ -389,7 +390,7 @@ def test_another_key_may_hold_what_the_reward_sees():
 
 def test_its_state_is_the_rewards(tmp_path):
     data = make_env().rollout(40, walking(0.15))
-    one, other = transport(), ImitationReward(OptimalTransport().fit(faster()), discount=DISCOUNT)
+    one, other = transport(), ImitationReward(OptimalTransport(), discount=DISCOUNT)
     torch.save(one.state_dict(), tmp_path / "state.pt")
     other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     assert torch.equal(one(data)[REWARD], other(data)[REWARD])

@@ -157,7 +157,7 @@ class Seen(DictLedge):
 def test_a_picture_among_the_observations_is_refused():
     gymnasium.register("Seen-v0", Seen, max_episode_steps=40)
     try:
-        with pytest.raises(InputError, match=r"shape \(8, 8, 3\) under 'image'.*FilterObservation"):
+        with pytest.raises(InputError, match=r"pictures \(8, 8, 3\) .* 'wrist/image'.*FilterObservation"):
             make_env("Seen-v0")
     finally:
         del gymnasium.registry["Seen-v0"]
