@@ -6,6 +6,7 @@ The folders have to be on a disk that all machines share, under the same path, a
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +20,7 @@ from ilfo.fleet.jobs import Work
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["RayFleet", "places"]
+__all__ = ["RayFleet", "do_job", "places"]
 
 _LOOK = 0.5
 """Seconds between two looks of a task at its process: a cancelled task only notices in between."""
@@ -55,7 +56,7 @@ class RayFleet:
         except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
             raise InputError(f"--ray {address}: no cluster answers ({error}); start one with 'ray start'") from error
         self._ray: ModuleType = ray
-        self._remote = ray.remote(num_cpus=threads, max_retries=0)(_work)
+        self._remote = ray.remote(num_cpus=threads, max_retries=0)(do_job)
         try:
             self.side_by_side = places(ray.nodes(), threads, address)
         except InputError:
@@ -124,9 +125,12 @@ class _Task:
             return 1
 
 
-def _work(commands: Sequence[Sequence[str]], log: str, threads: int, folder: str, path: Sequence[str]) -> int:
+def do_job(commands: Sequence[Sequence[str]], log: str, threads: int, folder: str, path: Sequence[str]) -> int:
     """Code of a task: runs a child process to its end; when cancelled, has it save and end."""
     os.chdir(folder)
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        # As whatever was started in the background of a script has it; a cancelled task is told by this signal.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     process = start_child(commands, Path(log), threads, path)
     try:
         while process.poll() is None:

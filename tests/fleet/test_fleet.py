@@ -1,10 +1,12 @@
 """Runs side by side: what they leave behind, what a failure and Ctrl-C do to the others."""
 
+import _thread
 import io
 import json
 import os
 import signal
 import sys
+import threading
 import time
 
 import pytest
@@ -277,6 +279,27 @@ class TestRay:
         with pytest.raises(InputError, match="--threads is 10000"):
             RayFleet("local", 10_000)
         assert not ray.is_initialized()
+
+
+def test_a_task_is_stopped_where_the_process_was_begun_to_ignore_ctrl_c(demo, tmp_path):
+    """As Ray's are where a script started ilfo in its background: else a cancelled task would never hear of it."""
+    from ilfo.fleet.ray_fleet import do_job
+
+    long = job(demo, tmp_path / "long", "--checkpoint-seconds", "1000", steps=3000)
+
+    def cancel():
+        while not newest_rows(long.folder):
+            time.sleep(0.05)
+        _thread.interrupt_main()  # what Ray does
+
+    before, here = signal.signal(signal.SIGINT, signal.SIG_IGN), os.getcwd()
+    threading.Thread(target=cancel, daemon=True).start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            do_job(long.commands, str(long.log), 1, here, sys.path)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert 0 < newest_checkpoint(long.folder) < 3000
 
 
 def test_jobs_are_as_many_as_fit_on_the_machines_of_a_cluster():
