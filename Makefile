@@ -18,7 +18,7 @@ train: $(INSTALLED) rendering ## Train on the bundled demonstration; ARGS="--see
 # One thread for each worker: two workers on two cores then measure times reliably.
 test: export OMP_NUM_THREADS := 1
 test: $(INSTALLED) rendering ## Run the whole test suite; ARGS="-k transport" narrows it.
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 test-metaworld: export OMP_NUM_THREADS := 1
 test-metaworld: $(METAWORLD)/.installed rendering ## Run the tests that need Meta-World, and with it an older MuJoCo.

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from ilfo._tools.errors import InputError
 from ilfo.adapters._transitions import FinishedEpisode
-from ilfo.adapters._trial import check_fitted, copied, width_of
+from ilfo.adapters._trial import check_fitted, width_of
 from ilfo.rewards import Episodes, RewardGenerator
 from ilfo.rewards._answers import NotFiniteError
+from ilfo.rewards.base import copied
 from ilfo.rewards.labelling import Labels, imitation_rewards
 
 __all__ = ["Scoring", "check_observation_space", "check_transitions_suffice", "rows_of"]
@@ -85,7 +86,7 @@ class Scoring:
                 f"the environment's observations have {width} dimensions, and those of the demonstrations that "
                 f"{type(self.reward).__name__} was fitted on have {expected}: use a demonstration of this environment"
             )
-        reward = copied(self.reward)
+        reward = copied(self.reward, "so that it was not tried before it is learned from")
         if reward is not None:
             trial = copy.copy(self)
             trial.reward = reward

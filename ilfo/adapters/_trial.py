@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import copy
-import warnings
 from collections.abc import Iterator
 
 from ilfo._tools.errors import InputError
 from ilfo.rewards import BUILT_IN, RewardGenerator, ScaledReward, SumReward
 
-__all__ = ["check_fitted", "copied", "width_of"]
+__all__ = ["check_fitted", "width_of"]
 
 
 def check_fitted(reward: RewardGenerator) -> None:
@@ -45,24 +43,3 @@ def _terms(reward: RewardGenerator) -> Iterator[RewardGenerator]:
         yield from _terms(reward.generator)
     else:
         yield reward
-
-
-def copied(reward: RewardGenerator) -> RewardGenerator | None:
-    """A copy that draws on its own.
-
-    Returns:
-        None where there can be none.
-
-    Warns:
-        UserWarning: There can be none.
-    """
-    try:
-        return copy.deepcopy(reward)
-    except Exception as error:
-        name = type(reward).__qualname__
-        warnings.warn(
-            f"{name} cannot be copied ({error}), so that it was not tried before it is learned from; "
-            f"ilfo.testing.check_reward({name}) says more",
-            stacklevel=1,
-        )
-        return None

@@ -184,8 +184,8 @@ def run_jobs(
                 _stop(running)
                 raise KeyboardInterrupt
         except KeyboardInterrupt:
-            if interruption.at_once:
-                display.at_once = fleet.kills
+            if interruption.at_once and fleet.kills:
+                display.at_once = True
                 for process in running:
                     process.kill()
             raise

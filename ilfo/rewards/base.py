@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.rewards.features import StateFeatures
 
-__all__ = ["Episodes", "Explanation", "Needs", "RewardGenerator", "check_episodes"]
+__all__ = ["Episodes", "Explanation", "Needs", "RewardGenerator", "check_episodes", "copied"]
 
 Needs = Literal["transition", "trajectory"]
 
@@ -248,3 +249,27 @@ def check_episodes(episodes: Episodes, features: StateFeatures) -> None:
             f"{episodes.observations[row, step, dimension].item()}; expected a finite number below "
             f"{LARGEST:g}. Has the simulation diverged?"
         )
+
+
+def copied(reward: RewardGenerator, consequence: str) -> RewardGenerator | None:
+    """A copy that draws and learns on its own.
+
+    Args:
+        reward: The generator.
+        consequence: What it means if there can be none, for the warning.
+
+    Returns:
+        None where there can be none.
+
+    Warns:
+        UserWarning: There can be none.
+    """
+    try:
+        return copy.deepcopy(reward)
+    except Exception as error:
+        name = type(reward).__qualname__
+        warnings.warn(
+            f"{name} cannot be copied ({error}), {consequence}; ilfo.testing.check_reward({name}) says more",
+            stacklevel=2,
+        )
+        return None

@@ -21,7 +21,6 @@ Instead of the scripted expert, a policy of your own may be recorded: ``policy =
 
 from __future__ import annotations
 
-import dataclasses
 import tomllib
 import typing
 from collections.abc import Mapping
@@ -30,6 +29,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ilfo._tools.errors import InputError, closest
+from ilfo._tools.filling import fill
 from ilfo.demos.library import bundled
 from ilfo.envs import Protocol
 
@@ -140,31 +140,9 @@ def open_suite(name: str) -> Suite:
 
 
 def _made(kind: type[Any], values: Any, where: str) -> Any:
-    """An instance of a dataclass from a table of TOML, with its types checked."""
+    """An instance of a dataclass from a table of TOML; a word stands for a list of one."""
     if not isinstance(values, Mapping):
         raise InputError(f"{where} is {values!r}; expected a table")
     hints = typing.get_type_hints(kind)
-    fields = {field.name: field for field in dataclasses.fields(kind)}
-    arguments = {}
-    for key, value in values.items():
-        if key not in fields:
-            raise InputError(f"{where}: unknown key {key!r}; {closest(key, fields)}")
-        arguments[key] = _converted(value, hints[key], f"{where}: {key}")
-    missing = [name for name, field in fields.items() if field.default is dataclasses.MISSING and name not in arguments]
-    if missing:
-        raise InputError(f"{where} has no {missing[0]!r}; expected {', '.join(fields)}")
-    return kind(**arguments)
-
-
-def _converted(value: Any, hint: Any, what: str) -> Any:
-    if hint == tuple[str, ...]:
-        words = [value] if isinstance(value, str) else value
-        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            raise InputError(f"{what} is {value!r}; expected a list of words")
-        return tuple(words)
-    if typing.get_origin(hint) is Literal:
-        if value not in typing.get_args(hint):
-            raise InputError(f"{what} is {value!r}; expected {' or '.join(typing.get_args(hint))}")
-    elif isinstance(hint, type) and type(value) is not hint:
-        raise InputError(f"{what} is {value!r}; expected {'true or false' if hint is bool else hint.__name__}")
-    return value
+    lists = {key for key, value in values.items() if hints.get(key) == tuple[str, ...] and isinstance(value, str)}
+    return fill(kind, {key: [value] if key in lists else value for key, value in values.items()}, where)

@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import json
 import tomllib
-import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from ilfo._tools.errors import InputError, closest
+from ilfo._tools.filling import converted, fill
 from ilfo._tools.ranges import read_ranges
 from ilfo.agents import BUILT_IN as AGENTS
 from ilfo.agents import Agent
@@ -174,7 +174,7 @@ def parse_train(argv: Sequence[str]) -> tuple[TrainConfig, bool]:
         chosen = values.get(key, getattr(TrainConfig, key))
         check_tables(file, groups, kind, chosen, built_in, known.config)
         check_chosen(rest, groups, kind, chosen, built_in)
-    default = _fill(config_class, values, known.config or known.preset or "the flags", partial=True)
+    default = fill(config_class, values, known.config or known.preset or "the flags", absent=tyro.MISSING)
     config = tyro.cli(config_class, args=rest, default=default, prog="ilfo train", description=description)
     _check(config)
     return _with_discount(config), known.dry_run
@@ -264,14 +264,14 @@ def config_from_dict(values: Mapping[str, Any], source: str) -> TrainConfig:
         InputError: An unknown key or a value of the wrong type; ``source`` says where it stands.
     """
     _check_names(values, source)
-    return _fill(_config_type_of(values), values, source)
+    return fill(_config_type_of(values), values, source)
 
 
 def _check_names(values: Mapping[str, Any], source: str) -> None:
     """Refuses values that are not names for the settings that decide which others exist."""
     for name in ("reward", "agent", "sees"):
         if name in values:
-            _convert(str, values[name], source, name)
+            converted(str, values[name], source, name)
 
 
 def _config_type_of(values: Mapping[str, Any]) -> type[TrainConfig]:
@@ -327,61 +327,6 @@ def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
         under = merged.get(key)
         merged[key] = _merge(under if isinstance(under, dict) else {}, value) if isinstance(value, dict) else value
     return merged
-
-
-def _fill(cls: type[Any], values: Mapping[str, Any], source: str, partial: bool = False, prefix: str = "") -> Any:
-    """An instance of a dataclass from a dictionary; a missing required field is left open where ``partial``."""
-    hints = typing.get_type_hints(cls)
-    names = [item.name for item in dataclasses.fields(cls)]
-    arguments: dict[str, Any] = {}
-    for raw_key, value in values.items():
-        key = raw_key.replace("-", "_")
-        if key not in names:
-            raise InputError(f"{source}: unknown key {prefix + raw_key!r}; {closest(key, names)}")
-        arguments[key] = _convert(hints[key], value, source, prefix + key)
-    for item in dataclasses.fields(cls):
-        required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
-        if required and item.name not in arguments:
-            if not partial:
-                raise InputError(f"{source}: {prefix + item.name} is missing")
-            arguments[item.name] = tyro.MISSING
-    return cls(**arguments)
-
-
-def _convert(hint: Any, value: Any, source: str, name: str) -> Any:
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        if not isinstance(value, Mapping):
-            raise InputError(f"{source}: {name} is {value!r}; expected a table of options")
-        return _fill(hint, value, source, prefix=f"{name}.")
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        for number, part in enumerate(arguments, start=1):
-            try:
-                return _convert(part, value, source, name)
-            except InputError:
-                if number == len(arguments):
-                    raise
-    if origin is Literal:
-        if value not in arguments:
-            raise InputError(f"{source}: {name} is {value!r}; expected one of {', '.join(map(repr, arguments))}")
-        return value
-    if origin in (tuple, list):
-        if not isinstance(value, (list, tuple)):
-            raise InputError(f"{source}: {name} is {value!r}; expected a list")
-        variadic = origin is list or (len(arguments) == 2 and arguments[1] is ...)
-        parts = [arguments[0]] * len(value) if variadic else arguments
-        if len(parts) != len(value):
-            raise InputError(f"{source}: {name} has {len(value)} values; expected {len(parts)}")
-        return origin(_convert(part, each, source, name) for part, each in zip(parts, value, strict=True))
-    if hint is Path:
-        return Path(value)
-    if not isinstance(hint, type):
-        return value
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(value, bool) != (hint is bool) or not isinstance(value, hint):
-        raise InputError(f"{source}: {name} is {value!r}; expected {hint.__name__}")
-    return value
 
 
 def _check(config: TrainConfig) -> None:

@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import pickle
 import sys
 import threading
 from dataclasses import replace
@@ -511,6 +512,14 @@ def test_a_reward_that_cannot_be_copied_is_not_tried_and_it_is_said():
     labeller = EpisodeLabeller(Locked().fit(expert()), discount=DISCOUNT)
     with pytest.warns(UserWarning, match=r"Locked cannot be copied .*check_reward"):
         assert len(labeller.label([0.0, 0.1], [0.0], [0.1, 0.1], False, False, {})) == 1
+
+
+def test_one_that_earlier_code_pickled_goes_on():
+    labeller = EpisodeLabeller(OptimalTransport().fit(expert()), discount=DISCOUNT, autoreset="Disabled")
+    labeller.label([0.0, 0.1], [0.1], [0.1, 0.1], False, False, {})
+    del labeller._no_actions, labeller._scoring._tried
+    again = pickle.loads(pickle.dumps(labeller))
+    assert len(again.label([0.1, 0.1], [0.1], [0.2, 0.1], False, True, {})) == 2
 
 
 def test_a_reward_of_ones_own_that_zeros_upset_is_said_and_used():

@@ -60,6 +60,12 @@ def test_a_file_without_keys_fits_an_environment_that_has_several(tmp_path):
     assert len(check_fits(copy, ENVIRONMENT)) == 1
 
 
+def test_a_part_without_columns_is_rearranged_too():
+    swapped, _ = of_keys({"velocity": 1, "nothing": 0, "position": 2})
+    here = replace(ENVIRONMENT, observation_keys={"position": 2, "nothing": 0, "velocity": 1})
+    assert fit_to(swapped, here)[0][0].observations[0].tolist() == [1, 2, 0]
+
+
 def test_one_name_for_all_parts_is_told_theirs():
     whole, _ = of_keys({"position": 3})
     with pytest.raises(

@@ -163,6 +163,19 @@ def test_a_picture_among_the_observations_is_refused():
         del gymnasium.registry["Seen-v0"]
 
 
+def test_a_matrix_among_the_observations_is_a_vector_by_its_rows():
+    class Arms(DictLedge):
+        observation_space = gymnasium.spaces.Dict(
+            {"arms": gymnasium.spaces.Box(-1, 1, (2, 3), np.float64)} | DictLedge.observation_space.spaces
+        )
+
+    gymnasium.register("Arms-v0", Arms, max_episode_steps=40)
+    try:
+        assert make_env("Arms-v0").observation_space.shape == (8,)
+    finally:
+        del gymnasium.registry["Arms-v0"]
+
+
 class Sent(DictLedge):
     """The same, sent to a goal that is part of what it sees."""
 

@@ -98,12 +98,14 @@ def test_ctrl_c_has_all_of_them_save(demo, tmp_path):
         Run(run, stored["config"], stored["demo_sha256"]).close()
 
 
-def pressed(told: list[str], times: int):
+def pressed(told: list[str], times: int, kills: bool = True):
     """A fleet whose jobs do not end by themselves, under somebody who presses Ctrl-C so often."""
 
     class Running:
         status = None
-        kills = True
+
+        def __init__(self):
+            self.kills = kills
 
         def start(self, job):
             return self
@@ -128,6 +130,7 @@ def pressed(told: list[str], times: int):
         def wait(self):
             told.append("wait")
             self.press()
+            self.status = 130
             return self.status
 
     return Running()
@@ -142,6 +145,15 @@ def test_a_second_ctrl_c_waits_for_no_save(demo, tmp_path, times):
     assert ("kill" in told) is (times == 2)
     ended = {1: "stopped: what was training has saved", 2: "stopped at once, without waiting for a save"}
     assert ended[times] in said.getvalue()
+
+
+def test_where_nothing_can_be_killed_a_second_ctrl_c_waits_too(demo, tmp_path, capfd):
+    told, said = [], io.StringIO()
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs([job(demo, tmp_path / "a")], 1, Console(file=said), fleet=pressed(told, 2, kills=False))
+    assert "kill" not in told
+    assert "stopped: what was training has saved" in said.getvalue()
+    assert "Ctrl-C again" not in capfd.readouterr().err
 
 
 def test_what_cannot_be_started_leaves_no_child_behind(demo, tmp_path):
@@ -236,7 +248,10 @@ def test_jobs_that_would_share_a_folder_are_refused(demo, tmp_path):
     check_apart([first, job(demo, tmp_path / "b")])
 
 
+@pytest.mark.xdist_group("ray")
 class TestRay:
+    """By one worker: ``auto`` finds the clusters of all processes."""
+
     @pytest.fixture
     def fleet(self):
         pytest.importorskip("ray", reason="needs the extra ray")
@@ -267,8 +282,16 @@ class TestRay:
 
     def test_a_cluster_that_is_not_there_is_named(self):
         pytest.importorskip("ray", reason="needs the extra ray")
+        from ray._private.services import find_gcs_addresses
+
         from ilfo.fleet.ray_fleet import RayFleet
 
+        for _ in range(600):  # The processes of the cluster before this one may still be ending.
+            if not find_gcs_addresses():
+                break
+            time.sleep(0.1)
+        else:
+            pytest.skip("a Ray cluster runs on this machine")
         with pytest.raises(InputError, match="--ray auto: no cluster answers"):
             RayFleet("auto", 1)
 

@@ -429,7 +429,7 @@ def test_a_suite_of_clones_has_no_steps(tmp_path):
         with pytest.raises(InputError, match="has steps, and nothing that is cloned counts them"):
             open_suite(str(tmp_path / "mine.toml"))
     (tmp_path / "mine.toml").write_text(f'verb = "play"\n{task}')
-    with pytest.raises(InputError, match="verb is 'play'; expected train or clone"):
+    with pytest.raises(InputError, match="verb is 'play'; expected one of 'train', 'clone'"):
         open_suite(str(tmp_path / "mine.toml"))
 
 

@@ -384,12 +384,15 @@ def test_what_is_not_known_is_a_dash():
         ("tasks = 3", "has no tasks"),
         ("tasks = [3]", "task 1 is 3; expected a table"),
         ("tasks = [", "is not valid TOML"),
-        ('[[tasks]]\nname = "a"\nenv = "b"', "task 1 has no 'demo'; expected name, env, demo"),
-        ('[[tasks]]\nname = "a"\nenv = "b"\ndemo = 3', "task 1: demo is 3; expected a list of words"),
+        ('[[tasks]]\nname = "a"\nenv = "b"', "task 1: demo is missing"),
+        ('[[tasks]]\nname = "a"\nenv = "b"\ndemo = 3', "task 1: demo is 3; expected a list"),
         ('[[tasks]]\nname = "a"\nenv = 1\ndemo = "c"', "task 1: env is 1; expected str"),
         ('[[tasks]]\nname = "a"\nenv = "b"\ndemo = "c"\nscripted = 1', "scripted is 1; expected true or false"),
         ('[[tasks]]\nname = "a"\nenv = "b"\ndemos = "c"', "unknown key 'demos'; did you mean 'demo'"),
-        ('protocol = "fixed"\n[[tasks]]\nname = "a"\nenv = "b"\ndemo = "c"', "protocol is 'fixed'; expected standard"),
+        (
+            'protocol = "fixed"\n[[tasks]]\nname = "a"\nenv = "b"\ndemo = "c"',
+            "protocol is 'fixed'; expected one of",
+        ),
         (2 * '[[tasks]]\nname = "a"\nenv = "b"\ndemo = "c"\n', "two tasks of one name among a, a"),
     ],
 )
