@@ -30,7 +30,7 @@ from rich.console import Console
 from rich.table import Table
 from torch.profiler import ProfilerActivity, profile
 
-from ilfo.training import Training
+from ilfo.training import Sources, Training
 from ilfo.training.configs import parse_train
 
 UPDATE = "update: forward passes, losses, noise"
@@ -170,7 +170,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         words = {"agent": agent, "threads": options.threads, "random-steps": options.random_steps, "out": folder}
         given = [part for name, value in words.items() for part in (f"--{name}", str(value))]
-        training = Training(parse_train([*options.flags, *given])[0])
+        training = Training.begin(Sources(parse_train([*options.flags, *given])[0]))
     with closing(training):
         first = options.random_steps + WARM_UP
         while training.step < first:

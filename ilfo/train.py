@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import time
 import warnings
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,8 @@ from ilfo._progress import Progress, Silence, conclude, report
 from ilfo._same_run import NOT_OF_THE_RUN
 from ilfo._tools.interruption import interruptible
 from ilfo.runs import HeldFolder
-from ilfo.training import Training
-from ilfo.training.configs import TrainConfig, parse_train
+from ilfo.training import Sources, Training
+from ilfo.training.configs import TrainConfig, parse_train, several_seeds
 from ilfo.training.measures import evaluation_row, mean_row, summarize, summarize_together
 from ilfo.training.plan import print_plan
 from ilfo.training.run_group import RunGroup
@@ -78,28 +78,34 @@ def train(config: TrainConfig, progress: Silence | None = None) -> dict[str, Any
     """
     progress = progress or Silence()
     plain = {name: value for name, value in dataclasses.asdict(config).items() if name not in NOT_OF_THE_RUN}
-    with closing(HeldFolder(config.out)) as folder, closing(Training(config, fit=False)) as training:
+    with ExitStack() as opened:
+        folder = opened.enter_context(closing(HeldFolder(config.out)))
+        sources = Sources(config)
+
+        def begin() -> Training:
+            return opened.enter_context(closing(Training.begin(sources, progress.fitting, progress.doing)))
+
         # A resumed run takes what was learned from the demonstrations from its checkpoint. A new run learns it before
         # it begins, so that unusable demonstrations leave nothing behind.
-        if not folder.begun:
-            training.fit(progress.fitting, progress.doing)
-        seeds = training.seeds if config.seeds else ()
-        with closing(RunGroup(folder, plain, seeds, training.demo_sha256, config.keep_replay)) as group:
-            finished = group.read_summary()
-            if finished is None:
-                return _run(training, group, progress)
+        training = None if folder.begun else begin()
+        seeds, digest = several_seeds(config.seeds), sources.demo_sha256
+        group = opened.enter_context(closing(RunGroup(folder, plain, seeds, digest, config.keep_replay)))
+        finished = group.read_summary()
+        if finished is not None:
             progress.already_finished()
             return finished
+        states = group.restore()
+        if states is not None:
+            progress.saved(states[0]["step"], goes_on=False)
+            training = opened.enter_context(closing(Training.resume(sources, states)))
+        return _run(training or begin(), states, group, progress)
 
 
-def _run(training: Training, group: RunGroup, progress: Silence) -> dict[str, Any]:
+def _run(
+    training: Training, states: Sequence[Mapping[str, Any]] | None, group: RunGroup, progress: Silence
+) -> dict[str, Any]:
+    """Takes all steps that are left, from the checkpoint on that the training was resumed from, and concludes."""
     config = training.config
-    states = group.restore()
-    if states is not None:
-        progress.saved(states[0]["step"], goes_on=False)
-        training.load_state_dicts(states)
-    elif not training.fitted:
-        training.fit(progress.fitting, progress.doing)
     clock = _Clock(states[0]["seconds"] if states else 0.0)
     rows: list[dict[str, Any]] = [state["row"] for state in states] if states else [{} for _ in training.seeds]
     shown = mean_row(rows)
@@ -189,8 +195,7 @@ def main(argv: Sequence[str]) -> int:
     """The command line of ``ilfo train``."""
     config, dry_run = parse_train(argv)
     if dry_run:
-        with closing(Training(config, fit=False)) as training:
-            training.fit(doing=print)
+        with closing(Training.begin(Sources(config), doing=print)) as training:
             print_plan(training, measure=True)
         return 0
     with Progress(config) as progress:

@@ -13,7 +13,7 @@ from ilfo.agents.td3 import TD3, TD3Options
 from ilfo.cli import main
 from ilfo.rewards import Episodes
 from ilfo.runs import read_summary
-from ilfo.training import Training
+from ilfo.training import Sources, Training
 from ilfo.training.configs import parse_train
 from ilfo.training.imitation import load
 
@@ -64,7 +64,7 @@ def test_own_reward_is_trained_with_by_the_command_of_its_header(tmp_path, monke
 @pytest.mark.parametrize("reward", ["own_reward:NearestReward", "own_episode_reward:AlignedReward"])
 def test_own_reward_prefers_the_expert(tmp_path, reward):
     flags = ["--preset", "quickstart", "--reward", reward]
-    training = Training(parse_train([*flags, "--out", str(tmp_path)])[0])
+    training = Training.begin(Sources(parse_train([*flags, "--out", str(tmp_path)])[0]))
     expert = training.demonstrations[0]
     of_expert, of_shuffled, of_random = (
         float(training.reward.score(Episodes.from_trajectories(episodes)).mean())

@@ -10,7 +10,7 @@ from small_runs import configure
 
 from ilfo import _progress
 from ilfo._progress import Progress
-from ilfo.training import Training
+from ilfo.training import Sources, Training
 
 
 @pytest.fixture
@@ -78,15 +78,15 @@ def test_a_reward_that_is_fitted_has_a_bar_of_its_own(demo, tmp_path):
     for terminal in (True, False):
         written = io.StringIO()
         console = Console(file=written, force_terminal=terminal, width=200, _environ={"TERM": "xterm"})
-        with Progress(config, console) as progress, closing(Training(config, fit=False)) as training:
+        with Progress(config, console) as progress:
             shares = []
 
             def tell(share, numbers, progress=progress, shares=shares):
                 progress.fitting(share, numbers)
                 shares.append(progress._fitting.tasks[0].completed)
 
-            training.fit(tell)
-            progress.begin(training)
+            with closing(Training.begin(Sources(config), tell)) as training:
+                progress.begin(training)
         assert shares == sorted(shares)
         assert {0.5, 1.0} <= set(shares), "after each of the two densities"
         said = written.getvalue()

@@ -31,8 +31,9 @@ from ilfo.cli import main
 from ilfo.demos import Demonstrations, Provenance
 from ilfo.runs import HeldFolder, Run, read_config, read_metrics, read_summary
 from ilfo.train import seconds_until_saved_again, train
-from ilfo.training import Training
+from ilfo.training import Sources, Training
 from ilfo.training.configs import parse_train
+from ilfo.training.scorer import Scorer
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,7 @@ def test_saving_does_not_change_the_run(finished, demo, tmp_path, monkeypatch):
 )
 def test_a_restored_training_goes_on_bit_for_bit(demo, tmp_path, flags):
     config = configure(demo, tmp_path, *flags)
-    training, restored = Training(config), Training(config)
+    training, restored = Training.begin(Sources(config)), Training.begin(Sources(config))
     for _ in range(150):
         training.advance()
     torch.save(training.state_dicts(), tmp_path / "state.pt")
@@ -243,7 +244,7 @@ def test_ctrl_c_while_the_reward_is_fitted_does_not_claim_to_have_saved(demo, tm
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Training, "fit", interrupt)
+    monkeypatch.setattr(Scorer, "fit", interrupt)
     assert main(["train", *flags_of(demo, tmp_path / "run")]) == 130
     assert "nothing was saved" in capsys.readouterr().out
     assert not (tmp_path / "run").exists()
@@ -251,7 +252,7 @@ def test_ctrl_c_while_the_reward_is_fitted_does_not_claim_to_have_saved(demo, tm
 
 @pytest.mark.parametrize("refused", ["a file", "in a file", "another's", "held", "of another configuration"])
 def test_a_folder_that_cannot_be_used_is_refused_before_the_reward_is_fitted(demo, tmp_path, monkeypatch, refused):
-    monkeypatch.setattr(Training, "fit", lambda *_: pytest.fail("fitted in vain"))
+    monkeypatch.setattr(Scorer, "fit", lambda *_: pytest.fail("fitted in vain"))
     out, held = tmp_path / "out", ExitStack()
     if refused in ("a file", "in a file"):
         out.touch()
@@ -278,7 +279,7 @@ def test_a_folder_is_held_while_the_reward_is_fitted(demo, tmp_path, monkeypatch
         refused.append(error)
         raise KilledError
 
-    monkeypatch.setattr(Training, "fit", fit)
+    monkeypatch.setattr(Scorer, "fit", fit)
     with pytest.raises(KilledError):
         train(configure(demo, out))
     assert len(refused) == 1
@@ -296,7 +297,7 @@ def test_a_fit_that_fails_leaves_the_folder_as_it_was(demo, tmp_path, monkeypatc
     if there == "log":
         (out / "log.txt").touch()
     before = sorted(tmp_path.rglob("*"))
-    monkeypatch.setattr(Training, "fit", fail)
+    monkeypatch.setattr(Scorer, "fit", fail)
     with pytest.raises(InputError, match="nothing to learn"):
         train(configure(demo, out, "--seeds", "0-1"))
     assert sorted(tmp_path.rglob("*")) == before
@@ -370,7 +371,7 @@ def test_absorbing_states_keep_the_agent_alive_where_dying_would_pay(demo, tmp_p
 
 
 def test_the_fixed_horizon_knows_no_termination(demo, tmp_path):
-    training = Training(configure(demo, tmp_path, "--protocol", "fixed-horizon"))
+    training = Training.begin(Sources(configure(demo, tmp_path, "--protocol", "fixed-horizon")))
     assert not training.absorbing
     for _ in range(200):
         training.advance()
@@ -380,7 +381,7 @@ def test_the_fixed_horizon_knows_no_termination(demo, tmp_path):
 
 
 def test_terminations_are_learned_as_ends_and_time_limits_are_not(demo, tmp_path):
-    training = Training(configure(demo, tmp_path, "--random-steps", "390"))
+    training = Training.begin(Sources(configure(demo, tmp_path, "--random-steps", "390")))
     episodes, keep = [], training.memory.keep_episode
     training.memory.keep_episode = lambda trajectory, *where: (episodes.append(trajectory), keep(trajectory, *where))[1]
     for _ in range(390):
@@ -391,8 +392,8 @@ def test_terminations_are_learned_as_ends_and_time_limits_are_not(demo, tmp_path
 
 
 def test_rewards_come_at_once_where_a_transition_is_enough(demo, tmp_path):
-    per_step = Training(configure(demo, tmp_path, "--reward", "environment"))
-    per_episode = Training(configure(demo, tmp_path))
+    per_step = Training.begin(Sources(configure(demo, tmp_path, "--reward", "environment")))
+    per_episode = Training.begin(Sources(configure(demo, tmp_path)))
     for training in (per_step, per_episode):
         training.advance()
     assert len(per_step.replay) == 1
@@ -406,7 +407,7 @@ def test_the_agent_never_sees_the_environments_reward(tmp_path, reward):
     demos.write(anonymous, Demonstrations(expert().trajectories))
     paid, seen = [], []
     for env in (LEDGE, GENEROUS):
-        training = Training(configure(anonymous, tmp_path, "--env", env, "--reward", reward))
+        training = Training.begin(Sources(configure(anonymous, tmp_path, "--env", env, "--reward", reward)))
         for _ in range(300):
             training.advance()
         agent = training.agent.state_dict()

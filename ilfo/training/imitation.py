@@ -14,17 +14,17 @@ import torch
 from ilfo._tools.errors import InputError
 from ilfo.agents.many import states_of
 from ilfo.demos import Trajectory
-from ilfo.envs import Stage, describe, random_policy
+from ilfo.envs import Stage, random_policy
 from ilfo.envs.drawing import filmed
 from ilfo.rewards import Explanation, RewardGenerator
 from ilfo.rewards.labelling import Labels
-from ilfo.rewards.sight import frame_size_of
 from ilfo.runs import read_checkpoint, read_config
-from ilfo.training.configs import TrainConfig, config_from_dict, several_seeds
+from ilfo.training.configs import config_from_dict, several_seeds
 from ilfo.training.memory import moved
-from ilfo.training.parts import make_inputs, make_learner, make_reward, make_sight, make_view, open_demonstrations
+from ilfo.training.parts import make_inputs, make_learner
 from ilfo.training.run_group import seed_runs
 from ilfo.training.scorer import Scorer
+from ilfo.training.sources import Sources
 
 __all__ = ["Imitation", "load"]
 
@@ -33,33 +33,32 @@ class Imitation:
     """A reward and a policy, of one seed or of several at once, and what each of them sees.
 
     Args:
-        config: The resolved configuration.
-        fitted: What a checkpoint of one seed holds; the reward and the policy's inputs are then restored from it, and
-            the demonstrations are not opened. None: they are opened, and nothing is fitted yet.
+        sources: What it starts from, with keypoints found or restored, where these are seen. Nothing is fitted yet.
 
     Attributes:
+        config: The resolved configuration.
         demonstrations: What is imitated; None if nothing is, or if the reward is restored from a checkpoint.
         demo_sha256: SHA-256 of the demonstrations' data.
         expert_return: Their mean return, where it was recorded.
         seeds: The ``S`` seeds, usually one.
         step: Environment steps that each seed was trained for.
         sight: What the reward sees in place of states; None: the states.
-        view: What the policy is shown in place of states; None: the states. Its width is known only once keypoints are
-            found; ``inputs``, ``agent`` and ``scorer`` exist from then on.
+        view: What the policy is shown in place of states; None: the states.
         inputs: What the policy is shown, and how it is standardised.
         agent: The learner, whose policy plays.
         scorer: Scores episodes, steps and batches with the reward.
 
     Raises:
-        InputError: The demonstrations cannot be read or do not fit the environment, or a part cannot be made.
+        InputError: A part cannot be made.
     """
 
-    def __init__(self, config: TrainConfig, fitted: Mapping[str, Any] | None = None) -> None:
-        self.config = config
-        self.device = torch.device(config.device)
-        if self.device.type == "cuda" and not torch.cuda.is_available():
-            raise InputError("--device cuda: this machine's PyTorch sees no GPU; use --device cpu")
-        torch.set_num_threads(config.threads)
+    def __init__(self, sources: Sources) -> None:
+        self.config = config = sources.config
+        self.device, self._described = sources.device, sources.environment
+        self.demonstrations, self.demo_sha256 = sources.demonstrations, sources.demo_sha256
+        self.expert_return = sources.expert_return
+        self.sight, self.view = sources.sight, sources.view
+        self.step = 0
         self.absorbing = config.absorbing and config.protocol == "standard"
         self.seeds = several_seeds(config.seeds) or (config.seed,)
         self._stack = (len(self.seeds),) if config.seeds else ()
@@ -68,47 +67,14 @@ class Imitation:
             list, zip(*drawn, strict=True)
         )
 
-        self._described = described = describe(config.env)
-        self.demonstrations, self.demo_sha256 = None, None
-        if fitted is None and config.demo is not None:
-            self.demonstrations, self.demo_sha256 = open_demonstrations(
-                config, described.provenance, described.low, described.high, described.horizon
-            )
-        self.expert_return = self.demonstrations.expert_return if self.demonstrations else None
-        self._reward = make_reward(config)
-        self.sight = make_sight(config, self._frame_size(fitted))
-        self.view = make_view(config, described.provenance, self.sight)
-        self._simulators = ExitStack()
-        self._made = False
-        self.step = 0
-        # How wide the policy's inputs are is known now, unless it sees keypoints: then once these are found.
-        if self.view is None:
-            self._make()
-        if fitted is not None:
-            self._restore_fitted([fitted])
-
-    def _frame_size(self, fitted: Mapping[str, Any] | None) -> tuple[int, int] | None:
-        if self.config.sees == "states":
-            return None
-        if fitted is not None:
-            width, height = fitted["sight"]["frame_size"]
-            return width, height
-        return None if self.demonstrations is None else frame_size_of(self.demonstrations)
-
-    def _make(self) -> None:
-        """Makes the parts that need the width of the policy's inputs, unless they exist already."""
-        if self._made:
-            return
-        self._made, config, described = True, self.config, self._described
+        provenance = self._described.provenance
         states = self.demonstrations is None or self.demonstrations.observation_dim > 0
-        self.inputs = make_inputs(config, described.provenance, described.horizon, self._stack, states, self.view)
-        self._stage = Stage(config.env, config.protocol, self._eval_seeds, config.env_workers, self.view)
-        self._simulators.callback(self._stage.close)
+        self.inputs = make_inputs(config, provenance, self.horizon, self._stack, states, self.view)
         self.agent = make_learner(
-            config, self.inputs, described.action_dim, self._one_or_all(self._agent_seeds), self.absorbing
+            config, self.inputs, self._described.action_dim, self._one_or_all(self._agent_seeds), self.absorbing
         )
         self.scorer = Scorer(
-            self._reward,
+            sources.reward,
             len(self.seeds),
             discount=self.agent.discount,
             absorbing=self.absorbing,
@@ -118,6 +84,9 @@ class Imitation:
             sight=self.sight,
             view=self.view,
         )
+        self._simulators = ExitStack()
+        self._stage = Stage(config.env, config.protocol, self._eval_seeds, config.env_workers, self.view)
+        self._simulators.callback(self._stage.close)
 
     def _one_or_all(self, seeds: list[int]) -> int | list[int]:
         """Given a number, parts have no dimension for seeds; given a list, it is their first."""
@@ -213,11 +182,9 @@ class Imitation:
             for reward, inputs in zip(self.scorer.state_dicts(), self.inputs.state_dicts(), strict=True)
         ]
 
-    def _restore_fitted(self, states: Sequence[Mapping[str, Any]]) -> None:
+    def restore_fitted(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Restores what :meth:`fitted_states` returned, but for keypoints: see :meth:`Sources.recall`."""
         self.expert_return = states[0]["expert_return"]
-        if self.sight is not None:
-            self.sight.load_state_dict(states[0]["sight"])
-        self._make()
         self.scorer.load_state_dicts([state["reward"] for state in states])
         self.inputs.load_state_dicts([state["policy_inputs"] for state in states])
 
@@ -253,7 +220,8 @@ def load(folder: str | os.PathLike[str]) -> Imitation:
     state = read_checkpoint(folder)
     device = config.device if torch.cuda.is_available() else "cpu"
     plain = dataclasses.replace(config, out=str(folder), device=device, compile=False, env_workers=0)
-    imitation = Imitation(plain, fitted=state)
+    imitation = Imitation(Sources(plain, fitted=state))
+    imitation.restore_fitted([state])
     imitation.agent.load_state_dict(state["agent"])
     imitation.step = state.get("step", config.steps)
     return imitation

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,11 @@ from ilfo._tools.averages import Averages
 from ilfo.agents.many import Separate, load_states
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.envs import Environments
-from ilfo.training.configs import TrainConfig
 from ilfo.training.imitation import Imitation
 from ilfo.training.memory import Memory
 from ilfo.training.parts import warn_of_checkpoints
 from ilfo.training.replay import Replay
+from ilfo.training.sources import Sources
 
 __all__ = ["Training"]
 
@@ -27,32 +28,23 @@ __all__ = ["Training"]
 class Training(Imitation):
     """A reward and a policy that learn, with environments to act in and a replay.
 
+    :meth:`begin` and :meth:`resume` make one that is ready for its next step.
+
     Args:
-        config: The resolved configuration.
-        fit: Fit reward and inputs now. Else :meth:`fit` or :meth:`load_state_dicts` comes before the first step.
+        sources: What it starts from, with keypoints found or restored, where these are seen. Nothing is fitted yet.
 
     Attributes:
-        environments: Where the agents act. With a view, these, the replay, the memory and the averages exist, like the
-            agent, once keypoints are found.
+        environments: Where the agents act.
         replay: What they learn from.
         memory: Scores experience and stores it there.
         averages: What is measured between two rows of metrics.
-        fitted: Whether the reward and the policy's inputs have learned from the demonstrations.
 
     Raises:
-        InputError: The demonstrations cannot be read or do not fit the environment, or a part cannot be made.
+        InputError: A part cannot be made.
     """
 
-    def __init__(self, config: TrainConfig, *, fit: bool = True) -> None:
-        self.fitted = False
-        super().__init__(config)
-        if fit:
-            self.fit()
-
-    def _make(self) -> None:
-        if self._made:
-            return
-        super()._make()
+    def __init__(self, sources: Sources) -> None:
+        super().__init__(sources)
         config = self.config
         self.environments = Environments(
             config.env,
@@ -87,31 +79,55 @@ class Training(Imitation):
         self._owed = np.zeros(len(self.seeds), np.int64)
         self._generators = [torch.Generator().manual_seed(seed) for seed in self._random_seeds]
 
+    @classmethod
+    def begin(
+        cls,
+        sources: Sources,
+        on_progress: Callable[[float, str], None] | None = None,
+        doing: Callable[[str], object] | None = None,
+    ) -> Training:
+        """A training before its first step, which has learned from the demonstrations what that needs.
+
+        Args:
+            sources: What it starts from.
+            on_progress: Told how much of the reward's fit is done, see :class:`~ilfo.rewards.RewardGenerator`.
+            doing: Told what encoding frames takes, see :meth:`ilfo.rewards.sight.Sight.fit`.
+
+        Raises:
+            InputError: A part cannot be made, or cannot be fitted on these demonstrations.
+        """
+        seen = sources.look(doing)
+        with ExitStack() as undo:
+            training = undo.enter_context(closing(cls(sources)))
+            if seen is not None:
+                training._fit(seen, on_progress)
+            undo.pop_all()
+        return training
+
+    @classmethod
+    def resume(cls, sources: Sources, states: Sequence[Mapping[str, Any]]) -> Training:
+        """A training that goes on where :meth:`state_dicts` was called.
+
+        Args:
+            sources: What it started from.
+            states: What that returned.
+        """
+        sources.recall(states[0])
+        with ExitStack() as undo:
+            training = undo.enter_context(closing(cls(sources)))
+            training.load_state_dicts(states)
+            undo.pop_all()
+        return training
+
     @property
     def owes(self) -> int:
         """Updates that are due before the next step of the environments, for the seed that owes most."""
         return int(self._owed.max())
 
-    def fit(
-        self,
-        on_progress: Callable[[float, str], None] | None = None,
-        doing: Callable[[str], object] | None = None,
-    ) -> None:
-        """Learns from the demonstrations what a first step needs: the reward, and what the policy is shown.
-
-        Args:
-            on_progress: Told how much of the reward's fit is done, see :class:`~ilfo.rewards.RewardGenerator`.
-            doing: Told what encoding frames takes, see :meth:`ilfo.rewards.sight.Sight.fit`.
-
-        Raises:
-            InputError: One of them cannot be fitted on these demonstrations.
-        """
-        self.fitted = True
-        if self.demonstrations is None:
-            return
-        seen = self.demonstrations if self.sight is None else self.sight.fit(self.demonstrations, doing)
-        self._make()
-        warn_of_checkpoints(self.config, self.agent, self._reward)
+    def _fit(self, seen: Demonstrations, on_progress: Callable[[float, str], None] | None) -> None:
+        """Fits the reward, and the policy's inputs, to demonstrations as the reward sees them."""
+        assert self.demonstrations is not None
+        warn_of_checkpoints(self.config, self.agent, self.reward)
         if self.inputs.normalization == "expert":
             self.inputs.fit(self._as_shown(self.demonstrations, seen))
         self.scorer.fit(self.as_compared(seen), on_progress)
@@ -240,8 +256,8 @@ class Training(Imitation):
 
     def load_state_dicts(self, states: Sequence[Mapping[str, Any]]) -> None:
         """Restores what :meth:`state_dicts` returned."""
-        self.step, self.fitted = states[0]["step"], True
-        self._restore_fitted(states)
+        self.step = states[0]["step"]
+        self.restore_fitted(states)
         load_states(self.agent, [state["agent"] for state in states], len(self.seeds) if self._stack else None)
         self.replay.load_state_dicts([state["replay"] for state in states])
         self.environments.load_state_dicts([state["environments"] for state in states])

@@ -9,7 +9,7 @@ from small_clones import SQUARE, record, write
 
 from ilfo.demos import Demonstrations
 from ilfo.envs import describe
-from ilfo.training import Training
+from ilfo.training import Sources, Training
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +38,7 @@ def begin(request, tmp_path):
     made = []
 
     def begin(demo, *flags, **options):
-        made.append(Training(request.module.configure(demo, tmp_path / "run", *flags, **options)))
+        made.append(Training.begin(Sources(request.module.configure(demo, tmp_path / "run", *flags, **options))))
         return made[-1]
 
     yield begin

@@ -13,7 +13,7 @@ from ilfo._tools.errors import InputError
 from ilfo.envs import make_env
 from ilfo.runs import Run, read_metrics
 from ilfo.train import train
-from ilfo.training import Training
+from ilfo.training import Sources, Training
 from ilfo.training.imitation import load
 
 
@@ -70,16 +70,16 @@ def test_a_loaded_run_acts_on_what_an_environment_gives(imitation_run):
 
 def test_who_acts_by_the_time_has_to_be_told_it(demo, tmp_path):
     observations, ages = np.zeros((3, 2), np.float32), np.array([0, 20, 39])
-    with closing(Training(configure(demo, tmp_path, "--time-aware"))) as timed:
+    with closing(Training.begin(Sources(configure(demo, tmp_path, "--time-aware")))) as timed:
         assert len(np.unique(timed.act(observations, ages))) == 3
         with pytest.raises(InputError, match="shown the time"):
             timed.act(observations)
-    with closing(Training(configure(demo, tmp_path))) as timeless:
+    with closing(Training.begin(Sources(configure(demo, tmp_path)))) as timeless:
         assert np.array_equal(timeless.act(observations), timeless.act(observations, ages))
 
 
 def test_episodes_of_several_policies_are_played_for_all_or_none(demo, tmp_path):
-    imitation = Training(configure(demo, tmp_path, "--seeds", "3,5"))
+    imitation = Training.begin(Sources(configure(demo, tmp_path, "--seeds", "3,5")))
     with pytest.raises(InputError, match="2 seeds train here: load the run of one"):
         imitation.evaluate(1, seed=0)
     assert [len(episodes) for episodes in imitation.evaluate_all(2)] == [2, 2]
@@ -87,7 +87,7 @@ def test_episodes_of_several_policies_are_played_for_all_or_none(demo, tmp_path)
 
 
 def test_random_episodes_begin_where_evaluations_do(demo, tmp_path):
-    imitation = Training(configure(demo, tmp_path))
+    imitation = Training.begin(Sources(configure(demo, tmp_path)))
     (random,), (played,) = imitation.random_episodes(3), imitation.evaluate_all(3)
     firsts = [np.array([episode.observations[0] for episode in episodes]) for episodes in (random, played)]
     assert np.array_equal(*firsts)

@@ -28,7 +28,7 @@ from ilfo.evaluate import evaluate
 from ilfo.report import write_report
 from ilfo.rewards.keypoints import KeypointOptions
 from ilfo.train import train
-from ilfo.training import Training
+from ilfo.training import Sources, Training
 from ilfo.training.configs import config_from_dict
 from ilfo.training.imitation import load
 from ilfo.training.plan import print_plan
@@ -46,9 +46,14 @@ def run(film, tmp_path_factory):
 def test_what_seeing_takes_is_a_line_before_anything_is_seen(film, tmp_path):
     config = configure(film, tmp_path / "run")
     console = Console(file=io.StringIO(), width=200)
-    with Progress(config, console) as progress, closing(Training(config, fit=False)) as training:
+    with Progress(config, console) as progress:
         said = []
-        training.fit(progress.fitting, lambda what: (progress.doing(what), said.append(console.file.getvalue())))
+
+        def doing(what):
+            progress.doing(what)
+            said.append(console.file.getvalue())
+
+        Training.begin(Sources(config), progress.fitting, doing).close()
     assert said[0].startswith("seeing 21 frames as 7 x 7 patches, 21 at a time in 0.01 GiB: about ")
     assert said[1] == said[0] + "4 concepts found\n"
 
@@ -207,7 +212,7 @@ class TestRun:
         assert first[0]["imitation_return"] != other[0]["imitation_return"]
 
     def test_is_loaded_without_the_file(self, run, film, episode):
-        with closing(load(run)) as loaded, closing(Training(configure(film, run))) as fitted:
+        with closing(load(run)) as loaded, closing(Training.begin(Sources(configure(film, run)))) as fitted:
             assert loaded.sight.frame_size == (32, 32)
             assert_equal(loaded.sight.state_dict(), fitted.sight.state_dict())
             assert torch.equal(loaded.rewards_of([episode]).scores, fitted.rewards_of([episode]).scores)
@@ -238,7 +243,7 @@ class TestRun:
         with closing(Recorder(PENDULUM, "standard", policy, "random", frame_size=(48, 32))) as recorder:
             recorded = recorder.play(0)
         file = demos.write(tmp_path / "pendulum.hdf5", Demonstrations((recorded,), describe(PENDULUM).provenance))
-        with closing(Training(configure(file, tmp_path / "run", "--env", PENDULUM))) as training:
+        with closing(Training.begin(Sources(configure(file, tmp_path / "run", "--env", PENDULUM)))) as training:
             (lived,) = training.filmed([replace(recorded, frames=None)])
             np.testing.assert_array_equal(lived.frames, recorded.frames)
             while not len(training.replay):

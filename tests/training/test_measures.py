@@ -8,7 +8,7 @@ from small_envs import walk
 from small_runs import configure
 
 from ilfo.statistics import normalized_score
-from ilfo.training import Training
+from ilfo.training import Sources, Training
 from ilfo.training.measures import evaluation_row, mean_row, summarize, summarize_together
 
 
@@ -17,7 +17,7 @@ def with_success(trajectory, success):
 
 
 def test_a_row_says_what_the_evaluation_was_worth(demo, tmp_path):
-    training = Training(configure(demo, tmp_path))
+    training = Training.begin(Sources(configure(demo, tmp_path)))
     row = evaluation_row(training, [with_success(walk(0.1), True), with_success(walk(0.05), False)])
     assert row["eval_returns"] == pytest.approx([40, 20])
     assert row["eval_return"] == pytest.approx(30)
@@ -30,7 +30,7 @@ def test_a_row_says_what_the_evaluation_was_worth(demo, tmp_path):
 
 
 def test_without_an_expert_or_a_criterion_there_is_no_ratio_and_no_success(demo, tmp_path):
-    training = Training(configure(demo, tmp_path))
+    training = Training.begin(Sources(configure(demo, tmp_path)))
     training.expert_return = None
     row = evaluation_row(training, [walk(0.1)])
     assert (row["eval_ratio"], row["eval_success"], row["eval_time_to_success"]) == (None, None, None)
@@ -49,7 +49,7 @@ def test_the_mean_over_seeds_takes_what_each_has():
 
 
 def test_the_summary_of_a_seed(demo, tmp_path):
-    training = Training(configure(demo, tmp_path, "--seeds", "4,6"))
+    training = Training.begin(Sources(configure(demo, tmp_path, "--seeds", "4,6")))
     training.step = 400
     row = {"eval_return": 30.0, "eval_ratio": 0.75, "eval_success": None, "seconds": 9.0}
     assert summarize(training, row, 6, 8.0) == {

@@ -9,7 +9,7 @@ from rich.console import Console
 from small_runs import configure
 
 from ilfo import demos
-from ilfo.training import Training
+from ilfo.training import Sources, Training
 from ilfo.training.plan import print_plan
 
 
@@ -19,7 +19,7 @@ def planned(demo, tmp_path):
 
     def make(*flags: str) -> tuple[list[str], Training]:
         printed = io.StringIO()
-        with closing(Training(configure(demo, tmp_path, *flags))) as training:
+        with closing(Training.begin(Sources(configure(demo, tmp_path, *flags)))) as training:
             print_plan(training, console=Console(width=200, file=printed))
         return printed.getvalue().splitlines(), training
 
@@ -118,7 +118,7 @@ def test_an_expert_that_is_done_early_brings_the_flag_to_mind(demo, tmp_path):
 
     def line(*flags: str) -> str:
         printed = io.StringIO()
-        with closing(Training(configure(path, tmp_path, *flags))) as training:
+        with closing(Training.begin(Sources(configure(path, tmp_path, *flags)))) as training:
             print_plan(training, console=Console(width=200, file=printed))
         return printed.getvalue()
 

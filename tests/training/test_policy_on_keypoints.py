@@ -26,7 +26,7 @@ from ilfo.rewards.keypoints import KeypointOptions
 from ilfo.rewards.sight import Sight, View
 from ilfo.runs import read_summary
 from ilfo.train import train
-from ilfo.training import Training
+from ilfo.training import Sources, Training
 from ilfo.training.configs import config_from_dict
 from ilfo.training.imitation import load
 from ilfo.training.plan import print_plan
@@ -337,7 +337,7 @@ class TestVerbs:
         found = evaluate(run, 2)
         assert found.return_mean > 0
         assert [each.observations.shape for each in found.trajectories] == [(21, 2)] * 2
-        with closing(load(run)) as loaded, closing(Training(configure(film, run))) as fitted:
+        with closing(load(run)) as loaded, closing(Training.begin(Sources(configure(film, run)))) as fitted:
             assert loaded.inputs.width == fitted.inputs.width == 12
             assert loaded.view.frame_size == (32, 32)
 

@@ -12,7 +12,7 @@ from small_runs import configure
 
 from ilfo import demos
 from ilfo.demos import Demonstrations, Trajectory
-from ilfo.training import Training
+from ilfo.training import Sources, Training
 from ilfo.training.reward_check import Finding, _worth, findings_of, print_findings, remark_on, remedies
 
 KINDS = ["expert", "stops halfway", "stands still", "out of order", "random policy"]
@@ -23,7 +23,7 @@ def checked(demo, tmp_path):
     """What is found of a run with these flags."""
 
     def check(*flags: str, file=demo) -> dict[str, Finding]:
-        with closing(Training(configure(file, tmp_path, *flags))) as training:
+        with closing(Training.begin(Sources(configure(file, tmp_path, *flags)))) as training:
             return {one.name: one for one in findings_of(training)}
 
     return check
@@ -146,7 +146,7 @@ def test_what_may_help_is_what_the_run_was_not_told(demo, tmp_path):
 
 def test_a_reward_that_learns_is_not_judged_before_it_has(demo, tmp_path):
     printed = io.StringIO()
-    with closing(Training(configure(demo, tmp_path, "--reward", "discriminator"))) as training:
+    with closing(Training.begin(Sources(configure(demo, tmp_path, "--reward", "discriminator")))) as training:
         print_findings(training, Console(width=200, file=printed))
     assert "learns while the agent does" in printed.getvalue()
     assert "prefers" not in printed.getvalue()
@@ -157,7 +157,7 @@ def test_a_remark_stands_below_the_table(demo, tmp_path, scaling):
     """The height of one who walks up evenly: halfway there it is three quarters of the whole, in any scale."""
     printed = io.StringIO()
     flags = ("--reward", "own_plugins:Height", *scaling)
-    with closing(Training(configure(demo, tmp_path, *flags))) as training:
+    with closing(Training.begin(Sources(configure(demo, tmp_path, *flags)))) as training:
         print_findings(training, Console(width=200, file=printed))
     table, remark = printed.getvalue().split("over equally many steps")
     assert all(kind in table for kind in KINDS)

@@ -12,7 +12,7 @@ from ilfo.demos import Trajectory
 from ilfo.rewards import BUILT_IN
 from ilfo.runs import Run, read_metrics
 from ilfo.train import train
-from ilfo.training import Training
+from ilfo.training import Sources, Training
 from ilfo.training.imitation import load
 
 QUICK = {
@@ -78,7 +78,7 @@ def test_how_often_a_run_is_evaluated_does_not_change_it(demo, tmp_path):
 def test_rewards_of_steps_know_the_time(reward, demo, tmp_path):
     """What enters the replay step by step is what the whole episode is worth."""
     given = flags(reward, "--features.time", "3", "--protocol", "fixed-horizon")
-    with closing(Training(configure(demo, tmp_path, *given))) as training:
+    with closing(Training.begin(Sources(configure(demo, tmp_path, *given)))) as training:
         while training.step < 150:
             training.advance()
         kept, horizon = training.replay.contents(), training.environments.horizon
@@ -117,7 +117,7 @@ def test_the_agent_learns_from_the_rewards_of_today(demo, tmp_path):
     """What a discriminator said when a step was new stays in the replay; what it says now is what is learned from."""
     given = flags("discriminator", "--random-steps", "100", "--protocol", "fixed-horizon")
     learned = []
-    with closing(Training(configure(demo, tmp_path, *given))) as training:
+    with closing(Training.begin(Sources(configure(demo, tmp_path, *given)))) as training:
         update = training.agent.update
         training.agent.update = lambda batch: learned.append(batch.rewards.clone()) or update(batch)
         while training.step < 150:

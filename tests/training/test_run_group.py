@@ -18,7 +18,7 @@ from ilfo.cli import main
 from ilfo.runs import Run, read_config, read_metrics, read_summary
 from ilfo.statistics import interquartile_mean
 from ilfo.train import train
-from ilfo.training import Training
+from ilfo.training import Sources, Training
 from ilfo.training.configs import parse_train
 from ilfo.training.imitation import load
 from ilfo.training.run_group import RunGroup, seed_runs
@@ -89,8 +89,10 @@ class TestEachSeedIsItsRunAlone:
     @pytest.mark.parametrize("reward", ["environment", "own_plugins:Height", "transport"])
     def test_in_what_its_replay_holds_with_several_copies(self, demo, tmp_path, reward):
         flags = ["--reward", reward, "--num-envs", "2", "--protocol", "standard"]
-        many = Training(configure(demo, tmp_path, *flags, "--seeds", "5,3"))
-        single = {seed: Training(configure(demo, tmp_path, *flags, "--seed", str(seed))) for seed in (5, 3)}
+        many = Training.begin(Sources(configure(demo, tmp_path, *flags, "--seeds", "5,3")))
+        single = {
+            seed: Training.begin(Sources(configure(demo, tmp_path, *flags, "--seed", str(seed)))) for seed in (5, 3)
+        }
         for training in (many, *single.values()):
             for _ in range(49):
                 training.advance()

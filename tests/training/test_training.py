@@ -14,7 +14,7 @@ from ilfo import demos
 from ilfo._tools.errors import InputError
 from ilfo.agents.many import Separate
 from ilfo.agents.td3 import TD3
-from ilfo.training import Training
+from ilfo.training import Sources, Training
 
 HORIZON = 40
 
@@ -25,7 +25,7 @@ def begin(demo, tmp_path):
     made = []
 
     def begin(*flags, demo=demo):
-        made.append(Training(configure(demo, tmp_path / "run", *flags)))
+        made.append(Training.begin(Sources(configure(demo, tmp_path / "run", *flags))))
         return made[-1]
 
     yield begin
@@ -251,7 +251,7 @@ def test_a_run_without_time_or_keys_shows_the_policy_all_of_the_observation(begi
 )
 def test_a_training_goes_on_bit_for_bit_from_amid_the_updates_between_episodes(demo, tmp_path, flags):
     config = short(demo, tmp_path, *flags, "--seeds", "4,2")
-    training, restored = Training(config), Training(config)
+    training, restored = Training.begin(Sources(config)), Training.begin(Sources(config))
     advance(training, 140 // config.num_envs)
     while not training.owes:
         training.advance()
@@ -271,7 +271,7 @@ def test_a_training_goes_on_bit_for_bit_from_amid_the_updates_between_episodes(d
 
 def test_what_the_agent_is_wrong_about_gets_a_larger_priority_in_the_replay(demo, tmp_path):
     flags = [*SMALL_TD7, "--td7.no-checkpoints", "--td7.min-priority", "1e-6"]
-    training = Training(short(demo, tmp_path, *flags))
+    training = Training.begin(Sources(short(demo, tmp_path, *flags)))
     advance(training, 180)
     (state,) = training.state_dicts()
     kept = state["replay"]["priorities"]["values"]
@@ -287,7 +287,7 @@ def test_what_the_agent_is_wrong_about_gets_a_larger_priority_in_the_replay(demo
 def test_an_agent_makes_so_many_updates_a_step(demo, tmp_path, flags):
     counts = []
     for ratio in ("1", "3"):
-        training = Training(short(demo, tmp_path, *flags, "--updates-per-step", ratio))
+        training = Training.begin(Sources(short(demo, tmp_path, *flags, "--updates-per-step", ratio)))
         # Until the first updates: what is done before does not depend on how many there are.
         while not training.agent.updates:
             training.advance()
@@ -313,7 +313,7 @@ def test_an_agent_makes_so_many_updates_a_step(demo, tmp_path, flags):
 def test_checkpoints_under_a_reward_that_changes_are_warned_of(demo, tmp_path, flags, warned):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        Training(short(demo, tmp_path, *SMALL_TD7, *flags)).close()
+        Training.begin(Sources(short(demo, tmp_path, *SMALL_TD7, *flags))).close()
     told = ["give --td7.no-checkpoints" in str(each.message) for each in caught]
     assert told == [True] * warned
 
@@ -322,7 +322,9 @@ def test_checkpoints_under_a_reward_that_changes_are_warned_of(demo, tmp_path, f
 def test_an_agent_of_ones_own_is_not_told_of_a_flag_that_it_lacks(demo, tmp_path, name):
     told = rf"--agent own_plugins:{name} has no option 'checkpoints: bool' .* or set plays_best = False"
     with pytest.warns(UserWarning, match=told) as warned:
-        Training(short(demo, tmp_path, "--reward", "discriminator", "--agent", f"own_plugins:{name}")).close()
+        Training.begin(
+            Sources(short(demo, tmp_path, "--reward", "discriminator", "--agent", f"own_plugins:{name}"))
+        ).close()
     assert not any("no-checkpoints" in str(each.message) for each in warned)
 
 
