@@ -14,6 +14,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from ilfo._tools.words import counted
 from ilfo.report import write_report
 from ilfo.training import Training
 from ilfo.training.configs import TrainConfig, several_seeds
@@ -153,7 +154,7 @@ class Progress(Silence):
             completed=step,
             speed=f"{pace:.0f}/s" if pace else "",
             left=str(timedelta(seconds=round((self._config.steps - step) / pace))) if pace else "-:--:--",
-            numbers=f"{numbers}  {updates_due:,} updates to make" if updates_due else numbers,
+            numbers=f"{numbers}  {counted(updates_due, 'update')} to make" if updates_due else numbers,
         )
         if is_new and "eval_return" in row and not self._console.is_terminal:
             seconds = row["seconds"]
@@ -166,9 +167,10 @@ class Progress(Silence):
             ("imitation_return", "imitation {:.1f}"),
             ("eval_return", "evaluation {:.1f}"),
             ("eval_ratio", "ratio {:.2f}"),
+            ("eval_success", "success {:.0%}"),
         )
         numbers = "  ".join(text.format(self._shown[name]) for name, text in labels if name in self._shown)
-        return f"mean of {self._seeds} seeds: {numbers}" if numbers and self._seeds else numbers
+        return f"mean of {self._seeds} seeds: {numbers}" if numbers and self._seeds > 1 else numbers
 
     def saved(self, step: int, goes_on: bool) -> None:
         """Notes what the run can resume from: see :meth:`interrupted`.

@@ -43,7 +43,7 @@ def test_the_pace_counts_the_pauses_in_which_updates_are_made(clock):
     assert float(seen["speed"].removesuffix("/s")) == pytest.approx(50, abs=5)
     minutes, seconds = map(int, seen["left"].split(":")[1:])
     assert 60 * minutes + seconds == pytest.approx(40_000 / 50, rel=0.1)
-    assert seen["numbers"] == "  1 updates to make"
+    assert seen["numbers"] == "  1 update to make"
 
 
 def test_elsewhere_than_on_a_terminal_a_new_evaluation_is_a_line(clock):
@@ -53,6 +53,14 @@ def test_elsewhere_than_on_a_terminal_a_new_evaluation_is_a_line(clock):
     for step in range(98, 103):
         progress.show(step, row)
     assert written.getvalue() == "step 100/400  50/s  6 s left  imitation -3.0  evaluation 7.0  ratio 0.25\n"
+
+
+@pytest.mark.parametrize(("seeds", "before"), [("0-1", "mean of 2 seeds: "), ("3", ""), ("", "")])
+def test_success_is_shown_and_of_how_many_seeds_it_is_the_mean(clock, seeds, before):
+    written = io.StringIO()
+    progress = Progress(SimpleNamespace(steps=400, seeds=seeds), Console(file=written, width=200))
+    progress.show(100, {"step": 100, "seconds": 2.0, "eval_return": 7.0, "eval_success": 0.9})
+    assert written.getvalue() == f"step 100/400  50/s  6 s left  {before}evaluation 7.0  success 90%\n"
 
 
 @pytest.mark.parametrize("terminal", [True, False])
