@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ilfo._tools.atomic import atomic_path
+from ilfo._tools.checks import check_each_once, check_seeds
 from ilfo._tools.errors import InputError
 from ilfo._tools.tables import markdown_table
 from ilfo.fleet import Job, check_apart, failures_in_words, flags_of_cell, job_folder, run_jobs
@@ -148,11 +149,9 @@ def compare(options: CompareOptions, flags: Sequence[str] = (), console: Console
 
 
 def _check(options: CompareOptions) -> None:
-    for kind, names in (("rewards", options.rewards), ("agents", options.agents)):
-        if len(set(names)) < len(names) or not names:
-            raise InputError(f"--{kind} is {' '.join(names) or 'empty'}: give each once, and at least one")
-    if not options.seeds:
-        raise InputError("--seeds is empty; expected numbers and ranges, like 0-2")
+    check_each_once("rewards", options.rewards)
+    check_each_once("agents", options.agents)
+    check_seeds(options.seeds)
     known = [f"{reward}/{agent}" for reward, agent in _pairs(options)]
     for name in options.only:
         if name not in known:

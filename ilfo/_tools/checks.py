@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, get_args
 
 from ilfo._tools.errors import InputError, closest
@@ -11,10 +11,12 @@ from ilfo._tools.errors import InputError, closest
 __all__ = [
     "check_at_least",
     "check_choices",
+    "check_each_once",
     "check_episodes",
     "check_not_negative",
     "check_positive",
     "check_seed",
+    "check_seeds",
     "check_share",
 ]
 
@@ -69,3 +71,15 @@ def check_seed(seed: int | None) -> None:
     """Refuses a ``--seed`` below 0."""
     if seed is not None and seed < 0:
         raise InputError(f"--seed is {seed}; expected 0 or more")
+
+
+def check_seeds(seeds: str) -> None:
+    """Refuses an empty ``--seeds`` where a seed is needed."""
+    if not seeds:
+        raise InputError("--seeds is empty; expected numbers and ranges, like 0-2")
+
+
+def check_each_once(flag: str, names: Collection[str]) -> None:
+    """Refuses no name, and the same one twice."""
+    if len(set(names)) < len(names) or not names:
+        raise InputError(f"--{flag} is {' '.join(names) or 'empty'}: give each once, and at least one")

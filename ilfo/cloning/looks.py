@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ilfo._evaluations import Evaluation
+from ilfo._tools.checks import check_each_once
 from ilfo._tools.errors import InputError
 from ilfo._tools.marks import split_marks
 from ilfo.cloning.policy import ClonedPolicy, load_clone, play, play_each
@@ -124,9 +125,8 @@ def evaluate_looks(
             0 steps after success, or a run of earlier code that does not say what its demonstrations show.
         RenderError: The policy takes frames, and nothing can be drawn here.
     """
-    for flag, names in (("variants", kinds), ("split", splits)):
-        if len(set(names)) < len(names) or not names:
-            raise InputError(f"--{flag} is {' '.join(names) or 'empty'}: give each once, and at least one")
+    check_each_once("variants", kinds)
+    check_each_once("split", splits)
     if stop_after_success is not None and stop_after_success < 0:
         raise InputError(f"--stop-after-success is {stop_after_success}; expected 0 or more steps")
     config = read_config(run)["config"]

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ilfo._same_run import alike
 from ilfo._tools.errors import InputError
 from ilfo._tools.seeds import EVALUATION, derived_seed
 from ilfo.clone import clone
@@ -17,7 +14,7 @@ from ilfo.cloning.data import open_demonstrations
 from ilfo.cloning.eyes import Sees
 from ilfo.evaluate import write_looks
 from ilfo.fleet.jobs import Work, check_unchanged, without_flags
-from ilfo.runs import read_config, read_summary
+from ilfo.runs import read_summary
 from ilfo.variants import Kind
 
 if TYPE_CHECKING:
@@ -83,9 +80,7 @@ class CloneJob(Work):
         """
         if not (self.folder / "config.json").exists():
             return
-        stored, given = read_config(self.folder), json.loads(json.dumps(dataclasses.asdict(self.config)))
-        moved = stored["config"].get("demo") != given["demo"]
-        was, now = alike(stored, given, self._demo_sha256() if moved else None)
+        was, now = self._compared()
         names = sorted((was.keys() & now.keys()) - {"out"})
         check_unchanged(self.folder, {name: was[name] for name in names}, {name: now[name] for name in names})
         if "variants" not in (read_summary(self.folder) or {"variants": ()}):
@@ -95,7 +90,6 @@ class CloneJob(Work):
             )
 
     def _demo_sha256(self) -> str | None:
-        """Hash of the demonstrations, by which they are known under any name; None where they cannot be read."""
         try:
             return open_demonstrations(self.config)[1]
         except InputError:

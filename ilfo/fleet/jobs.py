@@ -83,6 +83,16 @@ class Work(ABC):
     def run(self, console: Console | None) -> None:
         """Does it in this process."""
 
+    @abstractmethod
+    def _demo_sha256(self) -> str | None:
+        """Hash of the demonstrations, by which they are known under any name; None where they cannot be read."""
+
+    def _compared(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Settings of the run in its folder, and its own, ready to compare: see :func:`ilfo._same_run.alike`."""
+        stored, given = read_config(self.folder), json.loads(json.dumps(dataclasses.asdict(self.config), default=str))
+        moved = stored["config"].get("demo") != given["demo"]
+        return alike(stored, given, self._demo_sha256() if moved else None)
+
 
 @dataclass(frozen=True)
 class Job(Work):
@@ -139,10 +149,7 @@ class Job(Work):
         """
         if read_summary(self.folder) is None:
             return
-        now_plain = json.loads(json.dumps(dataclasses.asdict(self.config), default=str))
-        whole = read_config(self.folder)
-        moved = whole["config"].get("demo") != now_plain["demo"]
-        stored, plain = alike(whole, now_plain, self._demo_sha256() if moved else None)
+        stored, plain = self._compared()
         names = [name for name in ("env", "demo", "steps", "protocol") if name in plain]
         was = {name: stored.get(name) for name in names} | {"seeds": several_seeds(stored.get("seeds", ""))}
         now = {name: getattr(self.config, name) for name in names} | {"seeds": several_seeds(self.config.seeds)}
@@ -154,7 +161,6 @@ class Job(Work):
         check_unchanged(self.folder, was, now, "finished run")
 
     def _demo_sha256(self) -> str | None:
-        """Hash of the demonstrations, by which they are known under any name; None where they cannot be read."""
         config = self.config
         if config.demo is None:
             return None

@@ -7,19 +7,30 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from ilfo._tools.errors import InputError
 from ilfo.fleet import Failure, RayFleet, Work, failures_in_words, run_jobs, spare_cores
-from ilfo.suites.suite import Suite, open_suite
+from ilfo.suites.suite import Suite, Task, open_suite
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["run_on", "suite_command", "suite_folder"]
+__all__ = ["chosen_tasks", "run_on", "suite_command", "suite_folder"]
 
 
 class _Kept(Protocol):
     @property
     def out(self) -> Path | None:
         """Where it is kept; None: where the suite's name says."""
+
+
+class _Selected(Protocol):
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Tasks of the suite, by name; none: all."""
+
+    @property
+    def demo_dir(self) -> Path | None:
+        """Folder with demonstrations that are not bundled."""
 
 
 class _Spread(Protocol):
@@ -85,6 +96,21 @@ def run_on(
     with closing(RayFleet(options.ray, threads)) as fleet:
         number = fleet.side_by_side if options.jobs is None else options.jobs
         return run_jobs(jobs, number, console, fleet=fleet, ended=ended)
+
+
+def chosen_tasks(suite: Suite, options: _Selected) -> list[Task]:
+    """The tasks that ``--tasks`` names, by default all.
+
+    Raises:
+        InputError: The suite has no such task, or there is no folder ``--demo-dir`` for their demonstrations.
+    """
+    known = [task.name for task in suite.tasks]
+    for name in options.tasks:
+        if name not in known:
+            raise InputError(f"--tasks names {name!r}, which {suite.name} has not; expected some of {', '.join(known)}")
+    if options.demo_dir is not None and not options.demo_dir.is_dir():
+        raise InputError(f"--demo-dir {options.demo_dir} is no folder")
+    return [task for task in suite.tasks if not options.tasks or task.name in options.tasks]
 
 
 def suite_folder(suite: Suite, options: _Kept) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ilfo._tools.atomic import atomic_path
+from ilfo._tools.checks import check_each_once, check_seeds
 from ilfo._tools.errors import InputError
 from ilfo._tools.words import counted
 from ilfo.cloning import EYES
@@ -17,7 +18,7 @@ from ilfo.envs import make_env
 from ilfo.envs.drawing import drawable_env
 from ilfo.fleet import Failure, check_apart, job_folder
 from ilfo.fleet.clone_jobs import CloneJob, flags_for
-from ilfo.suites.command import run_on, suite_command, suite_folder
+from ilfo.suites.command import chosen_tasks, run_on, suite_command, suite_folder
 from ilfo.suites.look_films import Film, check_films, plan_films, shoot
 from ilfo.suites.looks_figure import looks_figure
 from ilfo.suites.looks_table import CloneCell, looks_of, looks_table, means_table, measure, read_looks
@@ -107,9 +108,8 @@ def evaluate_clones(
     Warns:
         UserWarning: A task is left out, for its environment or its demonstrations are missing, or it has no variants.
     """
-    _check(suite, options, flags)
-    out = suite_folder(suite, options)
-    tasks = [task for task in suite.tasks if not options.tasks or task.name in options.tasks]
+    _check(options, flags)
+    out, tasks = suite_folder(suite, options), chosen_tasks(suite, options)
     sources, left = _sources(tasks, options, out)
     jobs = {
         task.name: list(_jobs(suite, task, sources[task.name], options, flags, out))
@@ -146,16 +146,10 @@ def evaluate_clones(
     return write(), failures
 
 
-def _check(suite: Suite, options: CloneSuiteOptions, flags: Sequence[str]) -> None:
-    for kind, names in (("sees", options.sees), ("kinds", options.kinds)):
-        if len(set(names)) < len(names) or not names:
-            raise InputError(f"--{kind} is {' '.join(names) or 'empty'}: give each once, and at least one")
-    known = [task.name for task in suite.tasks]
-    for name in options.tasks:
-        if name not in known:
-            raise InputError(f"--tasks names {name!r}, which {suite.name} has not; expected some of {', '.join(known)}")
-    if not several_seeds(options.seeds):
-        raise InputError("--seeds is empty; expected numbers and ranges, like 0-2")
+def _check(options: CloneSuiteOptions, flags: Sequence[str]) -> None:
+    check_each_once("sees", options.sees)
+    check_each_once("kinds", options.kinds)
+    check_seeds(options.seeds)
     for flag, value, least in (
         ("demos", options.demos, 1),
         ("looks", options.looks, 0),
@@ -164,8 +158,6 @@ def _check(suite: Suite, options: CloneSuiteOptions, flags: Sequence[str]) -> No
     ):
         if value is not None and value < least:
             raise InputError(f"--{flag} is {value}; expected at least {least}")
-    if options.demo_dir is not None and not options.demo_dir.is_dir():
-        raise InputError(f"--demo-dir {options.demo_dir} is no folder")
     for word in flags:
         if word.partition("=")[0] in _OWN:
             raise InputError(f"{word} after '--' is what the suite decides: leave it out")

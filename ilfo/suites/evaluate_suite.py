@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ilfo._tools.atomic import atomic_path
+from ilfo._tools.checks import check_each_once, check_episodes, check_seeds
 from ilfo._tools.errors import InputError
 from ilfo.envs import make_env
 from ilfo.fleet import Failure, Job, check_apart, check_unchanged, flags_of_cell, job_folder, without_columns
 from ilfo.record import RecordOptions, record
 from ilfo.runs import read_config
-from ilfo.suites.command import run_on, suite_command, suite_folder
+from ilfo.suites.command import chosen_tasks, run_on, suite_command, suite_folder
 from ilfo.suites.figure import suite_figure
 from ilfo.suites.suite import Suite, Task
 from ilfo.suites.table import LeftOut, SuiteCell, left_out_before, seeds_of, suite_table
@@ -94,8 +95,8 @@ def evaluate_suite(
     Warns:
         UserWarning: A task is left out: its environment or its demonstration is missing.
     """
-    _check(suite, options)
-    tasks = [task for task in suite.tasks if not options.tasks or task.name in options.tasks]
+    _check(options)
+    tasks = chosen_tasks(suite, options)
     out = suite_folder(suite, options)
     if options.show:
         cells = list(_cells(tasks, options, out))
@@ -119,20 +120,13 @@ def evaluate_suite(
     return write(), failures
 
 
-def _check(suite: Suite, options: SuiteOptions) -> None:
-    for kind, names in (("rewards", options.rewards), ("agents", options.agents)):
-        if len(set(names)) < len(names) or not names:
-            raise InputError(f"--{kind} is {' '.join(names) or 'empty'}: give each once, and at least one")
-    known = [task.name for task in suite.tasks]
-    for name in options.tasks:
-        if name not in known:
-            raise InputError(f"--tasks names {name!r}, which {suite.name} has not; expected some of {', '.join(known)}")
-    if options.seeds is not None and not several_seeds(options.seeds):
-        raise InputError("--seeds is empty; expected numbers and ranges, like 0-2")
-    if options.episodes is not None and options.episodes < 1:
-        raise InputError(f"--episodes is {options.episodes}; expected at least 1")
-    if options.demo_dir is not None and not options.demo_dir.is_dir():
-        raise InputError(f"--demo-dir {options.demo_dir} is no folder")
+def _check(options: SuiteOptions) -> None:
+    check_each_once("rewards", options.rewards)
+    check_each_once("agents", options.agents)
+    if options.seeds is not None:
+        check_seeds(options.seeds)
+    if options.episodes is not None:
+        check_episodes(options.episodes)
 
 
 def _check_shown(cell: SuiteCell, options: SuiteOptions) -> None:
