@@ -48,7 +48,7 @@ INSIDE = {
     "suites": (
         {"suite", "reached"},
         {"figure"},
-        {"table", "looks_figure", "command", "look_films"},
+        {"table", "looks_figure", "command", "look_recordings"},
         {"looks_table"},
         {"evaluate_suite", "evaluate_clones"},
     ),

@@ -10,7 +10,7 @@ import numpy as np
 
 from ilfo._tools.errors import InputError, closest
 
-__all__ = ["SCENES", "Look", "Scene", "scenes_named"]
+__all__ = ["SCENES", "Appearance", "Scene", "scenes_named"]
 
 
 @dataclass(frozen=True)
@@ -164,12 +164,12 @@ def scenes_named(names: Iterable[str]) -> tuple[Scene, ...]:
     return tuple(scene for scene in SCENES if not names or scene.name.startswith(names))
 
 
-class Look:
+class Appearance:
     """Chooses an episode's camera, and the lights and colours of its model.
 
     Args:
         model: MuJoCo's model. It is edited in place; :meth:`plain` restores it.
-        data: MuJoCo's data. An episode must have begun whenever a look is chosen.
+        data: MuJoCo's data. An episode must have begun whenever one is chosen.
         scene: Gives the ranges of the camera.
     """
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ilfo._tools.errors import InputError
 from ilfo.envs.drawing import nothing_can_be_drawn, prepare_drawing
-from ilfo.pretraining.scenes import Look, Scene
+from ilfo.pretraining.scenes import Appearance, Scene
 
 __all__ = ["Film", "Studio", "project"]
 
@@ -57,7 +57,7 @@ class Studio:
         self._env.reset(seed=0)
         self._model, self._data = self._env.unwrapped.model, self._env.unwrapped.data
         self._bodies, self._geoms = np.array([_body_and_geom(self._model, scene, name) for name in scene.objects]).T
-        self._look = Look(self._model, self._data, scene)
+        self._appearance = Appearance(self._model, self._data, scene)
         self._camera = _Camera(self._model, size)
 
     def film(self, length: int, seed: int, *, varied: bool = True) -> Film:
@@ -78,7 +78,7 @@ class Studio:
         rng = np.random.default_rng([seed, zlib.crc32(self.scene.name.encode())])
         observation, _ = self._env.reset(seed=int(rng.integers(2**31)))
         act = self._policy(rng, scripted=seed % 2 == 1)
-        place = self._look.varied(rng) if varied else self._look.plain()
+        place = self._appearance.varied(rng) if varied else self._appearance.plain()
         frames, positions, visible = [], [], []
         for step in range(length):
             for _ in range(int(rng.integers(WARM_UP)) if step == 0 else self.scene.steps):

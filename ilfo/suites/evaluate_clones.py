@@ -19,7 +19,7 @@ from ilfo.envs.drawing import drawable_env
 from ilfo.fleet import Failure, check_apart, job_folder
 from ilfo.fleet.clone_jobs import CloneJob, flags_for
 from ilfo.suites.command import chosen_tasks, run_on, suite_command, suite_folder
-from ilfo.suites.look_films import Film, check_films, plan_films, shoot
+from ilfo.suites.look_recordings import Recording, check_recordings, plan_recordings, record_missing
 from ilfo.suites.looks_figure import looks_figure
 from ilfo.suites.looks_table import CloneCell, looks_of, looks_table, means_table, measure, read_looks
 from ilfo.suites.suite import Suite, Task
@@ -82,7 +82,7 @@ class _Source:
 
     files: tuple[str, ...]
     what: str
-    films: tuple[Film, ...] = ()
+    recordings: tuple[Recording, ...] = ()
 
 
 def evaluate_clones(
@@ -173,11 +173,11 @@ def _sources(tasks: Sequence[Task], options: CloneSuiteOptions, out: Path) -> tu
             files = tuple(map(str, sorted(Path(given).glob("*.hdf5")))) or (given,)
             found[task.name] = _Source(files, f"what was given, {given}")
         elif task.expert:
-            films = plan_films(task, options.kinds, options.looks, options.demos, out / "demos" / task.name)
-            check_films(films)
+            recordings = plan_recordings(task, options.kinds, options.looks, options.demos, out / "demos" / task.name)
+            check_recordings(recordings)
             looks = f" and in {counted(options.looks, 'seen variant')} of each kind" if options.looks else ""
             what = f"{counted(options.demos, 'episode')} of the expert, as the task is{looks}"
-            found[task.name] = _Source(tuple(str(film.file) for film in films), what, tuple(films))
+            found[task.name] = _Source(tuple(str(each.file) for each in recordings), what, tuple(recordings))
         else:
             where = (
                 "give a folder with --demo-dir"
@@ -222,12 +222,12 @@ def _prepare(task: Task, source: _Source, options: CloneSuiteOptions, console: C
     from rich.console import Console
     from rich.markup import escape
 
-    drawn = bool(source.films) or any(EYES[sees].takes_frames for sees in options.sees)
+    drawn = bool(source.recordings) or any(EYES[sees].takes_frames for sees in options.sees)
     for kind in options.kinds:
         look = f"{task.env}@{Variant(kind, 0)}"
         (drawable_env(look, "standard") if drawn else make_env(look)).close()
     with (console or Console(quiet=True)).status("") as status:
-        shoot(source.films, task, lambda doing: status.update(escape(doing)))
+        record_missing(source.recordings, task, lambda doing: status.update(escape(doing)))
 
 
 def _cells(tasks: Sequence[Task], options: CloneSuiteOptions, out: Path) -> list[CloneCell]:

@@ -23,7 +23,7 @@ from ilfo.runs import read_config, read_summary
 from ilfo.suites import Suite, Task, open_suite
 from ilfo.suites.evaluate_clones import CloneSuiteOptions, evaluate_clones
 from ilfo.suites.figure import Reached
-from ilfo.suites.look_films import plan_films, shoot
+from ilfo.suites.look_recordings import plan_recordings, record_missing
 from ilfo.suites.looks_figure import PLAIN, looks_figure
 from ilfo.suites.looks_table import CloneCell, looks_table, means_table, read_looks
 from ilfo.variants import KINDS
@@ -319,23 +319,23 @@ def test_the_bundled_suite_is_one_of_clones_with_flags_for_every_eye(tmp_path):
         for sees in ("states", "keypoints", "pixels"):
             words = ["--env", task.env, "--demo", "any.hdf5", "--sees", sees, "--out", str(tmp_path)]
             assert parse_clone([*words, *flags_for(sees, [*suite.flags, *task.flags])]).sees == sees
-        films = plan_films(task, KINDS, CloneSuiteOptions().looks, CloneSuiteOptions().demos, tmp_path)
-        assert sum(film.episodes for film in films) == CloneSuiteOptions().demos
-        assert len({film.env for film in films}) == len({film.seed for film in films}) == 15
+        recordings = plan_recordings(task, KINDS, CloneSuiteOptions().looks, CloneSuiteOptions().demos, tmp_path)
+        assert sum(each.episodes for each in recordings) == CloneSuiteOptions().demos
+        assert len({each.env for each in recordings}) == len({each.seed for each in recordings}) == 15
 
 
 def test_fewer_episodes_than_looks_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"--demos is 14, and there are 15 looks to record.* Give at least --demos 15"):
-        plan_films(Task("any", CART, ()), KINDS, 2, 14, tmp_path)
+        plan_recordings(Task("any", CART, ()), KINDS, 2, 14, tmp_path)
 
 
 @pytest.mark.metaworld
 def test_the_scripted_expert_of_metaworld_is_filmed_in_a_variant(camera, tmp_path):
     pytest.importorskip("metaworld", reason="needs the extra metaworld")
     (task, *_) = open_suite("generalisation").tasks
-    films = plan_films(task, ("colours",), 1, 2, tmp_path)
-    shoot(films, task)
-    plain, coloured = (demos.open(film.file, frames=True)[0] for film in films)
+    recordings = plan_recordings(task, ("colours",), 1, 2, tmp_path)
+    record_missing(recordings, task)
+    plain, coloured = (demos.open(each.file, frames=True)[0] for each in recordings)
     assert plain.success
     assert coloured.success
     assert plain.frames.shape[1:] == coloured.frames.shape[1:] == (84, 84, 3)

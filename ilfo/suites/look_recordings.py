@@ -13,14 +13,14 @@ from ilfo.record import RecordOptions, record
 from ilfo.suites.suite import Task
 from ilfo.variants import Kind, Variant
 
-__all__ = ["Film", "check_films", "plan_films", "shoot"]
+__all__ = ["Recording", "check_recordings", "plan_recordings", "record_missing"]
 
 _AFTER_SUCCESS = 10
 """Steps that an episode goes on after its success, where the expert only stands still."""
 
 
 @dataclass(frozen=True)
-class Film:
+class Recording:
     """Episodes of a task in one look.
 
     Attributes:
@@ -36,7 +36,7 @@ class Film:
     seed: int
 
 
-def plan_films(task: Task, kinds: Sequence[Kind], looks: int, episodes: int, folder: Path) -> list[Film]:
+def plan_recordings(task: Task, kinds: Sequence[Kind], looks: int, episodes: int, folder: Path) -> list[Recording]:
     """Divides episodes among the plain look and the first seen variants of each kind.
 
     Args:
@@ -52,8 +52,8 @@ def plan_films(task: Task, kinds: Sequence[Kind], looks: int, episodes: int, fol
 
     Examples:
         >>> reach = Task("reach", "Reach-v0", ())
-        >>> films = plan_films(reach, ["colours", "lights"], looks=1, episodes=4, folder=Path("demos"))
-        >>> [(film.file.name, film.env, film.episodes) for film in films][:2]
+        >>> recordings = plan_recordings(reach, ["colours", "lights"], looks=1, episodes=4, folder=Path("demos"))
+        >>> [(one.file.name, one.env, one.episodes) for one in recordings][:2]
         [('plain.hdf5', 'Reach-v0', 2), ('colours-seen-0.hdf5', 'Reach-v0@colours-seen-0', 1)]
     """
     variants = [Variant(kind, index) for index in range(looks) for kind in kinds]
@@ -65,44 +65,46 @@ def plan_films(task: Task, kinds: Sequence[Kind], looks: int, episodes: int, fol
         )
     share, left = divmod(episodes, len(places))
     return [
-        Film(folder / f"{name}.hdf5", env, share + (number < left), seed=number)
+        Recording(folder / f"{name}.hdf5", env, share + (number < left), seed=number)
         for number, (name, env) in enumerate(places)
     ]
 
 
-def check_films(films: Sequence[Film]) -> None:
-    """Refuses films that are there, and have another number of episodes.
+def check_recordings(recordings: Sequence[Recording]) -> None:
+    """Refuses recordings that are there, and have another number of episodes.
 
     Raises:
         InputError: Names the first.
     """
-    for film in films:
-        if film.file.exists() and (found := len(demos.open(film.file))) != film.episodes:
+    for each in recordings:
+        if each.file.exists() and (found := len(demos.open(each.file))) != each.episodes:
             raise InputError(
-                f"{film.file} has {counted(found, 'episode')}, expected {film.episodes}: give --demos and --looks as "
+                f"{each.file} has {counted(found, 'episode')}, expected {each.episodes}: give --demos and --looks as "
                 "they were when it was recorded, or another --out"
             )
 
 
-def shoot(films: Sequence[Film], task: Task, progress: Callable[[str], object] = lambda doing: None) -> None:
-    """Records the films that are not there: whole episodes with success, with actions and frames.
+def record_missing(
+    recordings: Sequence[Recording], task: Task, progress: Callable[[str], object] = lambda doing: None
+) -> None:
+    """Makes the recordings that are not there: whole episodes with success, with actions and frames.
 
     Raises:
         InputError: See :func:`ilfo.record.record`.
         RenderError: Nothing can be drawn here.
     """
-    missing = [film for film in films if not film.file.exists()]
-    for number, film in enumerate(missing, start=1):
-        progress(f"recording {film.env}, {number} of {len(missing)}")
-        film.file.parent.mkdir(parents=True, exist_ok=True)
+    missing = [each for each in recordings if not each.file.exists()]
+    for number, each in enumerate(missing, start=1):
+        progress(f"recording {each.env}, {number} of {len(missing)}")
+        each.file.parent.mkdir(parents=True, exist_ok=True)
         options = RecordOptions(
-            env=film.env,
+            env=each.env,
             **task.expert,
-            episodes=film.episodes,
+            episodes=each.episodes,
             success_only=True,
             stop_after_success=_AFTER_SUCCESS,
             actions=True,
             frames=True,
-            seed=film.seed,
+            seed=each.seed,
         )
-        record(film.file, options)
+        record(each.file, options)
