@@ -40,6 +40,7 @@ INSIDE = {
         {"priorities", "policy_inputs", "scorer"},
         {"replay", "configs"},
         {"memory", "parts", "run_group"},
+        {"sources"},
         {"imitation"},
         {"training"},
         {"reward_check", "measures"},
