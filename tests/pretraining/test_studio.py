@@ -32,7 +32,7 @@ def test_the_ball_is_seen_where_it_is_said_to_be(studio):
     for seed in range(12):
         film = studio.film(3, seed)
         colours = studio._model.geom_rgba[:, :3].copy()
-        studio._look.plain()
+        studio._appearance.plain()
         if not np.array_equal(colours, studio._model.geom_rgba[:, :3]):
             continue
         for frame, positions, visible in zip(film.frames, film.positions, film.visible, strict=True):
