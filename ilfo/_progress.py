@@ -61,7 +61,7 @@ class Silence:
 
 
 class Progress(Silence):
-    """Steps, steps per second, ETA, imitation return, evaluation return and ratio to the expert.
+    """Steps, steps per second, ETA, imitation return, evaluation return, ratio to the expert, success.
 
     On a terminal it is a bar; elsewhere a line at every evaluation.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from typing import Any
 
@@ -73,7 +73,7 @@ def train(config: TrainConfig, progress: Silence | None = None) -> dict[str, Any
         The content of ``summary.json``.
 
     Raises:
-        InputError: See :class:`~ilfo.training.Training` and :class:`~ilfo.runs.Run`.
+        InputError: See :class:`~ilfo.training.Sources`, :class:`~ilfo.training.Training` and :class:`~ilfo.runs.Run`.
         KeyboardInterrupt: After Ctrl-C, once everything is saved; after a second one at once.
     """
     progress = progress or Silence()
@@ -95,19 +95,23 @@ def train(config: TrainConfig, progress: Silence | None = None) -> dict[str, Any
             progress.already_finished()
             return finished
         states = group.restore()
-        if states is not None:
+        rows: list[dict[str, Any]]
+        if states is None:
+            training = training or begin()
+            clock, rows = _Clock(0.0), [{} for _ in training.seeds]
+        else:
             progress.saved(states[0]["step"], goes_on=False)
             training = opened.enter_context(closing(Training.resume(sources, states)))
-        return _run(training or begin(), states, group, progress)
+            clock, rows = _Clock(states[0]["seconds"]), [state["row"] for state in states]
+        del states  # They hold the replay once more.
+        return _run(training, clock, rows, group, progress)
 
 
 def _run(
-    training: Training, states: Sequence[Mapping[str, Any]] | None, group: RunGroup, progress: Silence
+    training: Training, clock: _Clock, rows: list[dict[str, Any]], group: RunGroup, progress: Silence
 ) -> dict[str, Any]:
-    """Takes all steps that are left, from the checkpoint on that the training was resumed from, and concludes."""
+    """Takes all steps that are left, and concludes; ``rows`` are the newest of each seed's metrics."""
     config = training.config
-    clock = _Clock(states[0]["seconds"] if states else 0.0)
-    rows: list[dict[str, Any]] = [state["row"] for state in states] if states else [{} for _ in training.seeds]
     shown = mean_row(rows)
     progress.begin(training)
 

@@ -113,6 +113,7 @@ def test_the_command_line_shows_the_table(compared, demo, capsys):
         ({"rewards": ("transport", "transport")}, "--rewards is transport transport: give each once"),
         ({"agents": ()}, "--agents is empty"),
         ({"seeds": ""}, "--seeds is empty"),
+        ({"seeds": "0-x"}, "--seeds is '0-x'; expected numbers and ranges"),
         ({"only": ("transport/td9",)}, "'transport/td9', which is no cell; expected some of transport/td3"),
         (
             {"rewards": ("transport + 0.5*flow", "transport + -0.5*flow")},

@@ -94,11 +94,11 @@ def test_saving_does_not_change_the_run(finished, demo, tmp_path, monkeypatch):
 )
 def test_a_restored_training_goes_on_bit_for_bit(demo, tmp_path, flags):
     config = configure(demo, tmp_path, *flags)
-    training, restored = Training.begin(Sources(config)), Training.begin(Sources(config))
+    training = Training.begin(Sources(config))
     for _ in range(150):
         training.advance()
     torch.save(training.state_dicts(), tmp_path / "state.pt")
-    restored.load_state_dicts(torch.load(tmp_path / "state.pt", weights_only=True))
+    restored = Training.resume(Sources(config), torch.load(tmp_path / "state.pt", weights_only=True))
     for one in (training, restored):
         for _ in range(70):
             one.advance()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any, get_args
 
 from ilfo._tools.errors import InputError, closest
+from ilfo._tools.ranges import read_ranges
 
 __all__ = [
     "check_at_least",
     "check_choices",
+    "check_demo_dir",
     "check_each_once",
     "check_episodes",
     "check_not_negative",
@@ -61,9 +64,9 @@ def check_share(options: Any, *names: str) -> None:
             raise InputError(f"{name} is {value}: it must lie between 0 and 1.")
 
 
-def check_episodes(episodes: int) -> None:
+def check_episodes(episodes: int | None) -> None:
     """Refuses a number of ``--episodes`` below 1."""
-    if episodes < 1:
+    if episodes is not None and episodes < 1:
         raise InputError(f"--episodes is {episodes}; expected at least 1")
 
 
@@ -73,10 +76,16 @@ def check_seed(seed: int | None) -> None:
         raise InputError(f"--seed is {seed}; expected 0 or more")
 
 
-def check_seeds(seeds: str) -> None:
-    """Refuses an empty ``--seeds`` where a seed is needed."""
-    if not seeds:
+def check_seeds(seeds: str | None) -> None:
+    """Refuses a ``--seeds`` that names none, or is no list of numbers and ranges."""
+    if seeds is not None and not read_ranges("--seeds", seeds):
         raise InputError("--seeds is empty; expected numbers and ranges, like 0-2")
+
+
+def check_demo_dir(folder: Path | None) -> None:
+    """Refuses a ``--demo-dir`` that is no folder."""
+    if folder is not None and not folder.is_dir():
+        raise InputError(f"--demo-dir {folder} is no folder")
 
 
 def check_each_once(flag: str, names: Collection[str]) -> None:

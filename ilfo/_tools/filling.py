@@ -37,12 +37,16 @@ def fill(
         if key not in names:
             raise InputError(f"{source}: unknown key {prefix + raw_key!r}; {closest(key, names)}")
         arguments[key] = converted(hints[key], value, source, prefix + key)
-    for item in dataclasses.fields(cls):
-        required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
-        if required and item.name not in arguments:
+    required = [
+        item.name
+        for item in dataclasses.fields(cls)
+        if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+    ]
+    for name in required:
+        if name not in arguments:
             if absent is dataclasses.MISSING:
-                raise InputError(f"{source}: {prefix + item.name} is missing")
-            arguments[item.name] = absent
+                raise InputError(f"{source}: {prefix + name} is missing; required: {', '.join(required)}")
+            arguments[name] = absent
     return cls(**arguments)
 
 
@@ -78,7 +82,8 @@ def converted(hint: Any, value: Any, source: str, name: str) -> Any:
         parts = [arguments[0]] * len(value) if variadic else arguments
         if len(parts) != len(value):
             raise InputError(f"{source}: {name} has {len(value)} values; expected {len(parts)}")
-        return origin(converted(part, each, source, name) for part, each in zip(parts, value, strict=True))
+        pairs = enumerate(zip(parts, value, strict=True))
+        return origin(converted(part, each, source, f"{name}[{index}]") for index, (part, each) in pairs)
     if hint is Path:
         if not isinstance(value, (str, Path)):
             raise InputError(f"{source}: {name} is {value!r}; expected a path")

@@ -270,6 +270,6 @@ def copied(reward: RewardGenerator, consequence: str) -> RewardGenerator | None:
         name = type(reward).__qualname__
         warnings.warn(
             f"{name} cannot be copied ({error}), {consequence}; ilfo.testing.check_reward({name}) says more",
-            stacklevel=2,
+            stacklevel=1,  # Always from here, so that it is shown once.
         )
         return None

@@ -28,10 +28,6 @@ class _Selected(Protocol):
     def tasks(self) -> tuple[str, ...]:
         """Tasks of the suite, by name; none: all."""
 
-    @property
-    def demo_dir(self) -> Path | None:
-        """Folder with demonstrations that are not bundled."""
-
 
 class _Spread(Protocol):
     @property
@@ -102,14 +98,12 @@ def chosen_tasks(suite: Suite, options: _Selected) -> list[Task]:
     """The tasks that ``--tasks`` names, by default all.
 
     Raises:
-        InputError: The suite has no such task, or there is no folder ``--demo-dir`` for their demonstrations.
+        InputError: The suite has no such task.
     """
     known = [task.name for task in suite.tasks]
     for name in options.tasks:
         if name not in known:
             raise InputError(f"--tasks names {name!r}, which {suite.name} has not; expected some of {', '.join(known)}")
-    if options.demo_dir is not None and not options.demo_dir.is_dir():
-        raise InputError(f"--demo-dir {options.demo_dir} is no folder")
     return [task for task in suite.tasks if not options.tasks or task.name in options.tasks]
 
 

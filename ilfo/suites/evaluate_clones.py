@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ilfo._tools.atomic import atomic_path
-from ilfo._tools.checks import check_each_once, check_seeds
+from ilfo._tools.checks import check_demo_dir, check_each_once, check_seeds
 from ilfo._tools.errors import InputError
 from ilfo._tools.words import counted
 from ilfo.cloning import EYES
@@ -77,7 +77,7 @@ class CloneSuiteOptions:
 
 
 @dataclass(frozen=True)
-class _Source:
+class _Lesson:
     """What a task is learned from: files, what they are in words, and how to record them if they are not given."""
 
     files: tuple[str, ...]
@@ -110,11 +110,11 @@ def evaluate_clones(
     """
     _check(options, flags)
     out, tasks = suite_folder(suite, options), chosen_tasks(suite, options)
-    sources, left = _sources(tasks, options, out)
+    lessons, left = _lessons(tasks, options, out)
     jobs = {
-        task.name: list(_jobs(suite, task, sources[task.name], options, flags, out))
+        task.name: list(_jobs(suite, task, lessons[task.name], options, flags, out))
         for task in tasks
-        if task.name in sources
+        if task.name in lessons
     }
     check_apart(job for each in jobs.values() for job in each)
     for each in jobs.values():
@@ -125,7 +125,7 @@ def evaluate_clones(
     for task in tasks:
         if missing.get(task.name):
             try:
-                _prepare(task, sources[task.name], options, console)
+                _prepare(task, lessons[task.name], options, console)
             except InputError as error:
                 left[task.name] = str(error)
     for name, why in left.items():
@@ -133,7 +133,7 @@ def evaluate_clones(
     if len(left) == len(tasks):
         raise InputError(f"{suite.name}: no task can be run: {'; '.join(f'{name}: {left[name]}' for name in left)}")
 
-    notes = [f"{name} is learned from {source.what}" for name, source in sources.items() if name not in left]
+    notes = [f"{name} is learned from {lesson.what}" for name, lesson in lessons.items() if name not in left]
     notes += [f"{name} is left out: {why}" for name, why in left.items()]
 
     def write() -> list[CloneCell]:
@@ -150,6 +150,7 @@ def _check(options: CloneSuiteOptions, flags: Sequence[str]) -> None:
     check_each_once("sees", options.sees)
     check_each_once("kinds", options.kinds)
     check_seeds(options.seeds)
+    check_demo_dir(options.demo_dir)
     for flag, value, least in (
         ("demos", options.demos, 1),
         ("looks", options.looks, 0),
@@ -163,21 +164,21 @@ def _check(options: CloneSuiteOptions, flags: Sequence[str]) -> None:
             raise InputError(f"{word} after '--' is what the suite decides: leave it out")
 
 
-def _sources(tasks: Sequence[Task], options: CloneSuiteOptions, out: Path) -> tuple[dict[str, _Source], dict[str, str]]:
+def _lessons(tasks: Sequence[Task], options: CloneSuiteOptions, out: Path) -> tuple[dict[str, _Lesson], dict[str, str]]:
     """What tasks are learned from, by name, and why there is nothing for the others."""
-    found: dict[str, _Source] = {}
+    found: dict[str, _Lesson] = {}
     left = {}
     for task in tasks:
         given = task.find_demo(options.demo_dir)
         if given is not None:
             files = tuple(map(str, sorted(Path(given).glob("*.hdf5")))) or (given,)
-            found[task.name] = _Source(files, f"what was given, {given}")
+            found[task.name] = _Lesson(files, f"what was given, {given}")
         elif task.expert:
             recordings = plan_recordings(task, options.kinds, options.looks, options.demos, out / "demos" / task.name)
             check_recordings(recordings)
             looks = f" and in {counted(options.looks, 'seen variant')} of each kind" if options.looks else ""
             what = f"{counted(options.demos, 'episode')} of the expert, as the task is{looks}"
-            found[task.name] = _Source(tuple(str(each.file) for each in recordings), what, tuple(recordings))
+            found[task.name] = _Lesson(tuple(str(each.file) for each in recordings), what, tuple(recordings))
         else:
             where = (
                 "give a folder with --demo-dir"
@@ -189,13 +190,13 @@ def _sources(tasks: Sequence[Task], options: CloneSuiteOptions, out: Path) -> tu
 
 
 def _jobs(
-    suite: Suite, task: Task, source: _Source, options: CloneSuiteOptions, flags: Sequence[str], out: Path
+    suite: Suite, task: Task, lesson: _Lesson, options: CloneSuiteOptions, flags: Sequence[str], out: Path
 ) -> list[CloneJob]:
     jobs = []
     for sees in options.sees:
         chosen = flags_for(sees, [*suite.flags, *task.flags, *flags])
         for seed, folder in _folders(task.name, sees, options, out).items():
-            words = ["--env", task.env, "--demo", *source.files, "--sees", sees, "--seed", str(seed)]
+            words = ["--env", task.env, "--demo", *lesson.files, "--sees", sees, "--seed", str(seed)]
             words += ["--protocol", suite.protocol, "--out", str(folder), *chosen]
             name = f"{task.name}/{sees}/{seed}"
             jobs.append(CloneJob.read(name, words, options.kinds, options.episodes, options.stop_after_success))
@@ -217,17 +218,17 @@ def _open_eyes(jobs: Iterable[CloneJob]) -> None:
         EYES[config.sees](getattr(config, config.sees, None))
 
 
-def _prepare(task: Task, source: _Source, options: CloneSuiteOptions, console: Console | None) -> None:
+def _prepare(task: Task, lesson: _Lesson, options: CloneSuiteOptions, console: Console | None) -> None:
     """Checks that the task has all looks, and records its missing demonstrations, before anything is learned."""
     from rich.console import Console
     from rich.markup import escape
 
-    drawn = bool(source.recordings) or any(EYES[sees].takes_frames for sees in options.sees)
+    drawn = bool(lesson.recordings) or any(EYES[sees].takes_frames for sees in options.sees)
     for kind in options.kinds:
         look = f"{task.env}@{Variant(kind, 0)}"
         (drawable_env(look, "standard") if drawn else make_env(look)).close()
     with (console or Console(quiet=True)).status("") as status:
-        record_missing(source.recordings, task, lambda doing: status.update(escape(doing)))
+        record_missing(lesson.recordings, task, lambda doing: status.update(escape(doing)))
 
 
 def _cells(tasks: Sequence[Task], options: CloneSuiteOptions, out: Path) -> list[CloneCell]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ilfo._tools.atomic import atomic_path
-from ilfo._tools.checks import check_each_once, check_episodes, check_seeds
+from ilfo._tools.checks import check_demo_dir, check_each_once, check_episodes, check_seeds
 from ilfo._tools.errors import InputError
 from ilfo.envs import make_env
 from ilfo.fleet import Failure, Job, check_apart, check_unchanged, flags_of_cell, job_folder, without_columns
@@ -123,10 +123,9 @@ def evaluate_suite(
 def _check(options: SuiteOptions) -> None:
     check_each_once("rewards", options.rewards)
     check_each_once("agents", options.agents)
-    if options.seeds is not None:
-        check_seeds(options.seeds)
-    if options.episodes is not None:
-        check_episodes(options.episodes)
+    check_seeds(options.seeds)
+    check_episodes(options.episodes)
+    check_demo_dir(options.demo_dir)
 
 
 def _check_shown(cell: SuiteCell, options: SuiteOptions) -> None:

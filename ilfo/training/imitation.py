@@ -182,7 +182,7 @@ class Imitation:
             for reward, inputs in zip(self.scorer.state_dicts(), self.inputs.state_dicts(), strict=True)
         ]
 
-    def restore_fitted(self, states: Sequence[Mapping[str, Any]]) -> None:
+    def _restore_fitted(self, states: Sequence[Mapping[str, Any]]) -> None:
         """Restores what :meth:`fitted_states` returned, but for keypoints: see :meth:`Sources.recall`."""
         self.expert_return = states[0]["expert_return"]
         self.scorer.load_state_dicts([state["reward"] for state in states])
@@ -221,7 +221,7 @@ def load(folder: str | os.PathLike[str]) -> Imitation:
     device = config.device if torch.cuda.is_available() else "cpu"
     plain = dataclasses.replace(config, out=str(folder), device=device, compile=False, env_workers=0)
     imitation = Imitation(Sources(plain, fitted=state))
-    imitation.restore_fitted([state])
+    imitation._restore_fitted([state])
     imitation.agent.load_state_dict(state["agent"])
     imitation.step = state.get("step", config.steps)
     return imitation

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, closing
 from typing import Any
 
 import numpy as np
@@ -46,38 +45,42 @@ class Training(Imitation):
     def __init__(self, sources: Sources) -> None:
         super().__init__(sources)
         config = self.config
-        self.environments = Environments(
-            config.env,
-            config.num_envs,
-            config.protocol,
-            self._env_seeds,
-            config.env_workers,
-            self.sight.frame_size if self.sight else None,
-            self.view,
-        )
-        self._simulators.callback(self.environments.close)
-        self.replay = Replay(
-            min(config.replay_size, config.steps + config.num_envs),
-            self.environments.observation_dim + config.time_aware,
-            self.environments.action_dim,
-            device=self.device,
-            seed=self._one_or_all(self._replay_seeds),
-            streams=config.num_envs,
-            refresh_priorities_every=self.agent.refresh_priorities_every,
-        )
-        self.averages = Averages(len(self.seeds))
-        self.memory = Memory(
-            self.replay,
-            self.scorer,
-            self.inputs,
-            self.averages,
-            horizon=self.horizon,
-            time_aware=config.time_aware,
-            device=self.device,
-        )
-        self._at_random = np.ones(len(self.environments), bool)
-        self._owed = np.zeros(len(self.seeds), np.int64)
-        self._generators = [torch.Generator().manual_seed(seed) for seed in self._random_seeds]
+        try:
+            self.environments = Environments(
+                config.env,
+                config.num_envs,
+                config.protocol,
+                self._env_seeds,
+                config.env_workers,
+                self.sight.frame_size if self.sight else None,
+                self.view,
+            )
+            self._simulators.callback(self.environments.close)
+            self.replay = Replay(
+                min(config.replay_size, config.steps + config.num_envs),
+                self.environments.observation_dim + config.time_aware,
+                self.environments.action_dim,
+                device=self.device,
+                seed=self._one_or_all(self._replay_seeds),
+                streams=config.num_envs,
+                refresh_priorities_every=self.agent.refresh_priorities_every,
+            )
+            self.averages = Averages(len(self.seeds))
+            self.memory = Memory(
+                self.replay,
+                self.scorer,
+                self.inputs,
+                self.averages,
+                horizon=self.horizon,
+                time_aware=config.time_aware,
+                device=self.device,
+            )
+            self._at_random = np.ones(len(self.environments), bool)
+            self._owed = np.zeros(len(self.seeds), np.int64)
+            self._generators = [torch.Generator().manual_seed(seed) for seed in self._random_seeds]
+        except BaseException:
+            self.close()
+            raise
 
     @classmethod
     def begin(
@@ -96,12 +99,16 @@ class Training(Imitation):
         Raises:
             InputError: A part cannot be made, or cannot be fitted on these demonstrations.
         """
-        seen = sources.look(doing)
-        with ExitStack() as undo:
-            training = undo.enter_context(closing(cls(sources)))
+        # What may be refused is made before frames are encoded, unless its width is that of the keypoints found there.
+        seen = None if sources.view is None else sources.look(doing)
+        training = cls(sources)
+        try:
+            seen = sources.look(doing) if seen is None else seen
             if seen is not None:
                 training._fit(seen, on_progress)
-            undo.pop_all()
+        except BaseException:
+            training.close()
+            raise
         return training
 
     @classmethod
@@ -111,12 +118,17 @@ class Training(Imitation):
         Args:
             sources: What it started from.
             states: What that returned.
+
+        Raises:
+            InputError: A part cannot be made, or they are of another configuration.
         """
         sources.recall(states[0])
-        with ExitStack() as undo:
-            training = undo.enter_context(closing(cls(sources)))
-            training.load_state_dicts(states)
-            undo.pop_all()
+        training = cls(sources)
+        try:
+            training._restore(states)
+        except BaseException:
+            training.close()
+            raise
         return training
 
     @property
@@ -254,10 +266,10 @@ class Training(Imitation):
             for member, fitted in enumerate(self.fitted_states())
         ]
 
-    def load_state_dicts(self, states: Sequence[Mapping[str, Any]]) -> None:
-        """Restores what :meth:`state_dicts` returned."""
+    def _restore(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Restores what :meth:`state_dicts` returned, but for keypoints: see :meth:`Sources.recall`."""
         self.step = states[0]["step"]
-        self.restore_fitted(states)
+        self._restore_fitted(states)
         load_states(self.agent, [state["agent"] for state in states], len(self.seeds) if self._stack else None)
         self.replay.load_state_dicts([state["replay"] for state in states])
         self.environments.load_state_dicts([state["environments"] for state in states])

@@ -232,6 +232,7 @@ def test_a_policy_is_known_by_the_content_of_its_demonstrations(evaluated, given
         ({"kinds": ()}, [], "--kinds is empty"),
         ({"tasks": ("run",)}, [], "--tasks names 'run', which carts has not; expected some of roll"),
         ({"seeds": ""}, [], "--seeds is empty"),
+        ({"seeds": "0-x"}, [], "--seeds is '0-x'; expected numbers and ranges"),
         ({"episodes": 0}, [], "--episodes is 0; expected at least 1"),
         ({"looks": -1}, [], "--looks is -1; expected at least 0"),
         ({"demo_dir": "nowhere"}, [], "--demo-dir nowhere is no folder"),

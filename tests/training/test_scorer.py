@@ -1,5 +1,7 @@
 """What the reward of a run says of steps, of episodes and of batches."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -122,6 +124,15 @@ def test_trying_it_leaves_no_trace():
 def test_what_cannot_be_copied_is_not_tried():
     with pytest.warns(UserWarning, match=r"Uncopied cannot be copied \(.*check_reward\(Uncopied\) says more"):
         assert scorer(Uncopied()).of_episodes([episode()]).scores.shape == (1, 4)
+
+
+def test_what_cannot_be_copied_is_said_once():
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("default")
+        made = scorer(Uncopied())
+        for _ in range(2):
+            made.of_episodes([episode()])
+    assert len(told) == 1
 
 
 def drawing() -> Scorer:

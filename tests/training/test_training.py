@@ -251,7 +251,7 @@ def test_a_run_without_time_or_keys_shows_the_policy_all_of_the_observation(begi
 )
 def test_a_training_goes_on_bit_for_bit_from_amid_the_updates_between_episodes(demo, tmp_path, flags):
     config = short(demo, tmp_path, *flags, "--seeds", "4,2")
-    training, restored = Training.begin(Sources(config)), Training.begin(Sources(config))
+    training = Training.begin(Sources(config))
     advance(training, 140 // config.num_envs)
     while not training.owes:
         training.advance()
@@ -259,7 +259,7 @@ def test_a_training_goes_on_bit_for_bit_from_amid_the_updates_between_episodes(d
         training.advance()
     assert training.owes
     torch.save(training.state_dicts(), tmp_path / "state.pt")
-    restored.load_state_dicts(torch.load(tmp_path / "state.pt", weights_only=True))
+    restored = Training.resume(Sources(config), torch.load(tmp_path / "state.pt", weights_only=True))
     for one in (training, restored):
         for _ in range(150):
             one.advance()

@@ -1,0 +1,87 @@
+"""What a run starts from is opened, looked at and restored; what cannot be made of it leaves nothing open."""
+
+import pytest
+from filmed_square import configure as filmed
+from small_runs import configure
+
+from ilfo import demos
+from ilfo._tools.errors import InputError
+from ilfo.envs import Environments
+from ilfo.rewards.sight import Sight
+from ilfo.train import train
+from ilfo.training import Sources, Training
+from ilfo.training.replay import Replay
+from ilfo.training.scorer import Scorer
+
+
+@pytest.fixture
+def closed(monkeypatch):
+    """The environments that were closed."""
+    found, close = [], Environments.close
+
+    def told(self):
+        found.append(self)
+        close(self)
+
+    monkeypatch.setattr(Environments, "close", told)
+    return found
+
+
+def test_without_a_demonstration_there_is_nothing_to_look_at(demo, tmp_path):
+    config = configure(demo, tmp_path, "--reward", "environment")
+    config = type(config)(**vars(config) | {"demo": None})
+    sources = Sources(config)
+    assert sources.look() is None
+    assert sources.demo_sha256 is None
+
+
+def test_states_are_seen_as_they_are(demo, tmp_path):
+    sources = Sources(configure(demo, tmp_path))
+    assert sources.look() is sources.demonstrations
+    assert sources.demo_sha256 == demos.open(demo).sha256
+
+
+def test_restored_ones_open_no_demonstration(demo, tmp_path):
+    sources = Sources(configure(tmp_path / "gone.hdf5", tmp_path), fitted={})
+    assert sources.demonstrations is None
+    assert sources.look() is None
+
+
+@pytest.mark.parametrize(("policy", "encoded"), [("states", False), ("keypoints", True)])
+def test_what_can_be_refused_is_refused_before_frames_are_encoded(film, tmp_path, monkeypatch, policy, encoded):
+    looked, fit = [], Sight.fit
+    monkeypatch.setattr(Sight, "fit", lambda self, *given: looked.append(self) or fit(self, *given))
+    with pytest.raises(InputError, match="absorbing states need one below 1"):
+        Training.begin(Sources(filmed(film, tmp_path, "--td3.discount", "1", "--policy-sees", policy)))
+    assert bool(looked) == encoded, "the policy's inputs are as wide as there are keypoints"
+
+
+@pytest.mark.parametrize("where", [Replay.__init__, Scorer.fit])
+def test_what_cannot_begin_leaves_no_simulator_open(demo, tmp_path, closed, monkeypatch, where):
+    owner, name = {Replay.__init__: (Replay, "__init__"), Scorer.fit: (Scorer, "fit")}[where]
+
+    def fail(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(owner, name, fail)
+    with pytest.raises(MemoryError):
+        Training.begin(Sources(configure(demo, tmp_path)))
+    assert len(closed) == 1
+
+
+def test_what_cannot_resume_leaves_no_simulator_open(demo, tmp_path, closed):
+    config = configure(demo, tmp_path)
+    training = Training.begin(Sources(config))
+    states = training.state_dicts()
+    training.close()
+    del states[0]["averages"]
+    with pytest.raises(KeyError, match="averages"):
+        Training.resume(Sources(config), states)
+    assert len(closed) == 2
+
+
+def test_a_finished_run_is_shown_without_making_it_again(demo, tmp_path, monkeypatch):
+    config = configure(demo, tmp_path / "run", steps=160)
+    summary = train(config)
+    monkeypatch.setattr(Training, "__init__", lambda *_: pytest.fail("nothing is left to train"))
+    assert train(config) == summary
