@@ -1,6 +1,6 @@
 """The README's picture: what a trained policy does, and how every seed got there.
 
-    python benchmarks/picture.py runs/quickstart-* --out examples/quickstart.png
+    python benchmarks/picture.py runs/quickstart/seed_* --out examples/quickstart.png
 
 Above, frames of one episode of the first run's policy; below, the evaluation return of each run against its steps, with
 the expert's and the random policy's.
