@@ -98,9 +98,10 @@ class TD3(Agent):
         The authors scale every noise by the largest action; here actions are in [-1, 1] and that factor is 1.
         ``layer_norm`` is off by default, as in the paper; the preset ``imitation`` switches it on, which made first
         runs on HalfCheetah learn from a demonstration several times faster. With ``lap``, the largest priority is
-        measured anew every 250 updates, as in TD7; LAP's authors let it grow for ever. ``resample_time`` is made for
-        episodes that never end early: a fall that is learned at another time keeps the value that absorbing states
-        gave it at its own.
+        measured anew every 250 updates, as in TD7; LAP's authors let it grow for ever. Under a reward that changes
+        while the agent learns, a transition keeps the priority of an earlier reward until it is drawn again.
+        ``resample_time`` is made for episodes that never end early: a fall that is learned at another time keeps the
+        value that absorbing states gave it at its own.
     """
 
     Options = TD3Options

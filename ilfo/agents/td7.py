@@ -113,7 +113,8 @@ class TD7(Agent):
         positive one but raises a negative one, maybe out of reach: imitation rewards should be positive here.
 
         Checkpoints compare returns over the whole of training. Under a reward that changes meanwhile, such as a
-        discriminator's, switch them off.
+        discriminator's, switch them off. Priorities follow such a reward only as transitions are drawn again: one that
+        is seldom drawn keeps the priority of an earlier reward.
 
         The authors scale every noise by the largest action; here actions are in [-1, 1] and that factor is 1.
 

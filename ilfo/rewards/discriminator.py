@@ -57,7 +57,7 @@ class DiscriminatorOptions:
     capacity: int = 100_000
     """How many of the agent's latest states the discriminator learns from."""
     seed: int = 0
-    """Seed of the initial weights and of every draw."""
+    """Seed of the initial weights and of every draw. It does not follow --seed: all seeds of a run have the same."""
 
     def __post_init__(self) -> None:
         check_choices(self, {"form": Form, "activation": Activation})

@@ -27,7 +27,8 @@ __all__ = ["Flow", "FlowOptions"]
 Squash = Literal["exponential", "rational", "clip"]
 
 BOUND = 10.0
-"""Standard deviations to which everything scored is clipped: nobody knows what networks return further out."""
+"""Standard deviations to which everything scored is clipped, unless the expert itself goes beyond, as the time does in
+a long demonstration: nobody knows what networks return where they saw nothing."""
 LEAST_SPREAD = 0.1
 """Smallest distance from the median to the low quantile, in nats per feature: those of few samples may coincide."""
 ROWS = 8192
@@ -132,6 +133,7 @@ class Flow(RewardGenerator):
         self._states: StateDensity | None = None
         self._mean = torch.zeros(0)
         self._scale = torch.ones(0)
+        self._farthest_state, self._farthest_move = torch.zeros(0), torch.zeros(0)
         self._median, self._low = 0.0, 0.0
         self._state_medians = torch.zeros(0)
         self._moved: dict[torch.device, _Fitted] = {}
@@ -158,6 +160,8 @@ class Flow(RewardGenerator):
         self._make_flows()
         assert self._flow is not None
         targets, parts = (differences - self._mean) / self._scale, 1 if self._states is None else 2
+        self._farthest_state = torch.cat(states).abs().amax(dim=0).clamp(min=BOUND)
+        self._farthest_move = targets.abs().amax(dim=0).clamp(min=BOUND)
         train_flow(self._flow, targets, contexts, held_out, self.options, self._told(0, parts))
         if self._states is not None:
             self._states.fit(contexts + differences, held_out, self._told(1, parts))
@@ -243,6 +247,8 @@ class Flow(RewardGenerator):
             "states": {} if self._states is None else dict(self._states.state_dict()),
             "mean": self._mean,
             "scale": self._scale,
+            "farthest_state": self._farthest_state,
+            "farthest_move": self._farthest_move,
             "median": self._median,
             "low": self._low,
             "state_medians": self._state_medians,
@@ -261,23 +267,28 @@ class Flow(RewardGenerator):
         if self._states is not None:
             self._states.load_state_dict(state["states"])
         self._mean, self._scale = state["mean"].cpu(), state["scale"].cpu()
+        everywhere = torch.full_like(self._mean, BOUND)  # Where earlier code clipped.
+        self._farthest_state = state.get("farthest_state", everywhere).cpu()
+        self._farthest_move = state.get("farthest_move", everywhere).cpu()
         self._median, self._low = float(state["median"]), float(state["low"])
         self._state_medians = state["state_medians"].cpu()
 
     @torch.no_grad()
     def _log_density(self, contexts: Tensor, differences: Tensor) -> Tensor:
         """Log-density ``(N,)`` in nats per feature of differences ``(N, F)``, given contexts ``(N, F)``."""
-        flow, _, mean, scale = self._on(contexts.device)
-        targets = ((differences - mean) / scale).clamp(-BOUND, BOUND)
-        parts = zip(targets.split(ROWS), contexts.clamp(-BOUND, BOUND).split(ROWS), strict=True)
-        return _finite(torch.cat([flow.log_prob(*part) for part in parts]) / targets.shape[1])
+        own = self._on(contexts.device)
+        targets = ((differences - own.mean) / own.scale).clamp(-own.farthest_move, own.farthest_move)
+        contexts = contexts.clamp(-own.farthest_state, own.farthest_state)
+        parts = zip(targets.split(ROWS), contexts.split(ROWS), strict=True)
+        return _finite(torch.cat([own.flow.log_prob(*part) for part in parts]) / targets.shape[1])
 
     @torch.no_grad()
     def _of_states(self, states: Tensor) -> Tensor:
         """Log-density ``(N, K)`` in nats per feature of states ``(N, F)``."""
-        density = self._on(states.device).states
+        own = self._on(states.device)
+        density = own.states
         assert density is not None
-        parts = states.clamp(-BOUND, BOUND).split(ROWS)
+        parts = states.clamp(-own.farthest_state, own.farthest_state).split(ROWS)
         return _finite(torch.cat([density.log_density(part) for part in parts]) / states.shape[1])
 
     def _on(self, device: torch.device) -> _Fitted:
@@ -287,7 +298,8 @@ class Flow(RewardGenerator):
             flow, states = copy.deepcopy(self._flow).to(device).eval(), None
             if self._states is not None:
                 states = copy.deepcopy(self._states).to(device).eval()
-            self._moved[device] = _Fitted(flow, states, self._mean.to(device), self._scale.to(device))
+            statistics = (self._mean, self._scale, self._farthest_state, self._farthest_move)
+            self._moved[device] = _Fitted(flow, states, *(each.to(device) for each in statistics))
         return self._moved[device]
 
 
@@ -298,6 +310,8 @@ class _Fitted(NamedTuple):
     states: StateDensity | None
     mean: Tensor
     scale: Tensor
+    farthest_state: Tensor
+    farthest_move: Tensor
 
 
 def _finite(log_density: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
@@ -41,7 +42,8 @@ class MatchingOptions:
     scale: float = 2.0
     """Factor on the reward; with the exponential, the reward of a step that is exactly the expert's."""
     absorbing_cost: float | None = None
-    """Cost between the state after a termination and real states; None: the largest cost between expert atoms."""
+    """Cost between the state after a termination and real states; None: the largest cost between expert atoms, or 1 if
+    all of these are alike."""
 
     def __post_init__(self) -> None:
         check_choices(self, {"atoms": Atoms, "cost": Cost, "squash": Squash})
@@ -80,6 +82,9 @@ class Matching(RewardGenerator):
 
         Raises:
             InputError: The features cannot be fitted on these demonstrations.
+
+        Warns:
+            UserWarning: All steps of the demonstrations are alike, and no ``absorbing_cost`` is given.
         """
         self.features.fit(demonstrations)
         self._expert = self.features.of_demonstrations(demonstrations)
@@ -87,6 +92,13 @@ class Matching(RewardGenerator):
         self._join()
         given = self.options.absorbing_cost
         self._absorbing_cost = self.largest_expert_cost() if given is None else given
+        if given is None and not self._absorbing_cost:
+            self._absorbing_cost = 1.0
+            warnings.warn(
+                "all steps of the demonstrations are alike, so that they do not say what the state after a termination "
+                "costs: it is taken as 1, one standard deviation of every feature. Give absorbing_cost to choose",
+                stacklevel=2,
+            )
         return self
 
     def reward_of(self, costs: Tensor) -> Tensor:

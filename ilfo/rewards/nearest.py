@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
@@ -91,8 +92,10 @@ class NearestStep(_Closest):
 
     **Termination.** Where no demonstration terminated, the state after a termination is worth what the worst step
     would be: ``-scale * absorbing_cost``, or the reward of the episode's own worst step if that is less, and 0 with
-    ``squash="exponential"``. Where some did, it is worth as much as a step that costs the distance between the last
-    transition and the nearest of their last ones: the more an end is like an expert's, the more it is worth.
+    ``squash="exponential"``. (An agent learns from single transitions, whose worst step is the last one: with
+    ``squash="none"``, give ``absorbing_cost`` a value that no step exceeds.) Where some did, it is worth as much as a
+    step that costs the distance between the last transition and the nearest of their last ones: the more an end is
+    like an expert's, the more it is worth.
 
     Args:
         options: The comparison and the scale.
@@ -123,8 +126,21 @@ class NearestStep(_Closest):
         return Match(costs, torch.ones_like(costs[:, 0]))
 
     def absorbing_reward(self, episodes: Episodes) -> Tensor:
-        """Reward per step, ``(B,)``, of the state that follows a termination; 0 for other episodes."""
+        """Reward per step, ``(B,)``, of the state that follows a termination; 0 for other episodes.
+
+        Warns:
+            UserWarning: With ``squash="none"`` and no ``absorbing_cost`` it is shown a last step alone, although steps
+                before that may cost more than the state after it.
+        """
         if not any(self._expert_terminated):
+            unbounded = self.options.squash == "none" and self.options.absorbing_cost is None
+            if unbounded and episodes.observations.shape[1] == 2 and bool(episodes.terminated.any()):
+                warnings.warn(
+                    f"nearest with squash none: the state after a termination costs {self._absorbing_cost:.3g}, the "
+                    "most that two steps of the expert do, and an agent's steps may cost more, so that dying pays. "
+                    "Give an absorbing_cost that no step exceeds, or squash exponential",
+                    stacklevel=1,  # Always from here, so that it is shown once.
+                )
             return super().absorbing_reward(episodes)
         atoms = self.episode_atoms(episodes)
         experts = self.experts_like(atoms.atoms)

@@ -136,7 +136,7 @@ class Scaling:
         Warns:
             UserWarning: The method is ``first-episode``, and an episode has too little reward to measure a scale by.
         """
-        for row, length in zip(scores.double().cpu().numpy(), lengths.tolist(), strict=True):
+        for row, length in zip(scores.cpu().double().numpy(), lengths.tolist(), strict=True):
             if self.options.method == "first-episode" and not self._count:
                 self._fix(abs(float(row[:length].sum())), length)
             elif self.options.method == "running":

@@ -47,7 +47,7 @@ class TransportOptions(MatchingOptions):
     worth about 0, which is what critics start from. It is a plain shift: where episodes end without absorbing states,
     it also changes what living is worth."""
     seed: int = 0
-    """Seed of the demonstrations that aggregate=random draws."""
+    """Seed of the demonstrations that aggregate=random draws. It does not follow --seed."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

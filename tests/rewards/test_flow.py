@@ -124,6 +124,26 @@ class TestWhatItTellsApart:
         assert torch.equal(scores(reward, dataclasses.replace(other, observations=changed)), scores(reward, other))
 
 
+def test_the_time_counts_to_the_end_of_a_long_demonstration():
+    """In units of 20 steps, 900 steps are 45 standard deviations from their first to their last."""
+    reach = Trajectory(np.linspace([0.0, 1.0], [1.0, 0.0], 901, dtype=np.float32))
+    stops = Trajectory(np.concatenate([reach.observations[:601], np.repeat(reach.observations[600:601], 300, axis=0)]))
+    options = FlowOptions(updates=100, hidden_dim=32, temperature=1.0, state_temperature=1.0)
+    reward = Flow(options, StateFeatures(FeatureOptions(time=20.0))).fit(demonstrations(reach))
+    expert, stopped = reward.score(Episodes.from_trajectories([reach, stops]))[:, 650:].mean(dim=1)
+    assert expert > 1.2 * stopped
+    restored = Flow()
+    restored.load_state_dict(reward.state_dict())
+    assert torch.equal(
+        restored.score(Episodes.from_trajectories([stops])), reward.score(Episodes.from_trajectories([stops]))
+    )
+    old = reward.state_dict()
+    del old["farthest_state"], old["farthest_move"]
+    restored.load_state_dict(old)
+    expert, stopped = restored.score(Episodes.from_trajectories([reach, stops]))[:, 650:].mean(dim=1)
+    assert expert < stopped, "as earlier code scored it, whose runs go on as they began"
+
+
 class TestTheScale:
     @pytest.mark.parametrize(
         ("squash", "at"),

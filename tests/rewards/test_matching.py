@@ -140,6 +140,13 @@ def test_being_dead_costs_the_largest_cost_between_atoms_of_any_demonstrations(c
     assert reward.state_dict()["absorbing_cost"] == pytest.approx(float(reward.cost_matrix(every, every).max()))
 
 
+@pytest.mark.filterwarnings("ignore:all steps of the demonstrations are alike")
+def test_an_expert_whose_steps_are_all_alike_does_not_make_being_dead_cheap():
+    still = Trajectory(np.zeros((9, 2), np.float32))
+    assert fitted(NearestStep, still).state_dict()["absorbing_cost"] == 1.0
+    assert fitted(NearestStep, still, absorbing_cost=0.0).state_dict()["absorbing_cost"] == 0.0
+
+
 @every_class
 def test_far_from_the_expert_being_dead_is_no_better_than_the_worst_step(kind):
     reward = fitted(kind, squash="none")
@@ -221,7 +228,8 @@ def test_every_finite_state_has_a_finite_reward(kind, squash, cost):
 @every_class
 def test_an_expert_that_stands_still_is_scored(kind):
     frozen = Trajectory(np.ones((31, 3), np.float32))
-    reward = fitted(kind, frozen)
+    with pytest.warns(UserWarning, match="what the state after a termination costs: it is taken as 1"):
+        reward = fitted(kind, frozen)
     best = reward.options.scale
     assert scores(reward, frozen, frozen).eq(best).all()
     assert scores(reward, Trajectory(np.full((11, 3), 1.02, np.float32))).mean() < best

@@ -91,6 +91,15 @@ class TestNearestStep:
         assert absorbing(near(absorbing_cost=9.0, squash="none"), died).tolist() == [-18.0]
         assert absorbing(near(absorbing_cost=9.0), died).tolist() == [0.0]
 
+    def test_where_dying_may_pay_it_is_said(self):
+        """An agent shows it the last step alone, which may be the best of its life."""
+        last = cut(rollout(), 1, terminated=True)
+        with pytest.warns(UserWarning, match=r"so that dying pays. Give an absorbing_cost that no step exceeds"):
+            absorbing(near(squash="none"), last)
+        absorbing(near(squash="none", absorbing_cost=50.0), last)
+        absorbing(near(), last)
+        absorbing(near(squash="none"), cut(rollout(), 2, terminated=True))
+
 
 class TestSegmentMatch:
     agents = rollout(flail, seed=9), rollout(seed=5, steps=37), rollout(seed=6, steps=150), rollout(flail, steps=2)
