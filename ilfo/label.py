@@ -18,6 +18,7 @@ import ilfo
 from ilfo import demos, rewards
 from ilfo._dataset_labeller import DatasetLabeller, Labelled
 from ilfo._tools.errors import InputError
+from ilfo._tools.ranges import with_columns_spelled_out
 from ilfo._tools.words import counted
 from ilfo.demos import Demonstrations
 from ilfo.demos.files import resolved
@@ -219,7 +220,7 @@ def parse_label(argv: Sequence[str]) -> LabelConfig:
     check_chosen(argv, groups, "reward", reward, REWARDS)
     extra = [(name, options, field(default_factory=options)) for name, options in groups.items()]
     made = dataclasses.make_dataclass("LabelConfig", extra, bases=(LabelConfig,), frozen=True)
-    return tyro.cli(made, args=list(argv), prog="ilfo label", description=LabelConfig.__doc__)
+    return tyro.cli(made, args=with_columns_spelled_out(argv), prog="ilfo label", description=LabelConfig.__doc__)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from ilfo._tools.errors import InputError
 
-__all__ = ["read_ranges"]
+__all__ = ["read_ranges", "with_columns_spelled_out"]
+
+_COLUMNS = ("--features.dims", "--policy-features.dims")
 
 
 def read_ranges(flag: str, spelled_out: str) -> tuple[int, ...]:
@@ -33,3 +36,25 @@ def read_ranges(flag: str, spelled_out: str) -> tuple[int, ...]:
         if last < first or len(set(found)) != len(found):
             raise InputError(f"{flag} is {spelled_out!r}; each number may stand there once, and ranges go upwards")
     return tuple(found)
+
+
+def with_columns_spelled_out(words: Sequence[str]) -> list[str]:
+    """Words of a command line, with every column that a range after a flag for columns stands for.
+
+    Raises:
+        InputError: A range goes downwards.
+
+    Examples:
+        >>> with_columns_spelled_out(["--features.dims", "0-2", "5", "--env", "0-2"])
+        ['--features.dims', '0', '1', '2', '5', '--env', '0-2']
+    """
+    found: list[str] = []
+    flag = ""
+    for word in words:
+        if word.startswith("--"):
+            flag = word.replace("_", "-")
+        if flag in _COLUMNS and re.fullmatch(r"\d+-\d+", word):
+            found += map(str, read_ranges(flag, word))
+        else:
+            found.append(word)
+    return found

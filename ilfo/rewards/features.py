@@ -29,8 +29,9 @@ class ColumnOptions:
     """Which columns of the state are looked at, and in which units."""
 
     dims: tuple[int, ...] = ()
-    """Columns of the flat observation that are looked at; empty: all. If keys are given too, each column must belong to
-    one of them. With keypoints, each concept has three columns: its position across and down, and its visibility."""
+    """Columns of the flat observation that are looked at; empty: all. A command line may have ranges: 0-2 5. If keys
+    are given too, each column must belong to one of them. With keypoints, each concept has three columns: its position
+    across and down, and its visibility."""
     std_floor: float = 0.02
     """Smallest standard deviation to divide by, in the units of the state: it keeps a dimension that the
     expert barely moves, or never moves, from drowning the others."""

@@ -16,7 +16,7 @@ import tyro
 
 from ilfo._tools.errors import InputError, closest
 from ilfo._tools.filling import converted, fill
-from ilfo._tools.ranges import read_ranges
+from ilfo._tools.ranges import read_ranges, with_columns_spelled_out
 from ilfo.agents import BUILT_IN as AGENTS
 from ilfo.agents import Agent
 from ilfo.envs import Protocol
@@ -175,7 +175,8 @@ def parse_train(argv: Sequence[str]) -> tuple[TrainConfig, bool]:
         check_tables(file, groups, kind, chosen, built_in, known.config)
         check_chosen(rest, groups, kind, chosen, built_in)
     default = fill(config_class, values, known.config or known.preset or "the flags", absent=tyro.MISSING)
-    config = tyro.cli(config_class, args=rest, default=default, prog="ilfo train", description=description)
+    words = with_columns_spelled_out(rest)
+    config = tyro.cli(config_class, args=words, default=default, prog="ilfo train", description=description)
     _check(config)
     return _with_discount(config), known.dry_run
 

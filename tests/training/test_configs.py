@@ -8,6 +8,7 @@ import pytest
 from own_plugins import Still
 
 from ilfo._tools.errors import InputError
+from ilfo.label import parse_label
 from ilfo.training.configs import config_from_dict, parse_train, presets, several_seeds
 
 
@@ -51,6 +52,17 @@ def test_a_preset_for_one_agent_does_not_disturb_another():
 def test_options_of_the_users_own_classes_become_flags():
     config = parse("--demo", "d.hdf5", "--reward", "own_plugins:Height", "--height.column", "1")
     assert config.height.column == 1
+
+
+def test_columns_may_be_ranges():
+    columns = ["--features.dims", "0-2", "7", "9-10", "--policy-features.dims", "4-5", "--seeds", "0-2"]
+    config = parse("--demo", "d.hdf5", *columns)
+    assert config.features.dims == (0, 1, 2, 7, 9, 10)
+    assert config.policy_features.dims == (4, 5)
+    assert config.seeds == "0-2"
+    assert parse_label(["in", "out", "--demo", "d.hdf5", "--features.dims", "1-3"]).features.dims == (1, 2, 3)
+    with pytest.raises(InputError, match=r"--features\.dims is '3-1'; each number may stand there once"):
+        parse("--demo", "d.hdf5", "--features.dims", "3-1")
 
 
 def test_a_stored_configuration_comes_back_whole():
