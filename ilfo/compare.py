@@ -14,7 +14,7 @@ from ilfo._tools.atomic import atomic_path
 from ilfo._tools.checks import check_each_once, check_seeds
 from ilfo._tools.errors import InputError
 from ilfo._tools.tables import markdown_table
-from ilfo.fleet import Job, check_apart, failures_in_words, flags_of_cell, job_folder, run_jobs
+from ilfo.fleet import Job, check_apart, failures_in_words, flags_of_cell, job_folder, run_jobs, words_of_cell
 from ilfo.report import comparison_figure
 from ilfo.runs import read_metrics, read_summary
 from ilfo.statistics import normalized_score
@@ -163,11 +163,10 @@ def _pairs(options: CompareOptions) -> Iterator[tuple[str, str]]:
 
 
 def _job(options: CompareOptions, flags: Sequence[str], reward: str, agent: str) -> Job:
-    given = {"env": options.env, "demo": options.demo, "reward": reward, "agent": agent, "seeds": options.seeds}
-    given |= {"steps": str(options.steps), "out": str(job_folder(options.out, reward, agent))}
-    words = [part for name, value in given.items() for part in (f"--{name}", value)]
+    decided = {"env": options.env, "demo": options.demo, "reward": reward, "agent": agent, "seeds": options.seeds}
+    decided |= {"steps": str(options.steps), "out": str(job_folder(options.out, reward, agent))}
     chosen = flags_of_cell(flags, reward, agent, options.rewards, options.agents)
-    return Job.read(f"{reward}/{agent}", [*words, *chosen])
+    return Job.read(f"{reward}/{agent}", words_of_cell(decided, chosen))
 
 
 def _cells(options: CompareOptions) -> list[Cell]:

@@ -227,13 +227,15 @@ class Run:
 
     def restore(self, step: int | None) -> dict[str, Any] | None:
         """The checkpoint of a step; later rows of ``metrics.jsonl`` are cut off. None: start over, without any."""
-        state = None
-        if step is not None:
-            state = torch.load(self._checkpoint(step), map_location="cpu", weights_only=True)
+        state = None if step is None else self.read(step)
         metrics = self.folder / "metrics.jsonl"
         if metrics.exists():
             os.truncate(metrics, state["metrics_bytes"] if state else 0)
         return state
+
+    def read(self, step: int) -> dict[str, Any]:
+        """The checkpoint of a step."""
+        return dict(torch.load(self._checkpoint(step), map_location="cpu", weights_only=True))
 
     def _checkpoint(self, step: int) -> Path:
         return self.checkpoints / f"step_{step:010d}.pt"

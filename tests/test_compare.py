@@ -1,5 +1,6 @@
 """Rewards by agents: what is trained, what is found again, what is written."""
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -73,7 +74,7 @@ def test_what_is_trained_is_not_trained_again_and_the_rest_stays_visibly_empty(c
 def test_other_flags_than_a_finished_cell_had_are_refused_unless_it_is_only_shown(compared):
     asked, _ = compared
     other = (*FLAGS[:-1], "16")
-    with pytest.raises(InputError, match=r"td3 was .*'hidden_dim': 8.* and is now .*'hidden_dim': 16"):
+    with pytest.raises(InputError, match=r"td3\.hidden_dim was 8 and is now 16"):
         compare(asked, other)
     assert all(cell.summary for cell in compare(replace(asked, show=True), other))
 
@@ -87,8 +88,39 @@ def test_a_finished_cell_is_known_by_the_content_of_its_demonstration(compared, 
     for given in (moved, demo):
         assert compare(options(given, asked.out), flags) == cells
     for given in (other, tmp_path / "nowhere.hdf5"):
-        with pytest.raises(InputError, match=r"demo was '.*walk\.hdf5' and is now '.*(other|nowhere)\.hdf5'"):
+        with pytest.raises(InputError, match=r"demo was '.*walk\.hdf5.*' and is now '.*(other|nowhere)\.hdf5"):
             compare(options(given, asked.out), flags)
+
+
+def test_a_demonstration_that_was_replaced_is_noticed(demo, tmp_path):
+    file = tmp_path / "walk.hdf5"
+    shutil.copy(demo, file)
+    out = tmp_path / "out"
+    compare(options(file, out, rewards=("transport",)), FLAGS)
+    os.utime(file)
+    compare(options(file, out, rewards=("transport",)), FLAGS)
+    file.unlink()
+    demos.write(file, Demonstrations(expert().trajectories * 2))
+    with pytest.raises(InputError, match=r"demo was '.*with SHA-256 \w+' and is now '.*with SHA-256 \w+'"):
+        compare(options(file, out, rewards=("transport",)), FLAGS)
+
+
+@pytest.mark.parametrize("flag", ["--steps=90", "--seeds", "--reward", "--out", "--dry-run", "--seed"])
+def test_what_the_table_decides_is_no_flag_for_its_cells(demo, tmp_path, flag):
+    with pytest.raises(InputError, match=f"{flag} after '--', or among a suite's flags: the table decides that"):
+        compare(options(demo, tmp_path / "out"), [*FLAGS, flag, "7"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_file_of_settings_that_would_not_be_heard_is_refused(demo, tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text("steps = 90\neval-every = 50\n[td3]\nhidden-dim = 4\n")
+    with pytest.raises(InputError, match="the file of --config sets steps, which flags of the table set too"):
+        compare(options(demo, tmp_path / "out"), ["--config", str(file)])
+    file.write_text("random-steps = 100\neval-every = 50\n[td3]\nhidden-dim = 4\n")
+    cells = compare(options(demo, tmp_path / "out", rewards=("transport",)), ["--config", str(file)])
+    config = read_config(cells[0].folder)["config"]
+    assert (config["steps"], config["eval_every"], config["td3"]["hidden_dim"]) == (200, 50, 4)
 
 
 def test_one_cell_alone(demo, tmp_path):

@@ -32,16 +32,13 @@ def fill(
     hints = typing.get_type_hints(cls)
     names = [item.name for item in dataclasses.fields(cls)]
     arguments: dict[str, Any] = {}
+    defaults = {item.name: _default_of(item) for item in dataclasses.fields(cls)}
     for raw_key, value in values.items():
         key = raw_key.replace("-", "_")
         if key not in names:
             raise InputError(f"{source}: unknown key {prefix + raw_key!r}; {closest(key, names)}")
-        arguments[key] = converted(hints[key], value, source, prefix + key)
-    required = [
-        item.name
-        for item in dataclasses.fields(cls)
-        if item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
-    ]
+        arguments[key] = converted(hints[key], value, source, prefix + key, defaults[key])
+    required = [name for name, default in defaults.items() if default is dataclasses.MISSING]
     for name in required:
         if name not in arguments:
             if absent is dataclasses.MISSING:
@@ -50,8 +47,12 @@ def fill(
     return cls(**arguments)
 
 
-def converted(hint: Any, value: Any, source: str, name: str) -> Any:
-    """A value as a field of this type takes it.
+def _default_of(item: dataclasses.Field[Any]) -> Any:
+    return item.default if item.default_factory is dataclasses.MISSING else item.default_factory()
+
+
+def converted(hint: Any, value: Any, source: str, name: str, default: Any = dataclasses.MISSING) -> Any:
+    """A value as a field of this type takes it; what a table does not say is as in ``default``, if that is one.
 
     Raises:
         InputError: It is of another type.
@@ -61,7 +62,13 @@ def converted(hint: Any, value: Any, source: str, name: str) -> Any:
             return value
         if not isinstance(value, Mapping):
             raise InputError(f"{source}: {name} is {value!r}; expected a table of options")
-        return fill(hint, value, source, prefix=f"{name}.")
+        said = {key.replace("-", "_") for key in value}
+        rest = (
+            {}
+            if not isinstance(default, hint)
+            else {item.name: getattr(default, item.name) for item in dataclasses.fields(hint) if item.name not in said}
+        )
+        return fill(hint, {**rest, **value}, source, prefix=f"{name}.")
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         refusals = []

@@ -1,7 +1,17 @@
 """Runs jobs side by side, with one display for all, on this machine's cores or on a Ray cluster."""
 
 from ilfo.fleet.fleet import Failure, Fleet, failures_in_words, run_jobs, spare_cores
-from ilfo.fleet.jobs import Job, Work, check_apart, check_unchanged, flags_of_cell, job_folder, without_columns
+from ilfo.fleet.jobs import (
+    Job,
+    Work,
+    check_apart,
+    check_free,
+    check_unchanged,
+    flags_of_cell,
+    job_folder,
+    without_columns,
+    words_of_cell,
+)
 from ilfo.fleet.ray_fleet import RayFleet
 
 __all__ = [
@@ -11,6 +21,7 @@ __all__ = [
     "RayFleet",
     "Work",
     "check_apart",
+    "check_free",
     "check_unchanged",
     "failures_in_words",
     "flags_of_cell",
@@ -18,4 +29,5 @@ __all__ = [
     "run_jobs",
     "spare_cores",
     "without_columns",
+    "words_of_cell",
 ]

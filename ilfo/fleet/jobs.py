@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +18,11 @@ from ilfo._tools.errors import InputError
 from ilfo.envs import describe
 from ilfo.evaluate import evaluate, evaluate_seeds, write_evaluation
 from ilfo.plugins import option_group
+from ilfo.report import write_report
 from ilfo.rewards.registry import terms_of
 from ilfo.runs import kept_replay, read_config, read_summary
 from ilfo.train import train
-from ilfo.training.configs import TrainConfig, parse_train, sees_of, several_seeds
+from ilfo.training.configs import TrainConfig, file_of, parse_train, sees_of, several_seeds
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,11 +31,13 @@ __all__ = [
     "Job",
     "Work",
     "check_apart",
+    "check_free",
     "check_unchanged",
     "flags_of_cell",
     "job_folder",
     "without_columns",
     "without_flags",
+    "words_of_cell",
 ]
 
 
@@ -88,10 +91,21 @@ class Work(ABC):
         """Hash of the demonstrations, by which they are known under any name; None where they cannot be read."""
 
     def _compared(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Settings of the run in its folder, and its own, ready to compare: see :func:`ilfo._same_run.alike`."""
+        """Settings of the run in its folder, and its own, ready to compare: see :func:`ilfo._same_run.alike`.
+
+        Options of a table go by their dotted names. Demonstrations are read, and known by their content, if they have
+        another path than those of the run or were written since it began.
+        """
         stored, given = read_config(self.folder), json.loads(json.dumps(dataclasses.asdict(self.config), default=str))
+        files = [given["demo"]] if isinstance(given["demo"], str) else given["demo"] or []
+        begun = (self.folder / "config.json").stat().st_mtime
         moved = stored["config"].get("demo") != given["demo"]
-        return alike(stored, given, self._demo_sha256() if moved else None)
+        unsure = moved or any(_written_since(begun, file) for file in files)
+        digest, before = self._demo_sha256() if unsure else None, stored.get("demo_sha256")
+        was, now = map(_dotted, alike(stored, given, digest))
+        if not moved and digest is not None and before is not None and digest != before:
+            was["demo"], now["demo"] = (f"{given['demo']} with SHA-256 {each[:12]}" for each in (before, digest))
+        return was, now
 
 
 @dataclass(frozen=True)
@@ -150,12 +164,11 @@ class Job(Work):
         if read_summary(self.folder) is None:
             return
         stored, plain = self._compared()
-        names = [name for name in ("env", "demo", "steps", "protocol") if name in plain]
-        was = {name: stored.get(name) for name in names} | {"seeds": several_seeds(stored.get("seeds", ""))}
-        now = {name: getattr(self.config, name) for name in names} | {"seeds": several_seeds(self.config.seeds)}
+        names: list[str] = [name for name in ("env", "demo", "steps", "protocol") if name in plain]
         if every_flag:
-            for name in sorted((plain.keys() & stored.keys()) - now.keys() - {*NOT_OF_THE_RUN, "seed"}):
-                was[name], now[name] = stored[name], plain[name]
+            names += sorted((plain.keys() & stored.keys()) - {*names, *NOT_OF_THE_RUN, "seed", "seeds"})
+        was = {name: stored.get(name) for name in names} | {"seeds": several_seeds(stored.get("seeds", ""))}
+        now = {name: plain[name] for name in names} | {"seeds": several_seeds(self.config.seeds)}
         if may_grow and stored.get("steps", 0) < self.config.steps and kept_replay(self.folder):
             del now["steps"]
         check_unchanged(self.folder, was, now, "finished run")
@@ -182,10 +195,65 @@ class Job(Work):
         else:
             with Progress(self.config, console) as progress:
                 train(self.config, progress)
+        if self.config.report:
+            write_report(self.folder)
         if self.episodes and self.config.seeds:
             write_evaluation(self.folder, evaluate_seeds(self.folder, self.episodes))
         elif self.episodes:
             write_evaluation(self.folder, evaluate(self.folder, self.episodes))
+
+
+def check_free(flags: Sequence[str], decided: Collection[str]) -> None:
+    """Refuses flags that are decided otherwise: they would win, and what is shown would not be what was run.
+
+    Raises:
+        InputError: Names the first.
+    """
+    for word in flags:
+        if word.startswith("--") and word.partition("=")[0].replace("_", "-") in decided:
+            raise InputError(
+                f"{word} after '--', or among a suite's flags: the table decides that for every cell. Give it before "
+                "'--' if it may be given there, else leave it out"
+            )
+
+
+def words_of_cell(decided: Mapping[str, str], flags: Sequence[str], own: Sequence[str] = ()) -> list[str]:
+    """The flags of ``ilfo train`` for a cell of a table.
+
+    Args:
+        decided: Values of flags that the table decides, by their names without hyphens.
+        flags: What its user chose beyond.
+        own: Further flags of the table; where ``flags`` has the same, those count.
+
+    Raises:
+        InputError: A flag of ``flags`` or ``own`` is decided, or would train nothing; or a configuration file that
+            ``flags`` names sets what is decided or among ``own``, which would count for more than the file.
+    """
+    check_free([*own, *flags], [*(f"--{name}" for name in decided), "--seed", "--seeds", "--dry-run"])
+    before = [*(part for name, value in decided.items() for part in (f"--{name}", value)), *own]
+    set_before = {word[2:].partition("=")[0].replace("-", "_") for word in before if word.startswith("--")}
+    unheard = sorted(set_before & _dotted(file_of([*before, *flags])).keys())
+    if unheard:
+        raise InputError(
+            f"the file of --config sets {', '.join(unheard)}, which flags of the table set too, and flags count for "
+            "more: take it out of the file, and give it as a flag if it may be chosen"
+        )
+    return [*before, *flags]
+
+
+def _dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings by their names, those of a table with its name and a dot in front."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= _dotted(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return found
+
+
+def _written_since(moment: float, file: str) -> bool:
+    """Whether a file, or one in a folder, was written or put there after a moment; not where there is none."""
+    paths = [Path(file), *Path(file).rglob("*")] if Path(file).is_dir() else [Path(file)]
+    found = [path.stat() for path in paths if path.exists()]
+    return any(max(each.st_mtime, each.st_ctime) > moment for each in found)
 
 
 def check_unchanged(folder: Path, was: Mapping[str, Any], now: Mapping[str, Any], what: str = "run") -> None:

@@ -16,7 +16,7 @@ from ilfo.cloning import EYES
 from ilfo.cloning.eyes import Sees
 from ilfo.envs import make_env
 from ilfo.envs.drawing import drawable_env
-from ilfo.fleet import Failure, check_apart, job_folder
+from ilfo.fleet import Failure, check_apart, check_free, job_folder
 from ilfo.fleet.clone_jobs import CloneJob, flags_for
 from ilfo.suites.command import chosen_tasks, run_on, suite_command, suite_folder
 from ilfo.suites.look_recordings import Recording, check_recordings, plan_recordings, record_missing
@@ -159,9 +159,7 @@ def _check(options: CloneSuiteOptions, flags: Sequence[str]) -> None:
     ):
         if value is not None and value < least:
             raise InputError(f"--{flag} is {value}; expected at least {least}")
-    for word in flags:
-        if word.partition("=")[0] in _OWN:
-            raise InputError(f"{word} after '--' is what the suite decides: leave it out")
+    check_free(flags, _OWN)
 
 
 def _lessons(tasks: Sequence[Task], options: CloneSuiteOptions, out: Path) -> tuple[dict[str, _Lesson], dict[str, str]]:

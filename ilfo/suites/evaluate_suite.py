@@ -12,7 +12,16 @@ from ilfo._tools.atomic import atomic_path
 from ilfo._tools.checks import check_demo_dir, check_each_once, check_episodes, check_seeds
 from ilfo._tools.errors import InputError
 from ilfo.envs import make_env
-from ilfo.fleet import Failure, Job, check_apart, check_unchanged, flags_of_cell, job_folder, without_columns
+from ilfo.fleet import (
+    Failure,
+    Job,
+    check_apart,
+    check_unchanged,
+    flags_of_cell,
+    job_folder,
+    without_columns,
+    words_of_cell,
+)
 from ilfo.record import RecordOptions, record
 from ilfo.runs import read_config
 from ilfo.suites.command import chosen_tasks, run_on, suite_command, suite_folder
@@ -108,7 +117,7 @@ def evaluate_suite(
     jobs = list(_jobs(suite, runnable, options, flags, out))
     check_apart(job for _, job in jobs)
     for _, job in jobs:
-        job.check_finished()
+        job.check_finished(every_flag=True)
 
     def write() -> list[SuiteCell]:
         cells = list(_cells(tasks, options, out))
@@ -197,14 +206,15 @@ def _jobs(
 ) -> Iterator[tuple[SuiteCell, Job]]:
     for cell in _cells([task for task, _ in runnable.values()], options, out):
         task, demo = runnable[cell.task]
-        given = {"env": task.env, "demo": demo, "reward": cell.reward, "agent": cell.agent}
-        given |= {"seeds": options.seeds or _SEEDS}
-        given |= {"steps": str(options.steps or task.steps or suite.steps), "protocol": suite.protocol}
-        given |= {"out": str(cell.folder)}
-        words = [part for name, value in given.items() for part in (f"--{name}", value)]
-        everyones = [*without_columns([*suite.flags, *task.flags], flags), *flags]
-        chosen = flags_of_cell(everyones, cell.reward, cell.agent, options.rewards, options.agents)
-        yield cell, Job.read(cell.name, [*words, *chosen], options.episodes or _EPISODES)
+        decided = {"env": task.env, "demo": demo, "reward": cell.reward, "agent": cell.agent}
+        decided |= {"seeds": options.seeds or _SEEDS}
+        decided |= {"steps": str(options.steps or task.steps or suite.steps), "protocol": suite.protocol}
+        decided |= {"out": str(cell.folder)}
+        of_suite, chosen = (
+            flags_of_cell(each, cell.reward, cell.agent, options.rewards, options.agents)
+            for each in (without_columns([*suite.flags, *task.flags], flags), flags)
+        )
+        yield cell, Job.read(cell.name, words_of_cell(decided, chosen, of_suite), options.episodes or _EPISODES)
 
 
 def _write(suite: Suite, cells: Sequence[SuiteCell], left: Sequence[LeftOut], out: Path) -> None:

@@ -194,6 +194,15 @@ def sees_of(argv: Sequence[str]) -> str:
     return str(_layers(argv)[-1].get("sees", TrainConfig.sees))
 
 
+def file_of(argv: Sequence[str]) -> dict[str, Any]:
+    """The settings in the file that ``--config`` names among flags of ``ilfo train``; none without it.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    return _layers(argv)[2]
+
+
 def _layers(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str], dict[str, Any], dict[str, Any]]:
     """Reads what decides which flags exist; returns ``--preset`` and the like, the other words, and two dictionaries.
 
@@ -319,7 +328,15 @@ def _read(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is not valid {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from error
     if not isinstance(values, dict):
         raise InputError(f'{path} holds a {type(values).__name__}; expected settings by name, like {{"steps": 50000}}')
-    return values
+    return _with_underscores(values)
+
+
+def _with_underscores(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same settings, each under the one name that it has in a configuration: ``std-floor`` is ``std_floor``."""
+    return {
+        name.replace("-", "_"): _with_underscores(value) if isinstance(value, Mapping) else value
+        for name, value in values.items()
+    }
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

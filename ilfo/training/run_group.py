@@ -35,6 +35,10 @@ def _seed_folder(folder: str | os.PathLike[str], seed: int) -> Path:
     return Path(folder) / f"seed_{seed}"
 
 
+_FIRST = "first_save"
+"""Whether a checkpoint is of a run's first save."""
+
+
 class RunGroup:
     """A run, or a folder that holds one for each seed; all of them are at the same step at any time.
 
@@ -61,6 +65,7 @@ class RunGroup:
         keep_replay: bool = False,
     ) -> None:
         self._steps, self._keep_replay, self._goes_on = config.get("steps", 0), keep_replay, False
+        self._saved_before = False
         self._outer = Run(folder, dict(config), demo_sha256)
         self.runs: list[Run] = []
         try:
@@ -116,15 +121,17 @@ class RunGroup:
                 run.go_on()
             self._goes_on = True
         for run, state in zip(self.runs, states, strict=True):
-            run.save(step, state)
+            run.save(step, state | {_FIRST: not self._saved_before})
         for run in self.runs:
             run.keep_only(step)
+        self._saved_before = True
 
     def restore(self) -> list[dict[str, Any]] | None:
         """The newest checkpoints that all runs have, or None; what was written after them is cut off.
 
         Raises:
-            InputError: A seed was trained further on its own, so that it cannot go on beside the others.
+            InputError: A seed was trained further on its own, so that it cannot go on beside the others; or the
+                checkpoints of a seed are gone.
         """
         alone = [run.folder for run in self.runs if read_summary(run.folder) and not run.saved_steps()]
         if alone:
@@ -140,7 +147,17 @@ class RunGroup:
                 "were trained on their own and cannot go on beside the others. Finish each seed by itself ('--seed N "
                 "--out' its folder), or choose another --out"
             )
+        # After a kill amid the very first save some have a checkpoint and some have none yet: all begin anew.
+        kept = [(run, max(steps)) for run, steps in zip(self.runs, saved, strict=True) if steps]
+        if len(kept) < len(saved) and not all(run.read(step).get(_FIRST, False) for run, step in kept):
+            lost = next(run.folder for run, steps in zip(self.runs, saved, strict=True) if not steps)
+            raise InputError(
+                f"{lost} has no checkpoint, and the runs beside it have: they cannot go on together. Put its "
+                "checkpoints back; or finish each of the others by itself ('--seed N --out' its folder); or choose "
+                "another --out"
+            )
         step = max(common, default=None)
+        self._saved_before = step is not None
         states = [run.restore(step) for run in self.runs]
         return None if step is None else [state for state in states if state is not None]
 

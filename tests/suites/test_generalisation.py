@@ -227,7 +227,7 @@ def test_a_policy_is_known_by_the_content_of_its_demonstrations(evaluated, given
             [],
             "no task can be run: roll: its demonstration elsewhere or roll is not there: give a f",
         ),
-        ({}, ["--out=elsewhere"], "--out=elsewhere after '--' is what the suite decides"),
+        ({}, ["--out=elsewhere"], "--out=elsewhere after '--', or among a suite's flags: the table decides"),
         ({"sees": ("pixels", "pixels")}, [], "--sees is pixels pixels: give each once"),
         ({"kinds": ()}, [], "--kinds is empty"),
         ({"tasks": ("run",)}, [], "--tasks names 'run', which carts has not; expected some of roll"),

@@ -264,6 +264,15 @@ def test_other_steps_are_not_passed_off_for_these(evaluated, suite_file, demo):
         evaluate_suite(open_suite(str(suite_file)), changed)
 
 
+def test_other_flags_are_not_passed_off_for_these(evaluated, suite_file, demo):
+    options, *_ = evaluated
+    asked = replace(options, demo_dir=demo.parent)
+    with pytest.raises(InputError, match=r"td3\.exploration_noise was 0\.1 and is now 0\.3"):
+        evaluate_suite(open_suite(str(suite_file)), asked, ["--td3.exploration-noise", "0.3"])
+    with pytest.raises(InputError, match="--protocol after '--', or among a suite's flags"):
+        evaluate_suite(open_suite(str(suite_file)), asked, ["--protocol", "fixed-horizon"])
+
+
 def test_show_trains_nothing(evaluated, suite_file):
     options, _, _ = evaluated
     asked = SuiteOptions(out=options.out, rewards=("transport", "environment"), show=True, **OPTIONS)

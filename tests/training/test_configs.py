@@ -54,6 +54,17 @@ def test_options_of_the_users_own_classes_become_flags():
     assert config.height.column == 1
 
 
+@pytest.mark.parametrize("table", ["policy_features", "policy-features"])
+def test_a_table_of_a_file_leaves_the_rest_as_flags_do(tmp_path, table):
+    """Policy inputs have a floor of their own, which is not that of other features, and presets may have another."""
+    file = tmp_path / "mine.toml"
+    file.write_text(f'demo = "d.hdf5"\n[{table}]\ndims = [0, 1]\n')
+    by_file, by_flag = parse("--config", str(file)), parse("--demo", "d.hdf5", "--policy-features.dims", "0", "1")
+    assert dataclasses.asdict(by_file) == dataclasses.asdict(by_flag)
+    assert by_file.policy_features.std_floor == 0.1
+    assert parse("--config", str(file), "--preset", "oops").policy_features.std_floor == 0.33
+
+
 def test_columns_may_be_ranges():
     columns = ["--features.dims", "0-2", "7", "9-10", "--policy-features.dims", "4-5", "--seeds", "0-2"]
     config = parse("--demo", "d.hdf5", *columns)

@@ -261,9 +261,24 @@ def test_a_kill_between_the_checkpoints_of_one_step_loses_nothing(whole, demo, t
 def test_without_a_step_that_all_seeds_have_they_begin_anew(tmp_path):
     group = begin(tmp_path / "x")
     group.append([{"step": 10}, {"step": 10}])
-    group.runs[0].save(10, {})
+    group.runs[0].save(10, {"first_save": True})
     assert group.restore() is None
     assert [read_metrics(run.folder) for run in group.runs] == [[], []]
+    group.close()
+
+
+def test_where_one_seeds_checkpoints_are_gone_the_others_keep_theirs(tmp_path):
+    group = begin(tmp_path / "x")
+    for step in (10, 20):
+        group.append([{"step": step}, {"step": step}])
+        group.save(step, [{"x": 1}, {"x": 2}])
+    group.close()
+    shutil.rmtree(tmp_path / "x" / "seed_8")
+    group = begin(tmp_path / "x")
+    with pytest.raises(InputError, match="seed_8 has no checkpoint, and the runs beside it have"):
+        group.restore()
+    assert group.runs[0].saved_steps() == {20}
+    assert [row["step"] for row in read_metrics(group.runs[0].folder)] == [10, 20]
     group.close()
 
 
