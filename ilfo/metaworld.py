@@ -6,6 +6,7 @@ Importing this module registers every task, goal included in the observation, so
 
 from __future__ import annotations
 
+import sys
 import warnings
 from typing import Any, SupportsFloat
 
@@ -54,6 +55,7 @@ class Task(gymnasium.Wrapper[Any, Any, Any, Any]):
     def __init__(self, task: str, render_mode: str | None = None) -> None:
         env = ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE[f"{task}-goal-observable"](seed=0, render_mode=render_mode)
         env.seeded_rand_vec, env._freeze_rand_vec = True, False
+        env.max_path_length = sys.maxsize  # Meta-World's own limit of 500 steps; Gymnasium's counts here.
         low, high = _split(env.sawyer_observation_space.low), _split(env.sawyer_observation_space.high)
         env.mujoco_renderer.camera_id = env.model.camera(_CAMERA).id
         super().__init__(env)

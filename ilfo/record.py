@@ -115,7 +115,7 @@ def record(
         f"kept {len(kept)} of {played} episodes played{_bracketed(bar)}{trimmed}; --seed {expert.seed}"
     )
     expert_return = float(np.mean([trajectory.env_return or 0.0 for trajectory in kept]))
-    provenance = replace(provenance, expert_return=expert_return, source=source, bar=bar)
+    provenance = replace(provenance, expert_return=expert_return, source=source, bar=bar, own_actions=False)
     demonstrations = Demonstrations(tuple(kept), provenance)
     demos.write(target, demonstrations)
     different = len({trajectory.observations.tobytes() for trajectory in kept})

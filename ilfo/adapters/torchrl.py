@@ -84,6 +84,7 @@ class ImitationReward(Transform):
         self._open: dict[int, tuple[Tensor, Tensor]] = {}
         self._averages = Averages()
         self._stepper: EpisodeLabeller | None = None
+        self._was_reset = True
 
     @property
     def reward(self) -> RewardGenerator:
@@ -110,6 +111,7 @@ class ImitationReward(Transform):
         if ENV_REWARD not in tensordict.keys(include_nested=True):
             return self._label(tensordict)
         if self._scoring.changes:
+            _refuse_several_steps(tensordict)
             labels = self._scoring.labels(self._transitions(tensordict))
             tensordict.set(REWARD, labels.rewards.reshape(*tensordict.shape, 1))
         return tensordict
@@ -134,6 +136,7 @@ class ImitationReward(Transform):
         return torch.cat([self._ended(piece) for piece in pieces]) if pieces else None
 
     def _label(self, tensordict: TensorDictBase, rescored: bool = False) -> TensorDictBase:
+        _refuse_several_steps(tensordict)
         if not self._scoring.sees_episodes:
             return self._label_steps(tensordict)
         states, _ = self._states(tensordict.reshape(-1)[:1])
@@ -252,6 +255,11 @@ class ImitationReward(Transform):
             raise InputError(f"the data have no {key}; expected it beside {keys}. Is observation_key right?")
         return found
 
+    def _reset(self, tensordict: TensorDictBase, tensordict_reset: TensorDictBase) -> TensorDictBase:
+        """Takes note that an episode may begin in the next step."""
+        self._was_reset = True
+        return super()._reset(tensordict, tensordict_reset)
+
     def _step(self, tensordict: TensorDictBase, next_tensordict: TensorDictBase) -> TensorDictBase:
         """Rewards a step of an environment."""
         count = tensordict.numel()
@@ -269,7 +277,15 @@ class ImitationReward(Transform):
             )
         self._stepper.device = after.device
         states = before.cpu().numpy()
-        cut = self._stepper.cut(np.flatnonzero(self._stepper.gaps(states)))
+        gaps = np.flatnonzero(self._stepper.gaps(states))
+        if len(gaps) and not self._was_reset:
+            raise InputError(
+                f"a step starts from another {self._name} than the one that the step before it led to, and the "
+                "environment was not reset: another transform changes it in place. Have that one write to another "
+                "out_key, or fit the reward and let ImitationReward look at what no transform changes"
+            )
+        self._was_reset = False
+        cut = self._stepper.cut(gaps)
         terminated, done = (
             self._get(next_tensordict, (name,)).reshape(count, -1).any(dim=1).cpu().numpy()
             for name in ("terminated", "done")
@@ -299,6 +315,16 @@ class ImitationReward(Transform):
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Restores the reward."""
         self.reward.load_state_dict(state["reward"])
+
+
+def _refuse_several_steps(tensordict: TensorDictBase) -> None:
+    """Refuses data in which a step stands for several: a reward compares two successive states."""
+    if tensordict.get("steps_to_next_obs", None) is not None:
+        raise InputError(
+            "the data are of n-step returns (steps_to_next_obs is there), and the reward of a step takes the state "
+            "that follows it at once. Append ImitationReward after MultiStepTransform: what enters a replay buffer "
+            "passes the last one first. With a reward that changes while the agent learns, go without n-step returns"
+        )
 
 
 def _first(tensordict: TensorDictBase, *keys: str | tuple[str, ...]) -> Tensor | None:

@@ -151,11 +151,13 @@ def _check_has(opened: Demonstrations, path: str, config: CloneConfig, frames: b
 
 
 def _check_actions(opened: Demonstrations, path: str, env_id: str, described: Description) -> None:
-    if not described.own_bounds and opened.layout != "ilfo":
+    own = opened.provenance.own_actions
+    if not described.own_bounds and (opened.layout != "ilfo" if own is None else own):
         raise InputError(
-            f"{path}: actions of a file of layout {opened.layout} are in the units of {env_id}, whose bounds are not "
-            "-1 and 1. Divide them by these bounds, and write them with ilfo.demos.write."
+            f"{path}: its actions are in the units of {env_id}, whose bounds are not -1 and 1. Divide them by these "
+            "bounds, and write them with ilfo.demos.write, with own_actions=False in their Provenance."
         )
+    clipped = ", or clip them with 'ilfo demos convert --clip-actions'" if described.own_bounds else ""
     for index, each in enumerate(opened):
         actions = np.asarray(each.actions)
         if actions.shape[1] != described.action_dim:
@@ -169,7 +171,7 @@ def _check_actions(opened: Demonstrations, path: str, env_id: str, described: De
             raise InputError(
                 f"{path}, episode {index}, step {step}: dimension {dimension} of the action is "
                 f"{actions[step, dimension]:g}; expected -1 to 1, which stand for the environment's bounds: divide by "
-                "these, as 'ilfo record' does, or clip them with 'ilfo demos convert --clip-actions'."
+                f"these, as 'ilfo record' does{clipped}."
             )
 
 

@@ -96,5 +96,6 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "versions": lambda pairs: {str(library): str(version) for library, version in pairs.items()},
     "expert_return": float,
     "action_repeat": int,
+    "own_actions": bool,
 }
 """From JSON to a field of ``Provenance``; text where nothing is said."""

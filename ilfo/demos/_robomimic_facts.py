@@ -77,6 +77,7 @@ class RobomimicFacts:
             time_step=1 / frequency if isinstance(frequency, int | float) and frequency > 0 else None,
             versions={"robosuite": str(version)} if self.is_robosuite and version else {},
             expert_return=expert_return,
+            own_actions=True,
         )
 
     def success(self, group: h5py.Group, rewards: np.ndarray | None) -> bool | None:

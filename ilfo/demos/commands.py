@@ -136,6 +136,8 @@ def _convert(
             max_episode_steps=max_episode_steps,
             clip_actions=clip_actions,
         )
+        if to != "ilfo":
+            _warn_of_units(written, out)
     steps = sum(len(trajectory) for trajectory in written)
     console.print(
         f"{out}: layout {to}, {counted(len(written), 'episode')}, {counted(steps, 'step')}, "
@@ -144,6 +146,25 @@ def _convert(
         highlight=False,
         markup=False,
     )
+
+
+def _warn_of_units(written: Demonstrations, out: Path) -> None:
+    """Says where other libraries would take actions in [-1, 1] for the environment's own."""
+    from ilfo.envs import describe
+
+    known = written.provenance
+    if known.own_actions is not False or known.env_id is None:
+        return
+    try:
+        same = describe(known.env_id).own_bounds
+    except InputError:
+        return
+    if not same:
+        warnings.warn(
+            f"{out}: actions are in [-1, 1], which stand for the bounds of {known.env_id}: other libraries will take "
+            "them for the environment's own. Multiply them by the bounds there.",
+            stacklevel=2,
+        )
 
 
 def _list() -> None:

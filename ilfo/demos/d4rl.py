@@ -389,6 +389,7 @@ def d4rl_provenance(file: h5py.File, columns: dict[str, h5py.Dataset], bounds: l
         env_id=_text(file, "env_id"),
         expert_return=_mean_return(columns, bounds),
         source=_text(file, "source"),
+        own_actions=True,
     )
 
 

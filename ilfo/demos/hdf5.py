@@ -210,6 +210,7 @@ def _write_provenance(file: h5py.File, demonstrations: Demonstrations) -> None:
         "expert_return": demonstrations.expert_return,
         "source": provenance.source,
         "bar": provenance.bar,
+        "own_actions": provenance.own_actions,
     }
     if demonstrations[0].frames is not None:
         attributes["sha256_with_frames"] = demonstrations.sha256
@@ -292,6 +293,7 @@ def ilfo_provenance(file: h5py.File, path: str) -> Provenance:
         source=text("source"),
         action_repeat=number("action_repeat", int),
         bar=text("bar"),
+        own_actions=number("own_actions", bool),
     )
 
 

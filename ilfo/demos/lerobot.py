@@ -23,7 +23,7 @@ import math
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -65,7 +65,8 @@ def read_lerobot(path: Path, episodes: Sequence[int] | None = None) -> Demonstra
     Every float vector under ``observation.`` is a block of the flat observation, in the order of ``meta/info.json``.
     ``action`` gives actions, ``next.reward`` the environment's rewards. An episode terminated where the last
     ``next.terminated`` says so, or the last ``next.done`` without ``next.truncated``; it succeeded where any
-    ``next.success`` does.
+    ``next.success`` does. Without either of these, ``next.done`` is believed only if it is False at the end of some
+    episode: many recorders set it at the end of each, whatever ended it.
 
     Args:
         path: The folder that holds ``meta`` and ``data``.
@@ -80,7 +81,8 @@ def read_lerobot(path: Path, episodes: Sequence[int] | None = None) -> Demonstra
             frame is missing or there twice; a row has another width; or a value is not finite.
 
     Warns:
-        UserWarning: Features that are not float vectors, above all images and videos, were left out.
+        UserWarning: Features that are not float vectors, above all images and videos, were left out; or ``next.done``
+            ends every episode, and is not taken for a termination.
     """
     load_pyarrow(str(path))
     info = _read_info(path)
@@ -97,12 +99,20 @@ def read_lerobot(path: Path, episodes: Sequence[int] | None = None) -> Demonstra
         if "next.reward" in values:
             returns.append(values["next.reward"].sum(dtype=np.float64))
     check_widths(trajectories, names, str(path))
+    if not widths.keys() & {"next.terminated", "next.truncated"} and all(each.terminated for each in trajectories):
+        trajectories = [replace(each, terminated=False, truncated=True) for each in trajectories]
+        warnings.warn(
+            f"{path}: next.done is set at the end of every episode, as many recorders do, and is not taken for the "
+            "environment's termination. If it is one, add a column next.terminated.",
+            stacklevel=2,
+        )
     robot = info.get("robot_type")
     provenance = Provenance(
         observation_keys=keys,
         time_step=_time_step(info, path),
         expert_return=float(np.mean(returns)) if returns else None,
         source=f"LeRobot data set {info['codebase_version']}" + (f", robot {robot}" if robot else ""),
+        own_actions=True,
     )
     return Demonstrations(tuple(trajectories), provenance, path, "lerobot")
 

@@ -249,7 +249,7 @@ def minari_provenance(metadata: dict[str, Any], keys: dict[str, int], path: Path
         check_keys_add_up(provenance, sum(keys.values()), f"{where}, {PROVENANCE}")
         return provenance
     if not metadata:
-        return Provenance(observation_keys={} if list(keys) == ["observation"] else keys)
+        return Provenance(observation_keys={} if list(keys) == ["observation"] else keys, own_actions=True)
     spec = parsed_json(metadata.get("env_spec") or "{}", f"{where}, env_spec")
     versions = {"minari": str(metadata["minari_version"])} if "minari_version" in metadata else {}
     requirements = metadata.get("requirements") or []
@@ -268,6 +268,7 @@ def minari_provenance(metadata: dict[str, Any], keys: dict[str, int], path: Path
         observation_keys=keys,
         versions=versions,
         source=", ".join(filter(None, facts)),
+        own_actions=True,
     )
 
 

@@ -68,6 +68,8 @@ class NewRewards:
         if "last_reward" in group.attrs:
             group.attrs["env_last_reward"] = group.attrs["last_reward"]
             del group.attrs["last_reward"]
+        for name in [each for each in group.attrs if each.startswith("rewards_")]:  # Minari's sum, mean and so on.
+            del group.attrs[name]
         return _empty_like(group[ENV_REWARDS], group, "rewards")
 
 
@@ -106,7 +108,8 @@ def relabelled(logged: Logged, out: Path, facts: Mapping[str, Any]) -> Iterator[
     """Yields the rewards of a copy, which is moved into place once they are written.
 
     The file is copied byte for byte: what is not a reward stays as it is, down to its compression. Only what would
-    become untrue is updated: the SHA-256 stated in a file of ilfo's layout, and the name of a Minari dataset.
+    become untrue is updated or left out: the SHA-256 stated in a file of ilfo's layout, and the name of a Minari
+    dataset with what it says of its returns.
 
     Args:
         logged: The dataset.
@@ -132,6 +135,8 @@ def relabelled(logged: Logged, out: Path, facts: Mapping[str, Any]) -> Iterator[
         inside = copy / logged.path.relative_to(folder)
         yield from _rewritten(inside, logged, facts)
         metadata = minari_metadata(logged.path) | {"dataset_id": minari_name(out)}
+        for name in ("ref_min_score", "ref_max_score", "num_episodes_average_score"):
+            metadata.pop(name, None)
         inside.with_name(METADATA).write_text(json.dumps(metadata), encoding="utf-8")
 
 

@@ -79,6 +79,8 @@ class Provenance:
         source: One line for a reader: who recorded it, by which command.
         action_repeat: Steps of the simulator that one action lasts; None where there is no such number.
         bar: What an episode had to do to be kept, e.g. ``"success"``; None where every episode was.
+        own_actions: Whether actions are in the environment's own units; False: in [-1, 1], which stand for its bounds,
+            as ``ilfo record`` writes them. None: not known; a file of ilfo's layout is then taken to have the latter.
     """
 
     env_id: str | None = None
@@ -89,6 +91,7 @@ class Provenance:
     source: str | None = None
     action_repeat: int | None = None
     bar: str | None = None
+    own_actions: bool | None = None
 
 
 def spans_of(keys: Mapping[str, int]) -> dict[str, range]:

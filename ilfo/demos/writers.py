@@ -106,6 +106,10 @@ def convert(
         # What the source states is the mean over all of its episodes; that of the chosen ones is in their rewards.
         unstated = replace(demonstrations.provenance, expert_return=None)
         demonstrations = replace(demonstrations, provenance=unstated)
+    if demonstrations.layout != "ilfo" and demonstrations.provenance.own_actions is None:
+        # What is not said there is taken for granted: they are the environment's own.
+        known = replace(demonstrations.provenance, own_actions=True)
+        demonstrations = replace(demonstrations, provenance=known)
     if clip_actions:
         demonstrations = replace(demonstrations, trajectories=tuple(map(_clipped, demonstrations)))
     write(target, demonstrations, layout)

@@ -137,6 +137,15 @@ def make_env(env_id: str, protocol: Protocol = "standard", render: bool = False)
         InputError: No such environment, spaces that are not supported, no time limit, or a mark that means nothing.
     """
     env = _make_as_registered(env_id, render)
+    try:
+        return _wrapped(env, env_id, protocol)
+    except BaseException:
+        env.close()
+        raise
+
+
+def _wrapped(env: gymnasium.Env[Any, Any], env_id: str, protocol: Protocol) -> gymnasium.Env[Any, Any]:
+    """The environment with flat observations and actions in [-1, 1], if it can have them."""
     if isinstance(env.observation_space, gymnasium.spaces.Dict):
         _check_vectors(env_id, env.observation_space)
         if "desired_goal" in env.observation_space.spaces:
@@ -194,12 +203,16 @@ def _make_as_registered(env_id: str, render: bool = False) -> gymnasium.Env[Any,
             f"environment {env_id!r} cannot be made: Gymnasium-Robotics does not know the joints of MuJoCo "
             f"{mujoco.__version__}. Put ilfo.robotics: in front, which mends that: {mended}"
         ) from error
-    if not marks.shadows:
-        _draw_flat(env, env_id)
-    if variant is not None:
-        vary(env, variant)
-    if render:
-        _follow(env)
+    try:
+        if not marks.shadows:
+            _draw_flat(env, env_id)
+        if variant is not None:
+            vary(env, variant)
+        if render:
+            _follow(env)
+    except BaseException:
+        env.close()
+        raise
     return env if marks.seed is None else SameStart(env, marks.seed)
 
 

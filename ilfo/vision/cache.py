@@ -19,6 +19,11 @@ from ilfo._tools.pieces import pieces_of
 __all__ = ["cache_folder", "cached", "fingerprint"]
 
 
+VERSION = 1
+"""To be raised whenever :mod:`ilfo.vision` finds other numbers from the same frames and settings, so that what earlier
+code found is found anew."""
+
+
 def cache_folder() -> Path:
     """``$ILFO_CACHE``, or ``~/.cache/ilfo``."""
     return Path(os.environ.get("ILFO_CACHE") or Path.home() / ".cache" / "ilfo")
@@ -26,7 +31,7 @@ def cache_folder() -> Path:
 
 def fingerprint(arrays: Sequence[np.ndarray], settings: Mapping[str, Any]) -> str:
     """SHA-256 of arrays, their types and shapes, and of plain values by name."""
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps({"version": VERSION} | dict(settings), sort_keys=True).encode())
     for array in arrays:
         digest.update(f"{array.dtype.str}{tuple(array.shape)}".encode())
         for rows in pieces_of(array):

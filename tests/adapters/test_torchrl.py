@@ -22,7 +22,16 @@ with warnings.catch_warnings():
     from tensordict.nn import TensorDictModule
     from torchrl.collectors import Collector
     from torchrl.data import LazyTensorStorage, ReplayBuffer, TensorDictReplayBuffer
-    from torchrl.envs import Compose, GymWrapper, RewardSum, SerialEnv, TransformedEnv, check_env_specs
+    from torchrl.envs import (
+        Compose,
+        GymWrapper,
+        MultiStepTransform,
+        ObservationNorm,
+        RewardSum,
+        SerialEnv,
+        TransformedEnv,
+        check_env_specs,
+    )
 
 from ilfo.adapters.torchrl import ImitationReward
 
@@ -332,6 +341,36 @@ def test_environments_side_by_side_and_cut_short():
     assert numbers["imitation_return"] == pytest.approx(float(got) / 4, rel=0.05), "of the ten steps almost 2 each"
     assert data[REWARD].shape == (2, 40, 1)
     assert float(data[REWARD].min()) > 21, "21 times nearly 2: after the first episodes of 20 steps"
+
+
+def test_an_observation_that_another_transform_changes_in_place_is_refused():
+    reward = Nearness().fit(expert())
+    norm = ObservationNorm(loc=0.3, scale=2.0, in_keys=["observation"])
+    env = TransformedEnv(make_env(), Compose(ImitationReward(reward, discount=DISCOUNT), norm))
+    with pytest.raises(InputError, match="a step starts from another observation than the one that the step before it"):
+        env.rollout(5, walking(0.1))
+    aside = ObservationNorm(loc=0.3, scale=2.0, in_keys=["observation"], out_keys=["scaled"])
+    env = TransformedEnv(make_env(), Compose(ImitationReward(reward, discount=DISCOUNT), aside))
+    assert float(env.rollout(5, walking(0.1))[REWARD].min()) > 1.5
+
+
+def test_steps_that_stand_for_several_are_refused():
+    replay = ReplayBuffer(storage=LazyTensorStorage(100), batch_size=16)
+    replay.append_transform(ImitationReward(Nearness().fit(expert()), discount=DISCOUNT))
+    replay.append_transform(MultiStepTransform(3, DISCOUNT))
+    with pytest.raises(InputError, match="Append ImitationReward after MultiStepTransform"):
+        replay.extend(make_env().rollout(20, walking(0.1)))
+
+
+def test_rewards_come_before_n_step_returns():
+    reward = Nearness().fit(expert())
+    replay = ReplayBuffer(storage=LazyTensorStorage(100), batch_size=16)
+    replay.append_transform(MultiStepTransform(3, DISCOUNT))
+    replay.append_transform(ImitationReward(reward, discount=DISCOUNT))
+    data = make_env().rollout(20, walking(0.1))
+    replay.extend(data)
+    single = torch.cat([wanted(reward, data[step : step + 1]) for step in range(3)]).squeeze()
+    torch.testing.assert_close(replay[:][REWARD][0, 0], (single * DISCOUNT ** torch.arange(3)).sum())
 
 
 def test_an_environment_cannot_wait_for_the_end():

@@ -10,6 +10,7 @@ from small_clones import PENDULUM, SQUARE, changed, configure, expert, record, w
 from ilfo import demos
 from ilfo._tools import pieces
 from ilfo._tools.errors import InputError
+from ilfo.cli import main
 from ilfo.cloning import PixelEye, Samples, held_out, open_demonstrations
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.demos.trajectory import sha256_of
@@ -165,8 +166,22 @@ def test_actions_in_units_of_their_own_are_refused(tmp_path):
     path = tmp_path / "d4rl.hdf5"
     made = record(PENDULUM, random_policy(1, seed=0), 1, None)
     demos.write(path, replace(made, provenance=describe(PENDULUM).provenance), layout="d4rl")
-    with pytest.raises(InputError, match="layout d4rl are in the units of InvertedPendulum-v5"):
-        opened("states", str(path), env=PENDULUM)
+    for file in (path, tmp_path / "converted.hdf5"):
+        with pytest.raises(InputError, match=f"{file.name}: its actions are in the units of InvertedPendulum-v5"):
+            opened("states", str(file), env=PENDULUM)
+        if file is path:
+            demos.convert(path, tmp_path / "converted.hdf5", "ilfo")
+
+
+def test_actions_as_they_are_recorded_stay_so_in_another_layout(tmp_path, capsys):
+    made = record(PENDULUM, random_policy(1, seed=0), 1, None)
+    known = replace(describe(PENDULUM).provenance, own_actions=False)
+    own, other = (str(tmp_path / name) for name in ("own.hdf5", "other.hdf5"))
+    demos.write(own, replace(made, provenance=known))
+    assert main(["demos", "convert", own, other, "--to", "d4rl"]) == 0
+    said = "".join(capsys.readouterr())
+    assert "stand for the bounds of InvertedPendulum-v5: other libraries will take" in " ".join(said.split())
+    opened("states", other, env=PENDULUM)
 
 
 def test_frames_of_several_sizes_are_refused(squares, tmp_path):

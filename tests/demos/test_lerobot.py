@@ -2,6 +2,7 @@
 
 import json
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from ilfo._tools.errors import InputError
 from ilfo.demos.lerobot import is_lerobot, read_lerobot
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*next.done is set at the end of every episode")
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
 
@@ -245,7 +247,6 @@ def test_states_alone_are_enough(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "terminated"),
     [
-        ({"next.done": 1}, True),
         ({"next.done": 1, "next.truncated": 1}, False),
         ({"next.done": 1, "next.truncated": 0}, True),
         ({"next.terminated": 1, "next.truncated": 0}, True),
@@ -262,6 +263,19 @@ def test_how_an_episode_ended(tmp_path, flags, terminated):
     assert (ended.terminated, ended.truncated) == (terminated, not terminated)
 
 
+def test_done_at_the_end_of_every_episode_says_nothing_of_terminations(tmp_path):
+    """Many recorders set it whatever ended an episode; where some end without it, it means something."""
+    features = {"observation.state": feature(shape=[3]), "next.done": feature("bool")}
+    for number, (dones, terminated) in enumerate([((1, 1), [False, False]), ((1, 0), [True, False])]):
+        rows = rows_of([4, 4]) | {"next.done": np.array([0, 0, 0, dones[0], 0, 0, 0, dones[1]], bool)}
+        folder = save_v3(tmp_path / str(number), [4, 4], rows=rows, info={"features": features})
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            found = read_lerobot(folder)
+        assert [each.terminated for each in found] == terminated
+        assert any("next.done is set at the end of every episode" in str(each.message) for each in told) == all(dones)
+
+
 def test_one_warning_names_everything_that_is_left_out(tmp_path):
     features = FEATURES | {
         "action": feature("string"),
@@ -270,7 +284,7 @@ def test_one_warning_names_everything_that_is_left_out(tmp_path):
         "observation.nothing": feature(shape=[0]),
     }
     with pytest.warns(UserWarning, match=LEFT_OUT) as caught:
-        expert = read_lerobot(save_v3(tmp_path, [4], info={"features": features}))
+        expert = read_lerobot(save_v3(tmp_path, [4, 4], info={"features": features}))
     assert len(caught) == 1
     assert "observation.images.top (video, shape [480, 640, 3]), action (string, shape [1])" in str(caught[0].message)
     assert "observation.tokens (int64, shape [48]), observation.map (float32, shape [4, 4])" in str(caught[0].message)

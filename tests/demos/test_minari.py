@@ -81,6 +81,7 @@ def test_what_minari_makes_is_read(root):
         observation_keys={"observation": 3},
         versions={"minari": minari.__version__, "mujoco": "3.2.0"},
         source="Minari dataset toy/random-v0, by A. Nonymous, algorithm by hand",
+        own_actions=True,
     )
 
 
@@ -188,7 +189,7 @@ def test_a_bare_file_is_read(tmp_path):
     assert (expert[0].seed, expert[1].seed, expert[0].success) == (3, None, None)
     assert (expert[0].terminated, expert[0].truncated) == (False, True)
     assert expert.expert_return == 4
-    assert expert.provenance == Provenance()
+    assert expert.provenance == Provenance(own_actions=True)
 
 
 def test_actions_of_several_parts_stand_side_by_side(root):

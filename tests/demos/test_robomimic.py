@@ -113,7 +113,7 @@ def test_a_last_next_observation_that_is_a_copy_is_left_out_aloud(tmp_path):
         expert = ilfo.demos.open(path)
     assert [len(each) for each in expert] == [5, 5]
     np.testing.assert_array_equal(expert[0].observations, flat.astype(np.float32))
-    assert expert.provenance == Provenance("hopper-medium-v2", {"observation": 3}, expert_return=6)
+    assert expert.provenance == Provenance("hopper-medium-v2", {"observation": 3}, expert_return=6, own_actions=True)
     assert expert[0].success is None
 
 
