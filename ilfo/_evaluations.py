@@ -126,6 +126,7 @@ class Evaluation:
             "ratio": self.ratio,
             "score": self.score,
             "successes": self.successes,
+            "distinct_successes": _successes(self.distinct),
             "success_interval": self.success_interval,
             "time_to_success": self.time_to_success,
             "episodes": [

@@ -212,6 +212,7 @@ def _write(options: CompareOptions, cells: Sequence[Cell]) -> None:
         options.rewards,
         options.agents,
         scores.reshape(len(options.rewards), -1),
+        np.array([cell.summary is not None for cell in cells]).reshape(len(options.rewards), -1),
         curves,
         f"{options.env}, {options.steps:,} steps, seeds {options.seeds}",
     )

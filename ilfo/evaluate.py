@@ -177,7 +177,7 @@ def _command(
     seed: int | None = None,
     video: Path | None = None,
     variants: tuple[Kind, ...] = (),
-    split: tuple[Split, ...] = ("seen", "unseen"),
+    split: tuple[Split, ...] | None = None,
     stop_after_success: int | None = None,
 ) -> None:
     """Play a trained policy, or those of several seeds: return, success, ratio to the expert.
@@ -189,8 +189,9 @@ def _command(
         video: Film the best of them (of the best seed): a file that ends in .webm or .mp4.
         variants: For a cloned policy: play it where the environment looks different, in one of these ways at a time.
             Prints one table and writes variants.json.
-        split: Seen: the variants that the demonstrations show, in turn; for a kind that they do not show, other
-            variants from the same ranges. Unseen: variants from held-out ranges, a different one for each episode.
+        split: With --variants, by default both. Seen: the variants that the demonstrations show, in turn; for a kind
+            that they do not show, other variants from the same ranges. Unseen: variants from held-out ranges, a
+            different one for each episode.
         stop_after_success: With --variants: steps that an episode goes on after its first success; by default it goes
             on to its end. Success is not affected; returns cover fewer steps.
     """
@@ -200,8 +201,11 @@ def _command(
     check_episodes(episodes)
     check_seed(seed)
     if variants:
-        _evaluate_looks(run, episodes, seed, video, variants, split, stop_after_success, console)
+        splits = ("seen", "unseen") if split is None else split
+        _evaluate_looks(run, episodes, seed, video, variants, splits, stop_after_success, console)
         return
+    if split is not None:
+        raise InputError("--split is for --variants, and there are none: leave it out")
     if stop_after_success is not None:
         raise InputError("--stop-after-success is for --variants, and there are none: leave it out")
     if video is not None:

@@ -251,6 +251,7 @@ class TestCommands:
             (["evaluate", str(pendulum), "--variants", "colours", "--video", video], "--video with --variants"),
             (["evaluate", str(pendulum), "--variants", "colours", "colours"], "give each once"),
             (["evaluate", str(pendulum), "--stop-after-success", "3"], "is for --variants"),
+            (["evaluate", str(pendulum), "--split", "unseen"], "--split is for --variants"),
             (["evaluate", str(pendulum), "--variants", "colours", "--stop-after-success", "-1"], "expected 0 or more"),
             (["clone", "--env", SQUARE, "--demo", str(tmp_path / "none.hdf5")], "no such file"),
         ):

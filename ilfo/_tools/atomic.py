@@ -35,8 +35,12 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_folder(path: str | os.PathLike[str], aside: Path | None = None) -> Iterator[Path]:
     """Yields a temporary folder beside ``path``; on success syncs all in it and renames it, on an error removes it.
+
+    Args:
+        path: What it is to be.
+        aside: What was at ``path`` is moved here just before, where anything was.
 
     Raises:
         OSError: The folder of ``path`` does not exist, or ``path`` is there already and is not an empty folder.
@@ -48,6 +52,8 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         for each in (*temporary.rglob("*"), temporary):
             _sync(each)
+        if aside is not None and target.exists():
+            os.rename(target, aside)
         os.rename(temporary, target)
         _sync(target.parent)
     except BaseException:

@@ -26,7 +26,7 @@ from ilfo.demos.minari import minari_metadata, minari_provenance, minari_space, 
 from ilfo.demos.robomimic import demo_names, read_demo
 from ilfo.demos.trajectory import Provenance, Trajectory
 
-__all__ = ["CHUNK_CACHE", "ENV_REWARDS", "LABEL", "Logged", "Slot", "open_logged"]
+__all__ = ["CHUNK_CACHE", "ENV_REWARDS", "LABEL", "Logged", "Slot", "is_labelled", "open_logged"]
 
 LABEL = "ilfo_label"
 """Attribute of a file whose rewards were replaced: where the new ones came from, as JSON."""
@@ -133,6 +133,14 @@ class Logged:
                 self._opened[slot.group] = self.file[slot.group].get(name)
             rewards = self._opened[slot.group]
             return None if rewards is None else np.ravel(rewards[slot.start : slot.stop])
+
+
+def is_labelled(path: Path) -> bool:
+    """Whether ``ilfo label`` replaced the rewards of a file; a folder has none."""
+    if not path.is_file():
+        return False
+    with h5py.File(path) as file:
+        return LABEL in file.attrs
 
 
 @contextmanager

@@ -177,10 +177,8 @@ def _replacing_folder(target: Path) -> Iterator[Path]:
     aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     old = aside / target.name
     try:
-        with atomic_folder(target) as folder:
+        with atomic_folder(target, aside=old) as folder:
             yield folder
-            if target.exists():
-                os.rename(target, old)
     except BaseException:
         if old.exists() and not target.exists():
             os.rename(old, target)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol, TypeVar
 
+from ilfo._tools.cores import usable_cores
 from ilfo._tools.errors import InputError
 from ilfo._tools.interruption import interruptible
 from ilfo._tools.words import counted
@@ -127,7 +128,7 @@ def start_child(
 
 def spare_cores(threads: int) -> int:
     """How many jobs of so many threads fit on the processor side by side, at least 1."""
-    return max(1, len(os.sched_getaffinity(0)) // threads)
+    return max(1, usable_cores() // threads)
 
 
 def run_jobs(

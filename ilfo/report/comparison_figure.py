@@ -19,6 +19,7 @@ def comparison(
     rewards: Sequence[str],
     agents: Sequence[str],
     scores: np.ndarray,
+    trained: np.ndarray,
     curves: Mapping[tuple[str, str], Curves],
     title: str,
 ) -> bytes:
@@ -28,6 +29,8 @@ def comparison(
         rewards: The rows ``R``.
         agents: The columns ``C``.
         scores: ``(R, C)``, NaN where there is none; 0 is a random policy, 1 the demonstration.
+        trained: ``(R, C)`` bool; one that is trained has no score where the demonstration's return is not known, or is
+            no better than a random policy's.
         curves: Reward and agent to the curves of their seeds.
         title: What all of it is about.
     """
@@ -43,6 +46,8 @@ def comparison(
     for (row, column), score in np.ndenumerate(scores):
         known = bool(np.isfinite(score))
         text, colour = (f"{score:.2f}", "white" if score < 0.6 else "black") if known else ("–", "#8a8a8a")
+        if trained[row, column] and not known:
+            text = "no score"
         cells.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
     cells.set_xticks(range(columns), agents)
     cells.set_yticks(range(rows), rewards)
@@ -51,13 +56,15 @@ def comparison(
     above.colorbar(image, ax=cells, label="score, IQM over seeds", shrink=0.9)
     palette = colormaps["tab20" if rows > 10 else "tab10"]
     panels = below.subplots(1, columns, sharex=True, sharey=True, squeeze=False)[0]
-    for axis, agent in zip(panels, agents, strict=True):
+    for column, (axis, agent) in enumerate(zip(panels, agents, strict=True)):
         for index, reward in enumerate(rewards):
             steps, means = _mean_curve(curves[reward, agent])
             if steps:
-                axis.plot(steps, means, color=palette(index), linewidth=1.6, label=reward)
+                style = ("-", "--", ":")[index // palette.N % 3]
+                axis.plot(steps, means, style, color=palette(index % palette.N), linewidth=1.6, label=reward)
         if not axis.lines:
-            axis.text(0.5, 0.5, "not trained", transform=axis.transAxes, ha="center", color="#8a8a8a", fontsize=9)
+            why = "no scores: the expert's return is not known" if trained[:, column].any() else "not trained"
+            axis.text(0.5, 0.5, why, transform=axis.transAxes, ha="center", color="#8a8a8a", fontsize=9)
         axis.axhline(1.0, color="#2e7d32", linewidth=1.0, linestyle="--")
         axis.axhline(0.0, color="#7a7a7a", linewidth=1.0, linestyle="--")
         axis.set_title(agent, fontsize=10)

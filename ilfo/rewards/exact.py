@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import warnings
 from collections import deque
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ilfo._tools.cores import usable_cores
 from ilfo.rewards.problems import CostBlocks, RowCosts
 
 __all__ = ["default_workers", "exact_costs", "exact_plan"]
@@ -80,8 +80,7 @@ def exact_costs(cost: CostBlocks, a: Tensor, b: Tensor | Sequence[Tensor], *, wo
 
 def default_workers() -> int:
     """The number of cores that this process may use, but no more than PyTorch's number of threads."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, torch.get_num_threads())
+    return min(usable_cores(), torch.get_num_threads())
 
 
 _Problem = tuple[np.ndarray, np.ndarray, np.ndarray]

@@ -221,7 +221,8 @@ def _write(suite: Suite, cells: Sequence[SuiteCell], left: Sequence[LeftOut], ou
     out.mkdir(parents=True, exist_ok=True)
     with atomic_path(out / "table.md") as partial:
         partial.write_text(suite_table(suite, cells, left))
-    succeeds = any(cell.success is not None for cell in cells)
+    finished = [cell for cell in cells if cell.evaluations]
+    succeeds = bool(finished) and all(cell.success is not None for cell in finished)
     found = {(cell.task, cell.method): cell.success if succeeds else cell.score for cell in cells}
     seeds = seeds_of(cells)
     picture = suite_figure(

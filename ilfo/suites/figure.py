@@ -53,7 +53,8 @@ def draw_suite(
                 [max(0.0, found.value - found.low) for _, found in known],
                 [max(0.0, found.high - found.value) for _, found in known],
             ],
-            color=palette(index),
+            color=palette(index % palette.N),
+            hatch=("", "//", "..")[index // palette.N % 3],
             error_kw={"linewidth": 1.0, "capsize": 2.5, "ecolor": "#404040"},
             label=method,
         )

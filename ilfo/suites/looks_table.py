@@ -93,8 +93,7 @@ class CloneCell:
         counts = [each[look]["successes"] for each in self.found]
         if not counts or None in counts:
             return None
-        successes, played = (sum(column) for column in zip(*counts, strict=True))
-        return Reached.of_successes(successes, played)
+        return Reached.of_successes(counts, [each[look].get("distinct_successes") for each in self.found])
 
     def score(self, look: Look) -> Reached | None:
         """Interquartile mean of the seeds' scores, 0 random and 1 the expert, with its bootstrap interval."""
@@ -137,8 +136,9 @@ _SCORE = Measure(
 
 
 def measure(cells: Sequence[CloneCell]) -> Measure:
-    """Success where a task has one, else the score."""
-    return _SUCCESS if any(cell.success(PLAIN) is not None for cell in cells) else _SCORE
+    """Success where all tasks have one, else the score."""
+    finished = [cell for cell in cells if cell.found]
+    return _SUCCESS if finished and all(cell.success(PLAIN) is not None for cell in finished) else _SCORE
 
 
 def looks_table(

@@ -23,9 +23,21 @@ class Reached(NamedTuple):
     high: float
 
     @classmethod
-    def of_successes(cls, successes: int, played: int) -> Reached | None:
-        """The share of episodes that succeeded, with its Wilson interval; None where none was played."""
-        return cls(successes / played, *wilson_interval(successes, played)) if played else None
+    def of_successes(
+        cls, counts: Sequence[Sequence[int]], distinct: Sequence[Sequence[int] | None] | None = None
+    ) -> Reached | None:
+        """The share of episodes that succeeded, with its Wilson interval; None where none was played.
+
+        Args:
+            counts: Of each seed, how many succeeded, of how many.
+            distinct: The same of its distinct episodes: those that are identical count as one for the interval. Where
+                that is not known of a seed, all of its episodes count.
+        """
+        successes, played = (sum(column) for column in zip(*counts, strict=True)) if counts else (0, 0)
+        if not played:
+            return None
+        known = [own or all_of_it for own, all_of_it in zip(distinct or counts, counts, strict=True)]
+        return cls(successes / played, *wilson_interval(*(sum(column) for column in zip(*known, strict=True))))
 
     @classmethod
     def of_scores(cls, scores: Sequence[float]) -> Reached | None:

@@ -80,8 +80,12 @@ class SuiteCell:
     @property
     def success(self) -> Reached | None:
         """Share of all episodes that succeeded, with its Wilson interval; None where the task has no success."""
-        known = [episode["success"] for episode in self.played if episode["success"] is not None]
-        return Reached.of_successes(sum(known), len(known))
+        counts, distinct = [], []
+        for evaluation in self.evaluations:
+            known = [episode["success"] for episode in evaluation["episodes"] if episode["success"] is not None]
+            counts.append((sum(known), len(known)))
+            distinct.append(evaluation.get("distinct_successes"))
+        return Reached.of_successes(counts, distinct)
 
     @property
     def time_to_success(self) -> float | None:

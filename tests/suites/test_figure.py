@@ -42,3 +42,10 @@ def test_the_names_of_tasks_do_not_run_into_one_another(name, methods):
     (axis,) = figure.axes
     spans = [label.get_window_extent() for label in axis.get_xticklabels()]
     assert all(left.x1 + 5 < right.x0 for left, right in pairwise(spans)), "pixels"
+
+
+def test_every_method_of_many_looks_like_itself():
+    methods = [f"reward {number}/td3" for number in range(30)]
+    reached = {("walk", method): Reached(0.5, 0.4, 0.6) for method in methods}
+    (axis,) = draw_suite(["walk"], methods, reached, "many", "success").axes
+    assert len({(bar.get_facecolor(), bar.get_hatch()) for bar in axis.patches}) == 30

@@ -362,6 +362,14 @@ def test_a_row_pools_episodes_and_takes_the_middle_half_of_the_seeds_scores():
     ]
 
 
+def test_episodes_that_are_all_the_same_say_no_more_than_one():
+    alike = played([7] * 20, 0, 10.0, 0.2, 0.6)
+    apart = replace(RUN, evaluations=(alike, alike))
+    once = replace(RUN, evaluations=(alike | {"distinct_successes": [1, 1]},) * 2)
+    assert [f"{cell.success.low:.2f}" for cell in (apart, once)] == ["0.91", "0.34"]
+    assert apart.success.value == once.success.value == 1.0
+
+
 def test_where_cells_differ_the_table_says_so_and_where_none_is_finished(evaluated, tmp_path):
     cells = evaluated[1]
     alone = replace(cells[0], seeds="5", evaluations=({"episodes": cells[0].played[:1]} | ENDS,))

@@ -6,6 +6,7 @@ from small_runs import configure
 
 from ilfo import demos
 from ilfo._tools.errors import InputError
+from ilfo.cli import main
 from ilfo.envs import Environments
 from ilfo.rewards.sight import Sight
 from ilfo.train import train
@@ -39,6 +40,15 @@ def test_states_are_seen_as_they_are(demo, tmp_path):
     sources = Sources(configure(demo, tmp_path))
     assert sources.look() is sources.demonstrations
     assert sources.demo_sha256 == demos.open(demo).sha256
+
+
+def test_rewards_that_were_replaced_are_not_the_experts(demo, tmp_path):
+    out = tmp_path / "labelled.hdf5"
+    assert main(["label", str(demo), str(out), "--demo", str(demo), "--reward", "nearest"]) == 0
+    with pytest.warns(UserWarning, match="'ilfo label' replaced its rewards"):
+        sources = Sources(configure(out, tmp_path / "run"))
+    assert sources.expert_return is None
+    assert Sources(configure(demo, tmp_path / "run")).expert_return == 40
 
 
 def test_restored_ones_open_no_demonstration(demo, tmp_path):
