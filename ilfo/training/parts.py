@@ -81,8 +81,8 @@ def open_demonstrations(
     if opened.path is not None and is_labelled(opened.path):
         fitting = _without_rewards(fitting)
         found.append(
-            f"{opened.path}: 'ilfo label' replaced its rewards, which are not the environment's: the expert's return is "
-            "not known. The file that it was made from has it."
+            f"{opened.path}: 'ilfo label' replaced its rewards, which are not the environment's: the expert's return "
+            "is not known. The file that it was made from has it."
         )
     for difference in found:
         warnings.warn(difference, stacklevel=2)
