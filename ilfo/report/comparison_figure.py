@@ -74,7 +74,8 @@ def comparison(
     panels[0].set_ylabel("score (0 random, 1 expert)")
     drawn = {label: handle for axis in panels for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     if drawn:
-        below.legend(drawn.values(), drawn.keys(), loc="outside right upper", frameon=False, fontsize=8)
+        columns = -(-len(drawn) // 18)
+        below.legend(drawn.values(), drawn.keys(), loc="outside right upper", ncols=columns, frameon=False, fontsize=8)
     return png(figure)
 
 

@@ -66,5 +66,5 @@ def draw_suite(
     axis.axhline(1.0, color="#2e7d32", linewidth=1.0, linestyle="--")
     axis.axhline(0.0, color="#7a7a7a", linewidth=1.0)
     tidy(axis, "y")
-    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+    figure.legend(loc="outside right upper", ncols=-(-len(methods) // 20), frameon=False, fontsize=8)
     return figure
