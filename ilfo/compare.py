@@ -122,9 +122,9 @@ def compare(options: CompareOptions, flags: Sequence[str] = (), console: Console
         All cells, reward by reward.
 
     Raises:
-        InputError: A name that is unknown or given twice, a cell that is not in the table, a finished cell of another
-            environment, demonstration, number of steps or seeds, what ``ilfo train`` refuses, or, once the others
-            are trained, a cell that failed.
+        InputError: A name that is unknown or given twice, a cell that is not in the table, a flag that the table
+            decides, what ``ilfo train`` refuses, a finished cell of other flags (to show: environment, steps, protocol
+            or seeds) or of another demonstration, or, once the others are trained, a cell that failed.
     """
     _check(options)
     # All flags are read before the first cell is trained: a wrong one is not found an hour later.

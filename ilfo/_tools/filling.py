@@ -15,7 +15,13 @@ __all__ = ["converted", "fill"]
 
 
 def fill(
-    cls: type[Any], values: Mapping[str, Any], source: str, *, prefix: str = "", absent: Any = dataclasses.MISSING
+    cls: type[Any],
+    values: Mapping[str, Any],
+    source: str,
+    *,
+    prefix: str = "",
+    absent: Any = dataclasses.MISSING,
+    base: Any = None,
 ) -> Any:
     """An instance of a dataclass from a dictionary, as TOML and JSON have them.
 
@@ -25,6 +31,7 @@ def fill(
         source: Where they stand, for errors.
         prefix: What comes before the names, for errors.
         absent: Value of required fields that are missing; by default these are refused.
+        base: An instance with what is not said; None: the defaults of the fields.
 
     Raises:
         InputError: An unknown or missing name, or a value of another type.
@@ -38,6 +45,8 @@ def fill(
         if key not in names:
             raise InputError(f"{source}: unknown key {prefix + raw_key!r}; {closest(key, names)}")
         arguments[key] = converted(hints[key], value, source, prefix + key, defaults[key])
+    if base is not None:
+        return dataclasses.replace(base, **arguments)
     required = [name for name, default in defaults.items() if default is dataclasses.MISSING]
     for name in required:
         if name not in arguments:
@@ -62,13 +71,7 @@ def converted(hint: Any, value: Any, source: str, name: str, default: Any = data
             return value
         if not isinstance(value, Mapping):
             raise InputError(f"{source}: {name} is {value!r}; expected a table of options")
-        said = {key.replace("-", "_") for key in value}
-        rest = (
-            {}
-            if not isinstance(default, hint)
-            else {item.name: getattr(default, item.name) for item in dataclasses.fields(hint) if item.name not in said}
-        )
-        return fill(hint, {**rest, **value}, source, prefix=f"{name}.")
+        return fill(hint, value, source, prefix=f"{name}.", base=default if isinstance(default, hint) else None)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         refusals = []

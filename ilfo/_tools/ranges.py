@@ -51,10 +51,13 @@ def with_columns_spelled_out(words: Sequence[str]) -> list[str]:
     found: list[str] = []
     flag = ""
     for word in words:
+        value = word
         if word.startswith("--"):
-            flag = word.replace("_", "-")
-        if flag in _COLUMNS and re.fullmatch(r"\d+-\d+", word):
-            found += map(str, read_ranges(flag, word))
+            name, _, value = word.partition("=")
+            flag = name.replace("_", "-")
+        if flag in _COLUMNS and re.fullmatch(r"\d+-\d+", value):
+            found += [flag] if value != word else []
+            found += map(str, read_ranges(flag, value))
         else:
             found.append(word)
     return found

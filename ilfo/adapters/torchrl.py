@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -279,10 +280,11 @@ class ImitationReward(Transform):
         states = before.cpu().numpy()
         gaps = np.flatnonzero(self._stepper.gaps(states))
         if len(gaps) and not self._was_reset:
-            raise InputError(
+            warnings.warn(
                 f"a step starts from another {self._name} than the one that the step before it led to, and the "
-                "environment was not reset: another transform changes it in place. Have that one write to another "
-                "out_key, or fit the reward and let ImitationReward look at what no transform changes"
+                "environment was not reset: it counts as the first of an episode. If another transform changes it in "
+                "place (ObservationNorm, VecNorm), all rewards are wrong: have that one write to another out_key",
+                stacklevel=1,  # Always from here, so that it is shown once.
             )
         self._was_reset = False
         cut = self._stepper.cut(gaps)
@@ -319,11 +321,13 @@ class ImitationReward(Transform):
 
 def _refuse_several_steps(tensordict: TensorDictBase) -> None:
     """Refuses data in which a step stands for several: a reward compares two successive states."""
-    if tensordict.get("steps_to_next_obs", None) is not None:
+    steps = tensordict.get("steps_to_next_obs", None)
+    if steps is not None and bool((steps > 1).any()):
         raise InputError(
             "the data are of n-step returns (steps_to_next_obs is there), and the reward of a step takes the state "
-            "that follows it at once. Append ImitationReward after MultiStepTransform: what enters a replay buffer "
-            "passes the last one first. With a reward that changes while the agent learns, go without n-step returns"
+            "that follows it at once. Append ImitationReward after MultiStepTransform (data on their way into a replay "
+            "buffer go through its transforms from the last to the first), or use it before a collector's MultiStep. "
+            "With a reward that changes while the agent learns, go without n-step returns"
         )
 
 

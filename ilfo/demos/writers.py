@@ -106,9 +106,9 @@ def convert(
         # What the source states is the mean over all of its episodes; that of the chosen ones is in their rewards.
         unstated = replace(demonstrations.provenance, expert_return=None)
         demonstrations = replace(demonstrations, provenance=unstated)
-    if demonstrations.layout != "ilfo" and demonstrations.provenance.own_actions is None:
-        # What is not said there is taken for granted: they are the environment's own.
-        known = replace(demonstrations.provenance, own_actions=True)
+    if demonstrations.provenance.own_actions is None:
+        # What a file does not say is taken for granted as long as its layout tells; it is to be known in the other, too.
+        known = replace(demonstrations.provenance, own_actions=demonstrations.layout != "ilfo")
         demonstrations = replace(demonstrations, provenance=known)
     if clip_actions:
         demonstrations = replace(demonstrations, trajectories=tuple(map(_clipped, demonstrations)))

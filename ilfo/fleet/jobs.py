@@ -210,10 +210,12 @@ def check_free(flags: Sequence[str], decided: Collection[str]) -> None:
         InputError: Names the first.
     """
     for word in flags:
-        if word.startswith("--") and word.partition("=")[0].replace("_", "-") in decided:
+        name = word.partition("=")[0].replace("_", "-")
+        if word.startswith("--") and name in decided:
+            hint = {"--seed": "give --seeds before '--'", "--dry-run": "it is for 'ilfo train' alone"}
             raise InputError(
-                f"{word} after '--', or among a suite's flags: the table decides that for every cell. Give it before "
-                "'--' if it may be given there, else leave it out"
+                f"{word} after '--', or among a suite's flags: the table decides that for every cell; "
+                f"{hint.get(name, f'if {name} may be given before --, give it there, else leave it out')}"
             )
 
 
@@ -232,6 +234,7 @@ def words_of_cell(decided: Mapping[str, str], flags: Sequence[str], own: Sequenc
     check_free([*own, *flags], [*(f"--{name}" for name in decided), "--seed", "--seeds", "--dry-run"])
     before = [*(part for name, value in decided.items() for part in (f"--{name}", value)), *own]
     set_before = {word[2:].partition("=")[0].replace("-", "_") for word in before if word.startswith("--")}
+    set_before |= {"seed"} | ({"sees"} if "features" in set_before else set())
     unheard = sorted(set_before & _dotted(file_of([*before, *flags])).keys())
     if unheard:
         raise InputError(

@@ -63,7 +63,7 @@ def comparison(
                 style = ("-", "--", ":")[index // palette.N % 3]
                 axis.plot(steps, means, style, color=palette(index % palette.N), linewidth=1.6, label=reward)
         if not axis.lines:
-            why = "no scores: the expert's return is not known" if trained[:, column].any() else "not trained"
+            why = "no scores" if trained[:, column].any() else "not trained"
             axis.text(0.5, 0.5, why, transform=axis.transAxes, ha="center", color="#8a8a8a", fontsize=9)
         axis.axhline(1.0, color="#2e7d32", linewidth=1.0, linestyle="--")
         axis.axhline(0.0, color="#7a7a7a", linewidth=1.0, linestyle="--")
@@ -74,8 +74,8 @@ def comparison(
     panels[0].set_ylabel("score (0 random, 1 expert)")
     drawn = {label: handle for axis in panels for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     if drawn:
-        columns = -(-len(drawn) // 18)
-        below.legend(drawn.values(), drawn.keys(), loc="outside right upper", ncols=columns, frameon=False, fontsize=8)
+        room = {"ncols": -(-len(drawn) // 18), "frameon": False, "fontsize": 8}
+        below.legend(drawn.values(), drawn.keys(), loc="outside right upper", **room)
     return png(figure)
 
 

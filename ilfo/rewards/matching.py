@@ -96,7 +96,7 @@ class Matching(RewardGenerator):
             self._absorbing_cost = 1.0
             warnings.warn(
                 "all steps of the demonstrations are alike, so that they do not say what the state after a termination "
-                "costs: it is taken as 1, one standard deviation of every feature. Give absorbing_cost to choose",
+                "costs: it is taken as 1, in the units of the other costs. Give absorbing_cost to choose",
                 stacklevel=2,
             )
         return self

@@ -137,7 +137,7 @@ class NearestStep(_Closest):
             if unbounded and episodes.observations.shape[1] == 2 and bool(episodes.terminated.any()):
                 warnings.warn(
                     f"nearest with squash none: the state after a termination costs {self._absorbing_cost:.3g}, the "
-                    "most that two steps of the expert do, and an agent's steps may cost more, so that dying pays. "
+                    "most that two steps of the expert do, and an agent's steps may cost more, so that dying may pay. "
                     "Give an absorbing_cost that no step exceeds, or squash exponential",
                     stacklevel=1,  # Always from here, so that it is shown once.
                 )

@@ -97,8 +97,9 @@ def evaluate_suite(
         All cells, task by task, and those that failed.
 
     Raises:
-        InputError: A name is unknown or given twice, ``ilfo train`` refuses a flag, a finished cell has other seeds,
-            steps or (to show) episodes than were asked for, or no task can be run.
+        InputError: A name is unknown or given twice; ``ilfo train`` refuses a flag, or the table decides it; a finished
+            cell has other flags (to show: seeds, steps or episodes) than were asked for, or is of a demonstration that
+            was replaced; or no task can be run.
         KeyboardInterrupt: After Ctrl-C, once all runs under way have saved.
 
     Warns:

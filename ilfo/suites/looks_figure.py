@@ -56,8 +56,9 @@ def looks_figure(
         axis.set_title(task, fontsize=10)
         axis.set_ylabel(label)
         tidy(axis, "y")
-    lowest, highest = (edge(0.0, *each) for edge, each in zip((min, max), _ends(reached), strict=True))
-    axes[0].set_ylim(lowest - 0.04, max(1.0, highest) + 0.04)
+    lowest = min([0.0, *(found.low for found in reached.values())])
+    highest = max([1.0, *(found.high for found in reached.values())])
+    axes[0].set_ylim(lowest - 0.04, highest + 0.04)
     axes[-1].set_xticks(range(len(groups)), groups)
     axes[-1].set_xlim(-0.5, len(groups) - 0.5)
     axes[-1].set_xlabel("what differs in the picture")
@@ -70,11 +71,6 @@ def looks_figure(
     figure.suptitle(title, fontsize=11)
     figure.legend(handles=shown, loc="outside lower center", ncols=len(shown), frameon=False, fontsize=8)
     return png(figure)
-
-
-def _ends(reached: Mapping[Any, Reached]) -> tuple[list[float], list[float]]:
-    """The lower and the upper ends of all intervals."""
-    return [found.low for found in reached.values()], [found.high for found in reached.values()]
 
 
 def _draw(axis: Any, places: Sequence[float], found: Sequence[Reached | None], colour: Any) -> None:

@@ -126,7 +126,9 @@ class Measure(NamedTuple):
 
 
 _SUCCESS = Measure(
-    CloneCell.success, "success", "Success: over the episodes of all seeds, with its 95 % Wilson interval."
+    CloneCell.success,
+    "success",
+    "Success: over the episodes of all seeds, with its 95 % Wilson interval, for which identical ones count once.",
 )
 _SCORE = Measure(
     CloneCell.score,

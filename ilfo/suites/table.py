@@ -165,7 +165,7 @@ def suite_table(suite: Suite, cells: Sequence[SuiteCell], left: Sequence[LeftOut
     protocols = sorted({cell.summary["protocol"] for cell in cells if cell.summary})
     says = (
         f"{suite.title}. {_played(cells)}, protocol {' and '.join(protocols) or suite.protocol}. "
-        "Success: over all episodes, with its 95 % Wilson interval; "
+        "Success: over all episodes, with its 95 % Wilson interval, for which identical ones count once; "
         "return and score: over seeds, mean and interquartile mean, with their 95 % bootstrap intervals; ratio: return "
         "over the demonstration's; score: 0 is a random policy and 1 the demonstration (where a demonstration was cut "
         "after its success, compare successes: whole episodes collect reward for longer); time to success: mean steps "

@@ -15,4 +15,4 @@ def test_a_cell_without_a_score_is_told_from_one_that_is_not_trained(monkeypatch
     figure: Figure = kept[0]
     texts = [text.get_text() for axis in figure.get_axes() for text in axis.texts]
     assert texts[:3] == ["0.50", "no score", "–"]
-    assert texts[3:] == ["no scores: the expert's return is not known", "not trained"]
+    assert texts[3:] == ["no scores", "not trained"]

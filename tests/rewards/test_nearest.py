@@ -94,7 +94,7 @@ class TestNearestStep:
     def test_where_dying_may_pay_it_is_said(self):
         """An agent shows it the last step alone, which may be the best of its life."""
         last = cut(rollout(), 1, terminated=True)
-        with pytest.warns(UserWarning, match=r"so that dying pays. Give an absorbing_cost that no step exceeds"):
+        with pytest.warns(UserWarning, match=r"so that dying may pay. Give an absorbing_cost that no step exceeds"):
             absorbing(near(squash="none"), last)
         absorbing(near(squash="none", absorbing_cost=50.0), last)
         absorbing(near(), last)

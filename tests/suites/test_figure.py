@@ -6,6 +6,7 @@ import pytest
 
 from ilfo.suites import open_suite
 from ilfo.suites.figure import draw_suite
+from ilfo.suites.looks_figure import looks_figure
 from ilfo.suites.reached import Reached
 
 
@@ -49,3 +50,7 @@ def test_every_method_of_many_looks_like_itself():
     reached = {("walk", method): Reached(0.5, 0.4, 0.6) for method in methods}
     (axis,) = draw_suite(["walk"], methods, reached, "many", "success").axes
     assert len({(bar.get_facecolor(), bar.get_hatch()) for bar in axis.patches}) == 30
+
+
+def test_before_anything_is_played_there_is_a_picture_all_the_same():
+    assert looks_figure(["walk"], ["states"], ["lights"], {}, "none", "success").startswith(b"\x89PNG")

@@ -70,6 +70,7 @@ def test_columns_may_be_ranges():
     config = parse("--demo", "d.hdf5", *columns)
     assert config.features.dims == (0, 1, 2, 7, 9, 10)
     assert config.policy_features.dims == (4, 5)
+    assert parse("--demo", "d.hdf5", "--features.dims=3-4").features.dims == (3, 4)
     assert config.seeds == "0-2"
     assert parse_label(["in", "out", "--demo", "d.hdf5", "--features.dims", "1-3"]).features.dims == (1, 2, 3)
     with pytest.raises(InputError, match=r"--features\.dims is '3-1'; each number may stand there once"):
