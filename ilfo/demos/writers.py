@@ -107,7 +107,7 @@ def convert(
         unstated = replace(demonstrations.provenance, expert_return=None)
         demonstrations = replace(demonstrations, provenance=unstated)
     if demonstrations.provenance.own_actions is None:
-        # What a file does not say is taken for granted as long as its layout tells; it is to be known in the other, too.
+        # What a file does not say goes without saying in its layout, and is to be known in the other one too.
         known = replace(demonstrations.provenance, own_actions=demonstrations.layout != "ilfo")
         demonstrations = replace(demonstrations, provenance=known)
     if clip_actions:

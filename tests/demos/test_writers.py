@@ -47,7 +47,7 @@ def test_every_layout_becomes_every_other(tmp_path, first, second):
     lost = {"success", "seed"} if "d4rl" in (first, second) else set()
     for one, other in zip(expert, copy, strict=True):
         assert set(differences(one, other)) <= lost
-    # What nothing is said of: in our layout, actions are in [-1, 1] for the environment's bounds; else in its own units.
+    # Where nothing is said of units, it is the layout that tells.
     assert copy.provenance == replace(PROVENANCE, own_actions=first != "ilfo")
     assert [each.env_return for each in copy] == [each.env_return for each in expert]
 
