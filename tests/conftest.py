@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import small_clones
 import torch
@@ -30,6 +31,7 @@ settings.load_profile("the same every time")
 def seeded():
     """What a test draws without a generator of its own depends on no test before it."""
     torch.manual_seed(1729)
+    np.random.seed(1729)  # noqa: NPY002 -- libraries that draw from it are tested too
 
 
 @pytest.fixture(autouse=True, scope="session")
