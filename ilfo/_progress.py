@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from datetime import timedelta
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -15,7 +14,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from ilfo._tools.words import counted
-from ilfo.report import write_report
+from ilfo.report import update_report
 from ilfo.training import Training
 from ilfo.training.configs import TrainConfig, several_seeds
 from ilfo.training.plan import print_plan
@@ -247,11 +246,8 @@ def _conclude_seeds(summary: dict[str, Any], console: Console) -> None:
 def report(config: TrainConfig) -> None:
     """Writes the report, unless an up-to-date one is there, and says where it and the video are."""
     console = Console(highlight=False, soft_wrap=True)
-    page = Path(config.out) / "report" / "index.html"
-    newest = Path(config.out) / "summary.json"
-    if not page.exists() or page.stat().st_mtime < newest.stat().st_mtime:
-        with console.status("report: loading the run") as status:
-            write_report(config.out, progress=lambda doing: status.update(f"report: {doing}"))
+    with console.status("report: loading the run") as status:
+        page = update_report(config.out, lambda doing: status.update(f"report: {doing}"))
     console.print(f"report            {page}", markup=False)
     video = page.with_name("best.webm")
     console.print(

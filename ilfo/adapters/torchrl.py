@@ -50,6 +50,10 @@ class ImitationReward(Transform):
     are none. What belongs together is told by ``("collector", "traj_ids")``, and padding by ``("collector", "mask")``
     or ``"mask"``. Without ids a trajectory has to be complete in the data that it begins in. A last dimension is time.
 
+    The reward of a step compares two successive states. So n-step returns come after it: append it to a replay buffer
+    after ``MultiStepTransform``, since data on their way in go through the last transform first. And in an environment,
+    transforms like ``ObservationNorm`` write to another ``out_keys`` than ``observation_key``.
+
     What there is to log of trajectories that are over is read by :meth:`read_metrics`.
 
     Args:

@@ -18,7 +18,7 @@ from ilfo._tools.errors import InputError
 from ilfo.envs import describe
 from ilfo.evaluate import evaluate, evaluate_seeds, write_evaluation
 from ilfo.plugins import option_group
-from ilfo.report import write_report
+from ilfo.report import update_report
 from ilfo.rewards.registry import terms_of
 from ilfo.runs import kept_replay, read_config, read_summary
 from ilfo.train import train
@@ -196,7 +196,7 @@ class Job(Work):
             with Progress(self.config, console) as progress:
                 train(self.config, progress)
         if self.config.report:
-            write_report(self.folder)
+            update_report(self.folder)
         if self.episodes and self.config.seeds:
             write_evaluation(self.folder, evaluate_seeds(self.folder, self.episodes))
         elif self.episodes:

@@ -27,7 +27,7 @@ from ilfo.runs import read_config, read_metrics, read_summary
 from ilfo.training.imitation import Imitation, load
 from ilfo.training.run_group import seed_runs
 
-__all__ = ["main", "write_report"]
+__all__ = ["main", "update_report", "write_report"]
 
 
 def write_report(
@@ -63,6 +63,19 @@ def write_report(
     best = _report_on_one(seeds[together.best], episodes, video, lambda doing: say(f"seed {together.best}, {doing}"))
     say("drawing all seeds")
     return together.write(best.imitation.expert_return, best.random_return, best.video, best.files.get("best.webm"))
+
+
+def update_report(run: str | os.PathLike[str], progress: Callable[[str], None] | None = None) -> Path:
+    """The page of a finished run, as :func:`write_report` writes it unless one is there that is no older than the run.
+
+    Args:
+        run: Folder of a run or of several seeds.
+        progress: Called with what is being done.
+    """
+    page = Path(run) / "report" / "index.html"
+    if page.exists() and page.stat().st_mtime >= (Path(run) / "summary.json").stat().st_mtime:
+        return page
+    return write_report(run, progress=progress)
 
 
 def _report_on_one(run: Path, episodes: int, video: bool, say: Callable[[str], None]) -> _Report:

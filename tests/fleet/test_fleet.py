@@ -98,6 +98,15 @@ def test_ctrl_c_has_all_of_them_save(demo, tmp_path):
         Run(run, stored["config"], stored["demo_sha256"]).close()
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # The ledge cannot be drawn, and the page does without.
+def test_a_report_is_written_where_it_is_asked_for(demo, tmp_path):
+    asked, page = job(demo, tmp_path / "a", "--report"), tmp_path / "a" / "report" / "index.html"
+    assert run_jobs([asked], 1, None) == []
+    written = page.stat().st_mtime_ns
+    assert run_jobs([asked], 1, None) == []
+    assert page.stat().st_mtime_ns == written, "of a run that did not change it is not written again"
+
+
 def pressed(told: list[str], times: int, kills: bool = True):
     """A fleet whose jobs do not end by themselves, under somebody who presses Ctrl-C so often."""
 
