@@ -81,7 +81,7 @@ class Progress(Silence):
             disable=not self._console.is_terminal,
             refresh_per_second=4,
         )
-        self._task = self._bar.add_task("train", total=config.steps, speed="", left="-:--:--", numbers="")
+        self._task = self._bar.add_task("train", total=config.steps, speed="-/s", left="-:--:--", numbers="")
         self._pace = _Pace()
         self._fitting = Bar(
             TextColumn("fitting the reward"),
@@ -126,6 +126,7 @@ class Progress(Silence):
         print_plan(training, console=self._console)
         if training.step:
             self._say(f"Going on from step {training.step:,}.")
+        self._pace.note(training.step)
         self._bar.update(self._task, completed=training.step)
         self._bar.start()
         self._begun = self._goes_on = True
@@ -148,18 +149,17 @@ class Progress(Silence):
         self._shown |= {name: value for name, value in row.items() if isinstance(value, float)}
         numbers = self._numbers()
         pace = self._pace.note(step)
+        speed = f"{pace:.0f}/s" if pace else "-/s"
+        left = str(timedelta(seconds=round((self._config.steps - step) / pace))) if pace else "-:--:--"
         self._bar.update(
             self._task,
             completed=step,
-            speed=f"{pace:.0f}/s" if pace else "",
-            left=str(timedelta(seconds=round((self._config.steps - step) / pace))) if pace else "-:--:--",
+            speed=speed,
+            left=left,
             numbers=f"{numbers}  {counted(updates_due, 'update')} to make" if updates_due else numbers,
         )
         if is_new and "eval_return" in row and not self._console.is_terminal:
-            seconds = row["seconds"]
-            rate = step / max(seconds, 1e-9)
-            left = (self._config.steps - step) / rate if rate else 0.0
-            self._say(f"step {step:,}/{self._config.steps:,}  {rate:.0f}/s  {left:.0f} s left  {numbers}")
+            self._say(f"step {step:,}/{self._config.steps:,}  {speed}  {left} left  {numbers}")
 
     def _numbers(self) -> str:
         labels = (
