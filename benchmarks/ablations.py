@@ -17,12 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import tyro
+from rich.console import Console
 
-from ilfo._progress import Progress
 from ilfo._tools.errors import InputError, closest
+from ilfo.fleet import Job
 from ilfo.runs import read_metrics, read_summary
-from ilfo.train import train
-from ilfo.training.configs import parse_train
 from ilfo.training.run_group import seed_runs
 
 OOPS_FEATURES = "--features.std-floor 0.33 --features.divisor 3 --features.constant-std 1 --features.leave-out 2"
@@ -87,12 +86,13 @@ def flags(options: Options, variant: str) -> list[str]:
 
 def row(options: Options, variant: str) -> str | None:
     """A row of the table; None where the variant is not finished."""
-    config, _ = parse_train(flags(options, variant))
-    summary = read_summary(config.out)
+    job = Job.read(variant, flags(options, variant))
+    summary = read_summary(job.folder)
     if summary is None:
         return None
+    job.check_finished(every_flag=True)
     returns = [each["policy_return"] for each in summary["each"]]
-    later = [later_mean(run, config.steps) for run in seed_runs(config.out).values()]
+    later = [later_mean(run, options.steps) for run in seed_runs(job.folder).values()]
     listed = ", ".join(f"{value:.0f}" for value in returns)
     command = f"`{VARIANTS[variant]}`" if VARIANTS[variant] else ""
     ratios = " | ".join(over_seeds(np.array(each) / summary["expert_return"]) for each in (returns, later))
@@ -119,10 +119,10 @@ def main(options: Options) -> None:
     for variant in wanted:
         if variant not in VARIANTS:
             raise InputError(f"there is no variant {variant!r}; {closest(variant, VARIANTS)}")
-        config, _ = parse_train(flags(options, variant))
-        if not options.show and read_summary(config.out) is None:
-            with Progress(config) as progress:
-                train(config, progress)
+        job = Job.read(variant, flags(options, variant))
+        job.check_finished(every_flag=True)
+        if not options.show and read_summary(job.folder) is None:
+            job.run(Console())
     print(f"{options.env}, {options.steps:,} steps, seeds {options.seeds}\n")
     print(
         "| change | flags | return, seed by seed | its ratio to the expert: mean (range) | ratio over the second half |"

@@ -73,7 +73,7 @@ for step in range(args.steps // args.num_envs):
         descend(sum(nn.functional.mse_loss(q(torch.cat([o, a], 1)).squeeze(1), goal) for q in (q1, q2)), q_adam)
         if step % 2 == 0:
             descend(-q1(torch.cat([o, actor(o)], 1)).mean(), actor_adam)
-        for online, target in zip((actor, q1, q2), targets, strict=True):
-            for new, old in zip(online.parameters(), target.parameters(), strict=True):
-                old.lerp_(new.detach(), TAU)
+            for online, target in zip((actor, q1, q2), targets, strict=True):
+                for new, old in zip(online.parameters(), target.parameters(), strict=True):
+                    old.lerp_(new.detach(), TAU)
 print(f"{len(rb)} transitions are there to learn from, at {np.mean([row[3] for row in rb]):.3f} a step")

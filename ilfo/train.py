@@ -21,7 +21,7 @@ from ilfo.training.measures import evaluation_row, mean_row, summarize, summariz
 from ilfo.training.plan import print_plan
 from ilfo.training.run_group import RunGroup
 
-__all__ = ["main", "seconds_until_saved_again", "train"]
+__all__ = ["main", "train"]
 
 _SAVING = 20
 """Least time between two saves, in durations of the last save, so that saving takes at most 5 % of the time."""

@@ -420,7 +420,7 @@ class EpisodicAgent(SoundAgent):
         self.priorities = 1 + batch.rewards.abs()
         return super().update(batch)
 
-    def end_episode(self, imitation_return, steps):
+    def end_episode(self, return_to_limit, steps):
         return steps
 
 
@@ -572,7 +572,7 @@ class NeverEnding(EpisodicAgent):
 
 
 class Undue(EpisodicAgent):
-    def end_episode(self, imitation_return, steps):
+    def end_episode(self, return_to_limit, steps):
         return None
 
 

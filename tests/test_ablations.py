@@ -50,6 +50,9 @@ def test_the_table_has_a_row_for_every_finished_variant(demo, tmp_path, capsys, 
     assert [row.split(" | ")[0] for row in rows] == ["| change", "| ---", "| default"]
     assert rows[-1].count(", ") == 1, "a return for each of two seeds"
     assert len({row.count(" | ") for row in rows}) == 1, "as many columns in every row"
+    for show in (True, False):
+        with pytest.raises(InputError, match=r"finished run .* seeds"):
+            ablations.main(dataclasses.replace(options, seeds="2", show=show))
 
 
 def test_the_second_half_has_the_evaluations_after_the_middle(tmp_path):

@@ -10,13 +10,3 @@ Each adapter is a module that is imported by its name, so that one library can b
 The other way round, :mod:`ilfo.adapters.stable_baselines3_agents` brings that library's networks and updates into
 ilfo's loop: the agents ``sb3-sac`` and ``sb3-td3``.
 """
-
-__all__ = ["REWARD_ADAPTERS"]
-
-REWARD_ADAPTERS: dict[str, str] = {
-    "loop": "ilfo.adapters.labeller:EpisodeLabeller",
-    "stable-baselines3": "ilfo.adapters.stable_baselines3:ImitationReplayBuffer",
-    "torchrl": "ilfo.adapters.torchrl:ImitationReward",
-    "gymnasium": "ilfo.adapters.gymnasium:ImitationRewardWrapper",
-}
-"""What takes a fitted reward to whose learner: a name to ``module:Class``."""

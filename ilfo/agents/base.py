@@ -19,7 +19,8 @@ class Batch:
     With many agents at once, every tensor has an additional first dimension, ``(S, B, D)`` and so on.
 
     Attributes:
-        observations: ``(B, D)`` float32; an agent gets ``(B, F)``, as the policy is shown them, and so for the next.
+        observations: ``(B, D)`` float32, raw, as the replay holds them. :meth:`Agent.update` gets ``(B, F)``: the
+            policy's columns, standardised; next_observations likewise.
         actions: ``(B, A)`` float32 in [-1, 1].
         rewards: ``(B,)`` float32, the imitation reward. At a termination it includes the value of the absorbing state
             that follows, which can be ``1 / (1 - discount)`` times as large as the reward of a step.
@@ -65,7 +66,8 @@ class Agent(ABC):
         trains_between_episodes: The policy is fixed during an episode. After it, the loop asks :meth:`end_episode`
             how many updates to make, instead of making one per step. With several copies of an environment, the others
             are then in the middle of an episode, and go on with the updated policy.
-        plays_best: Without exploration it acts with a checkpoint, the policy of the best imitation return so far.
+        plays_best: Without exploration it acts with a checkpoint, the policy of the best return so far; see
+            :meth:`end_episode` for which.
     """
 
     Options: ClassVar[type | None] = None
@@ -103,11 +105,11 @@ class Agent(ABC):
     def update(self, batch: Batch) -> dict[str, Tensor]:
         """One learning step. Returns metrics as detached tensors, still on the device: scalars, or ``(S,)`` each."""
 
-    def end_episode(self, imitation_return: float, steps: int) -> int:
+    def end_episode(self, return_to_limit: float, steps: int) -> int:
         """Records an episode of the training policy, and returns how many updates are due.
 
         Args:
-            imitation_return: The sum of its imitation rewards over its steps and, under absorbing states, over the
+            return_to_limit: The sum of its imitation rewards over its steps and, under absorbing states, over the
                 steps that a terminated episode would have had until the time limit.
             steps: Its length.
 

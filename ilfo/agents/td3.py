@@ -181,13 +181,13 @@ class TD3(Agent):
         """Episodes of several seeds end at different times, so agents that train between them cannot be stacked."""
         return cls.stacks and (options is None or not _between_episodes(options))
 
-    def end_episode(self, imitation_return: float, steps: int) -> int:
+    def end_episode(self, return_to_limit: float, steps: int) -> int:
         """One update for each step of the episode; with checkpoints its policy is kept if it was the best.
 
         Raises:
             InputError: With checkpoints, if the return is not finite.
         """
-        if self.options.checkpoints and self._assessment.add(imitation_return, steps)[1]:
+        if self.options.checkpoints and self._assessment.add(return_to_limit, steps)[1]:
             with torch.no_grad():
                 torch._foreach_copy_(list(self.checkpoint_actor.parameters()), list(self.actor.parameters()))
         return steps

@@ -188,7 +188,7 @@ class TD7(Agent):
         kept: Tensor = (self._act_as_kept if self.options.checkpoints else self._act)(observations)
         return kept
 
-    def end_episode(self, imitation_return: float, steps: int) -> int:
+    def end_episode(self, return_to_limit: float, steps: int) -> int:
         """Keeps a policy that passed its assessment; no updates are due until it has passed or failed.
 
         Raises:
@@ -196,8 +196,8 @@ class TD7(Agent):
             NotImplementedError: Checkpoints are off.
         """
         if not self.options.checkpoints:
-            return super().end_episode(imitation_return, steps)
-        due, passed = self._assessment.add(imitation_return, steps)
+            return super().end_episode(return_to_limit, steps)
+        due, passed = self._assessment.add(return_to_limit, steps)
         if passed:
             _copy_into(self.checkpoint_actor, self.actor)
             _copy_into(self.checkpoint_encoder, self.fixed_encoder)

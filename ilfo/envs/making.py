@@ -237,7 +237,6 @@ def _draw_flat(env: gymnasium.Env[Any, Any], env_id: str) -> None:
     """Takes shadows and reflections away, of which each draws the whole scene once more; nothing else changes."""
     model: Any = getattr(env.unwrapped, "model", None)
     if not isinstance(model, mujoco.MjModel):
-        env.close()
         raise InputError(
             f"environment {env_id!r} is not drawn by Gymnasium's own MuJoCo renderer, the only one whose shadows can "
             "be taken away: leave out @no-shadows"

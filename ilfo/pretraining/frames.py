@@ -130,7 +130,7 @@ def read_frames(paths: Iterable[str | os.PathLike[str]]) -> Frames:
     """
     parts = [_read(Path(path)) for path in paths]
     if not parts:
-        raise InputError("no file of frames; write one: python -m ilfo.pretraining frames FILE")
+        raise InputError("no file of frames; write one: python -m ilfo.pretraining frames --out FILE")
     sizes = {part.images.shape[1:] for part in parts}
     if len(sizes) > 1:
         raise InputError(f"frames of different sizes, {sorted(sizes)}: render all of them with one --size")
@@ -150,7 +150,9 @@ def _read(path: Path) -> Frames:
     try:
         with h5py.File(path, "r") as file:
             if file.attrs.get("layout") != LAYOUT:
-                raise InputError(f"{path}: no file of frames; write one: python -m ilfo.pretraining frames {path}")
+                raise InputError(
+                    f"{path}: no file of frames; write one: python -m ilfo.pretraining frames --out {path}"
+                )
             arrays = {name: file[name][()] for name in ("images", "scenes", "episodes", "positions", "visible")}
             listed = json.loads(file.attrs["scenes"])
     except (OSError, KeyError) as error:

@@ -115,8 +115,9 @@ class Explanation:
 class RewardGenerator(ABC):
     """Turns demonstrations into a reward.
 
-    A subclass implements :meth:`fit` and :meth:`score`; the training loop reads the attributes below and never checks
-    for a class.
+    A subclass implements :meth:`fit` and :meth:`score`, and :meth:`state_dict` with :meth:`load_state_dict` for
+    whatever these learn: without them a run can be neither resumed nor loaded. The training loop reads the attributes
+    below and never checks for a class.
 
     Attributes:
         Options: Dataclass of the generator's settings, whose fields become flags, or None.
@@ -125,6 +126,8 @@ class RewardGenerator(ABC):
         imitates: Whether it learns from demonstrations; if so they are required, and absorbing states apply.
         stationary: Whether a transition gets the same reward throughout training. If not, the loop scores each batch
             again when it samples it; only generators with ``needs = "transition"`` may be non-stationary.
+        options: As given, or the defaults.
+        features: As given; :meth:`fit` fits them.
         on_progress: Called during :meth:`fit` with the fraction that is done, from 0 to 1, and a text with the numbers
             that matter; None by default.
 

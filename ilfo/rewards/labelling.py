@@ -22,13 +22,13 @@ class Labels:
         scores: ``(B, T)`` float32, the generator's own rewards.
         rewards: ``(B, T)`` float32, what to learn from: the scores, and in the last step of a terminated episode also
             the value of all that follows.
-        returns: ``(B,)`` float32, the sum of the scores and, under absorbing states, of the absorbing rewards until the
-            time limit: what episodes are compared by, whatever the sign of the rewards.
+        returns_to_limit: ``(B,)`` float32, the sum of the scores and, under absorbing states, of the absorbing rewards
+            until the time limit: what episodes are compared by, whatever the sign of the rewards.
     """
 
     scores: Tensor
     rewards: Tensor
-    returns: Tensor
+    returns_to_limit: Tensor
 
 
 def imitation_rewards(

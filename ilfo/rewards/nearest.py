@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -124,6 +124,11 @@ class NearestStep(_Closest):
         blocks = self._cost_blocks(episodes, self.experts_like(episodes.atoms))
         costs = torch.cat([block.amin(dim=1) for block in blocks]).view(episodes.atoms.shape[:2])
         return Match(costs, torch.ones_like(costs[:, 0]))
+
+    def explain(self, trajectory: Trajectory) -> Explanation:
+        """The steps of the demonstration of lowest total cost; the costs are those rewarded, to the nearest of any."""
+        costs = self.match(self.episode_atoms(Episodes.from_trajectories([trajectory]))).costs
+        return replace(super().explain(trajectory), costs=costs[0].numpy())
 
     def absorbing_reward(self, episodes: Episodes) -> Tensor:
         """Reward per step, ``(B,)``, of the state that follows a termination; 0 for other episodes.

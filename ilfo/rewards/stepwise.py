@@ -37,11 +37,10 @@ class Match:
 class StepMatching(Matching):
     """Rewards each step by the cost of what it was matched to, which a subclass finds in :meth:`match`.
 
-    A step without a match costs ``absorbing_cost``, or as much as the worst step of the episode, if that is more. Its
-    reward is ``-scale`` times that with ``squash="none"``, and 0 with ``squash="exponential"``, where no step gets
-    less. The same goes for the state after a termination, for the share of its time in which the expert lived on; for
-    the rest, the expert is dead too, and it gets the reward of a perfect match. So dying early does not pay, unless
-    the expert did so.
+    A step without a match costs ``absorbing_cost``, or as much as the episode's worst step if that is more. Its reward
+    is ``-scale`` times that with ``squash="none"``, and 0 with ``squash="exponential"``. After a termination, the share
+    of time in which the expert still lived is rewarded like a step without a match; the rest, in which the expert was
+    dead too, like a perfect match. So dying early does not pay, unless the expert did so.
     """
 
     @abstractmethod

@@ -59,7 +59,7 @@ class Imitation:
         self.expert_return = sources.expert_return
         self.sight, self.view = sources.sight, sources.view
         self.step = 0
-        self.absorbing = config.absorbing and config.protocol == "standard"
+        self.absorbing = config.absorbing and config.protocol == "standard" and sources.reward.imitates
         self.seeds = several_seeds(config.seeds) or (config.seed,)
         self._stack = (len(self.seeds),) if config.seeds else ()
         drawn = [np.random.SeedSequence(seed).generate_state(5).tolist() for seed in self.seeds]

@@ -43,9 +43,8 @@ def open_demonstrations(
 ) -> tuple[Demonstrations, str]:
     """The demonstrations of ``config.demo`` in the environment's layout, and the SHA-256 of the file's data as it is.
 
-    Where the reward sees keypoints, they come with frames, and only with the states that standardise the policy's
-    observations: ``(T+1, 0)`` where none are needed, or where the file's are not this environment's. A policy that
-    sees keypoints needs none, except those that it is shown beside them.
+    With ``--features keypoints`` they come with frames, and their states serve only to standardise what the policy is
+    shown. Where that takes none, or the file's do not fit the environment, observations are ``(T+1, 0)``.
 
     Args:
         config: The resolved configuration.

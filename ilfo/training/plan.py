@@ -44,7 +44,11 @@ def print_plan(training: Training, measure: bool = False, console: Console | Non
     row(
         "agent",
         f"{config.agent} on {config.device}, batch {training.agent.batch_size}, discount {training.agent.discount}"
-        + ("; evaluations play its best policy so far, by the imitation return" if training.agent.plays_best else ""),
+        + (
+            "; evaluations play its best policy so far, by the imitation return with absorbing states"
+            if training.agent.plays_best
+            else ""
+        ),
     )
     row(
         "replay",

@@ -34,7 +34,7 @@ class Scorer:
         reward: The generator, not fitted yet.
         members: Number of seeds ``S``.
         discount: The agent's.
-        absorbing: Whether terminated episodes go on in absorbing states. A reward that does not imitate has none.
+        absorbing: Whether terminated episodes go on in absorbing states.
         horizon: Time limit of an episode in steps.
         time_aware: The time limit is an end, and the last column of a batch's observations is the share of time left.
         device: Where rewards are computed.
@@ -59,7 +59,7 @@ class Scorer:
         view: View | None = None,
     ) -> None:
         self.reward, self._members, self._sight, self._view = reward, members, sight, view
-        self._discount, self._absorbing = discount, absorbing and reward.imitates
+        self._discount, self._absorbing = discount, absorbing
         self._horizon, self._time_aware, self._device = horizon, time_aware, device
         self._share()
 

@@ -237,9 +237,9 @@ class Training(Imitation):
         """Keeps a finished episode, and has the agent train on it if it does so between episodes."""
         labels = self.memory.keep_episode(trajectory, shown, member, stream)
         if self.agent.trains_between_episodes:
-            self._assess(float(labels.returns[0]), len(trajectory), member, stream)
+            self._assess(float(labels.returns_to_limit[0]), len(trajectory), member, stream)
 
-    def _assess(self, imitation_return: float, steps: int, member: int, stream: int) -> None:
+    def _assess(self, return_to_limit: float, steps: int, member: int, stream: int) -> None:
         """Asks the agent how much to train after an episode, unless that was one of random actions."""
         row = member * self.config.num_envs + stream
         if self._at_random[row]:
@@ -248,7 +248,7 @@ class Training(Imitation):
             self._at_random[row] = self.step < self.config.random_steps or not ready
             return
         agent = self.agent.agents[member] if isinstance(self.agent, Separate) else self.agent
-        self._owed[member] += agent.end_episode(imitation_return, steps) * self.config.updates_per_step
+        self._owed[member] += agent.end_episode(return_to_limit, steps) * self.config.updates_per_step
 
     def state_dicts(self) -> list[dict[str, Any]]:
         """For each seed, all that its next step depends on, as if it had been trained alone."""

@@ -15,26 +15,7 @@ import gymnasium
 from ilfo._tools.errors import InputError
 from ilfo.variants.variant import KINDS, Kind, Split, Variant, split_id
 
-__all__ = ["KINDS", "Kind", "Split", "Variant", "make_variant", "split_id", "vary"]
-
-
-def make_variant(env_id: str, variant: Variant, **options: Any) -> gymnasium.Env[Any, Any]:
-    """Makes an environment of Gymnasium's with a variant's look.
-
-    Args:
-        env_id: Gymnasium id; ``module:Id`` imports a module that registers it.
-        variant: Its look.
-        options: What else ``gymnasium.make`` takes; ``render_mode="rgb_array"`` for frames.
-
-    Raises:
-        InputError: See :func:`vary`.
-    """
-    env = gymnasium.make(env_id, **options)
-    try:
-        return vary(env, variant)
-    except InputError:
-        env.close()
-        raise
+__all__ = ["KINDS", "Kind", "Split", "Variant", "split_id", "vary"]
 
 
 def vary(env: gymnasium.Env[Any, Any], variant: Variant) -> gymnasium.Env[Any, Any]:

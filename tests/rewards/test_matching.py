@@ -124,7 +124,7 @@ def test_dying_early_is_never_better_than_living_on_like_the_expert(kind, settin
         assert (ends <= 0).all()
     episodes = Episodes.from_trajectories([*died, alive, again])
     remaining = 120 - episodes.lengths
-    returns = imitation_rewards(reward, episodes, discount=0.99, absorbing=True, remaining=remaining).returns
+    returns = imitation_rewards(reward, episodes, discount=0.99, absorbing=True, remaining=remaining).returns_to_limit
     assert (returns[:4] < returns[4] - 1e-4).all()
     assert (returns[:3] < returns[5]).all()
 

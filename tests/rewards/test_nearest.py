@@ -75,7 +75,14 @@ class TestNearestStep:
         other = rollout(flail, seed=9)
         found = distances(reward, other, EXPERTS[reward.explain(other).demonstration])
         np.testing.assert_array_equal(reward.explain(other).expert_steps, found.argmin(axis=1))
-        np.testing.assert_allclose(reward.explain(other).costs, found.min(axis=1), rtol=1e-4)
+
+    def test_the_costs_explained_are_those_rewarded_to_the_nearest_step_of_any_demonstration(self):
+        reward, other = near(*EXPERTS, **PLAIN), rollout(flail, seed=9)
+        found = np.min([distances(reward, other, expert).min(axis=1) for expert in EXPERTS], axis=0)
+        np.testing.assert_allclose(reward.explain(other).costs, found, rtol=1e-4)
+        np.testing.assert_allclose(-scores(reward, other)[0], found, rtol=1e-4)
+        chosen = distances(reward, other, EXPERTS[reward.explain(other).demonstration]).min(axis=1)
+        assert np.any(found < chosen - 0.01), "here the demonstrations differ"
 
     def test_where_experts_terminate_an_end_is_worth_its_likeness_to_theirs(self):
         ends, lives = rollout(steps=50, terminated=True), rollout(seed=3)

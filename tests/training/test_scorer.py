@@ -266,10 +266,10 @@ def test_the_end_of_an_episode_carries_what_follows_in_a_sampled_batch_as_in_an_
 def test_the_return_goes_on_in_the_absorbing_state_until_the_time_limit_without_discount(time_aware):
     made, ended = scorer(time_aware=time_aware), episode(steps=4, terminated=True)
     labels = made.of_episodes([ended, episode(steps=4), episode(steps=2, terminated=True)])
-    assert (labels.returns - labels.scores.sum(dim=1)).tolist() == [-6.0, 0.0, -8.0]
+    assert (labels.returns_to_limit - labels.scores.sum(dim=1)).tolist() == [-6.0, 0.0, -8.0]
     (labels, _) = made.of_finished(ended, 0)
     assert labels.scores.sum() == 44, "it has seen an end"
-    assert labels.returns.tolist() == [44.0 - 6.0]
+    assert labels.returns_to_limit.tolist() == [44.0 - 6.0]
 
 
 def test_an_episode_is_learned_from_before_it_is_judged():

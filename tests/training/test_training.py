@@ -124,7 +124,7 @@ def test_each_seed_trains_after_its_own_episodes_as_it_would_alone(begin):
 def test_the_agent_hears_the_return_with_the_absorbing_steps_in_it(begin):
     training = begin(*BETWEEN, "--protocol", "standard", "--transport.squash", "none")
     heard = []
-    training.agent.end_episode = lambda imitation_return, steps: heard.append((imitation_return, steps)) or 0
+    training.agent.end_episode = lambda return_to_limit, steps: heard.append((return_to_limit, steps)) or 0
     fall, good = walk(-0.2), walk(0.1)
     training._at_random[:] = False
     for trajectory in (fall, good):
@@ -196,7 +196,7 @@ def test_the_agent_sees_both_ends_of_a_transition_in_the_statistics_of_its_seed(
 def test_absorbing_states_need_a_discount_below_1(begin):
     with pytest.raises(InputError, match=r"discount is 1\.0; absorbing states need one below 1"):
         begin("--td3.discount", "1")
-    for flags in (["--no-absorbing"], ["--protocol", "fixed-horizon"]):
+    for flags in (["--no-absorbing"], ["--protocol", "fixed-horizon"], ["--reward", "environment"]):
         assert begin("--td3.discount", "1", *flags).agent.discount == 1
 
 

@@ -9,7 +9,7 @@ from ilfo._tools.errors import InputError
 from ilfo.envs import describe, make_env, random_policy
 from ilfo.envs.drawing import drawable_env
 from ilfo.envs.recorder import Recorder
-from ilfo.variants import KINDS, Variant, make_variant, vary
+from ilfo.variants import KINDS, Variant, vary
 
 CHEETAH, ROOM = "HalfCheetah-v5", "Room-v0"
 SIZE = (64, 64)
@@ -90,7 +90,7 @@ def test_what_is_not_drawn_is_left_alone():
 
 
 def test_from_python_options_reach_the_environment(camera):
-    env = make_variant(ROOM, Variant("lights", 0), render_mode="rgb_array", passive="")
+    env = vary(gymnasium.make(ROOM, render_mode="rgb_array", passive=""), Variant("lights", 0))
     assert env.unwrapped.model.nbody == 2
     env.reset(seed=0)
     assert env.render().shape == (64, 64, 3)
@@ -103,8 +103,10 @@ def test_what_mujoco_does_not_draw_has_no_variants():
 
 
 def test_what_has_nothing_to_vary_is_named():
+    env = gymnasium.make("InvertedPendulum-v5", render_mode="rgb_array")
     with pytest.raises(InputError, match=r"InvertedPendulum-v5, variant textures-seen-0: .* no textures"):
-        make_variant("InvertedPendulum-v5", Variant("textures", 0), render_mode="rgb_array")
+        vary(env, Variant("textures", 0))
+    env.close()
 
 
 def test_an_unknown_variant_is_refused_before_anything_is_made():
