@@ -32,7 +32,7 @@ from ilfo.envs import Policy, random_policy, rollout
 from ilfo.metaworld import scripted_policy
 from ilfo.rewards import Episodes, FeatureOptions, RewardGenerator, make_reward
 from ilfo.suites import Task, open_suite
-from ilfo.training.configs import parse_train
+from ilfo.training.flags import parse_train
 from ilfo.training.parts import make_reward as config_reward
 
 AFTER_SUCCESS = 10

@@ -38,7 +38,7 @@ from ilfo.demos import Demonstrations, Trajectory
 from ilfo.envs import Policy, describe, random_policy, rollout
 from ilfo.rewards import BUILT_IN, Episodes, RewardGenerator, make_reward
 from ilfo.training import Sources, Training
-from ilfo.training.configs import parse_train
+from ilfo.training.flags import parse_train
 
 EVERY = 2_500
 """Steps of training between the stages."""

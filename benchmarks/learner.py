@@ -37,7 +37,8 @@ from ilfo.envs import Protocol, describe, make_env, random_policy, rollout
 from ilfo.plugins import option_group
 from ilfo.train import train
 from ilfo.training import Training
-from ilfo.training.configs import TrainConfig, parse_train
+from ilfo.training.configs import TrainConfig
+from ilfo.training.flags import parse_train
 
 try:
     import cleanrl_td3

@@ -32,7 +32,7 @@ from ilfo.envs import random_policy, rollout
 from ilfo.rewards import StateFeatures, cost_matrix, exact_plan, sinkhorn_plan
 from ilfo.rewards.exact import default_workers, exact_costs
 from ilfo.rewards.kernels import LogKernel, ScalingKernel, dense_kernel
-from ilfo.rewards.problems import blocks_of
+from ilfo.rewards.row_costs import blocks_of
 from ilfo.rewards.sinkhorn import potentials
 
 EPISODES = 16
@@ -41,7 +41,7 @@ MEMORY = """
 import sys, torch
 from pathlib import Path
 from ilfo.rewards import cost_matrix, sinkhorn_plan
-from ilfo.rewards.problems import RowCosts
+from ilfo.rewards.row_costs import RowCosts
 from ilfo.rewards.sinkhorn import sinkhorn_costs
 way, regularization, tolerance = sys.argv[1], float(sys.argv[2]), float(sys.argv[3])
 generator = torch.Generator().manual_seed(0)

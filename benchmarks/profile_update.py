@@ -31,7 +31,7 @@ from rich.table import Table
 from torch.profiler import ProfilerActivity, profile
 
 from ilfo.training import Sources, Training
-from ilfo.training.configs import parse_train
+from ilfo.training.flags import parse_train
 
 UPDATE = "update: forward passes, losses, noise"
 OPTIMISER = "update: optimiser"
@@ -170,7 +170,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         words = {"agent": agent, "threads": options.threads, "random-steps": options.random_steps, "out": folder}
         given = [part for name, value in words.items() for part in (f"--{name}", str(value))]
-        training = Training.begin(Sources(parse_train([*options.flags, *given])[0]))
+        config, _ = parse_train([*options.flags, *given])
+        torch.set_num_threads(config.threads)
+        training = Training.begin(Sources(config))
     with closing(training):
         first = options.random_steps + WARM_UP
         while training.step < first:

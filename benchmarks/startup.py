@@ -28,7 +28,7 @@ NUMPY = "python -c 'import numpy'"
 FIRST_STEP = """
 import sys
 from ilfo._progress import Progress
-from ilfo.training.configs import parse_train
+from ilfo.training.flags import parse_train
 from ilfo.train import train
 class Stop(Progress):
     def show(self, *_):

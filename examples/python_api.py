@@ -5,7 +5,7 @@ from ilfo.envs import random_policy, rollout
 from ilfo.evaluate import evaluate
 from ilfo.rewards import Episodes, OptimalTransport
 from ilfo.train import train
-from ilfo.training import config_from_dict
+from ilfo.training import make_config
 
 NAME, ENV, OUT = "halfcheetah", "HalfCheetah-v5", "runs/python-api"
 
@@ -21,7 +21,6 @@ for name, trajectories in episodes.items():
     print(f"{name:<18}imitation return {float(scores.sum(dim=1).mean()):8.1f}")
 
 settings = {"env": ENV, "demo": NAME, "out": OUT, "steps": 1500, "random_steps": 1000, "eval_episodes": 2}
-config = config_from_dict(settings | {"td3": {"layer_norm": True}}, source="this file")
-summary = train(config)  # a few seconds, enough to see it run; the quick start takes 60,000 steps
+summary = train(make_config(settings))  # a few seconds, enough to see it run; the quick start takes 60,000 steps
 print(f"policy's return   {summary['policy_return']:.1f} of the expert's {summary['expert_return']:.1f}")
 print(f"fresh episodes    {evaluate(OUT, episodes=3).return_text}")

@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from ilfo._tools.cores import threads
 from ilfo._tools.errors import InputError
 from ilfo._tools.seeds import EVALUATION, derived_seed, seeded
 from ilfo._tools.words import counted
@@ -57,8 +58,7 @@ def clone(
     """
     if config.device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device cuda: this machine's PyTorch sees no GPU; use --device cpu")
-    torch.set_num_threads(config.threads)
-    with closing(HeldFolder(config.out)) as folder:
+    with threads(config.threads), closing(HeldFolder(config.out)) as folder:
         return _clone(config, folder, on_epoch, doing)
 
 

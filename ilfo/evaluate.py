@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from ilfo._evaluation_display import print_evaluation, print_looks, print_seeds
 from ilfo._evaluations import Evaluation, SeedsEvaluation
 from ilfo._tools.atomic import atomic_path
-from ilfo._tools.checks import check_episodes, check_seed
+from ilfo._tools.checks import check_episode_count, check_seed
+from ilfo._tools.cores import threads
 from ilfo._tools.errors import InputError, closest
 from ilfo._tools.seeds import EVALUATION, derived_seed
 from ilfo.cloning import Looks, evaluate_clone, evaluate_looks, is_clone
@@ -56,11 +57,11 @@ def evaluate(run: str | os.PathLike[str], episodes: int = 10, *, seed: int | Non
         InputError: Not a run, a run without a checkpoint, the runs of several seeds (see :func:`evaluate_seeds`), no
             episodes, or a negative seed.
     """
-    check_episodes(episodes)
+    check_episode_count(episodes)
     check_seed(seed)
     if is_clone(run):
         return evaluate_clone(run, episodes, _seed_of(run, seed))
-    with closing(load(run)) as imitation:
+    with closing(load(run)) as imitation, threads(imitation.config.threads):
         return play(imitation, run, episodes, seed)
 
 
@@ -198,7 +199,7 @@ def _command(
     from rich.console import Console
 
     console = Console(highlight=False, soft_wrap=True)
-    check_episodes(episodes)
+    check_episode_count(episodes)
     check_seed(seed)
     if variants:
         splits = ("seen", "unseen") if split is None else split

@@ -29,6 +29,7 @@ class Expert:
         seed: Seed of the initial states.
         what: A description, for the source of a file and for errors.
         view: What it sees instead of states; None: it sees states.
+        threads: PyTorch's, with which it acts; None: as many as there are.
     """
 
     policy: Policy
@@ -37,6 +38,7 @@ class Expert:
     seed: int
     what: str
     view: View | None = None
+    threads: int | None = None
 
 
 def trained_expert(run: str, env_id: str | None, seed: int | None) -> Expert:
@@ -62,6 +64,7 @@ def trained_expert(run: str, env_id: str | None, seed: int | None) -> Expert:
         seed=config.seed if seed is None else seed,
         what=f"{config.agent} after {steps} steps on the {config.reward} reward, seed {config.seed} of training",
         view=imitation.view,
+        threads=config.threads,
     )
 
 

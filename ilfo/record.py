@@ -17,7 +17,8 @@ import tyro
 
 import ilfo
 from ilfo import demos
-from ilfo._tools.checks import check_episodes, check_seed
+from ilfo._tools.checks import check_episode_count, check_seed
+from ilfo._tools.cores import threads
 from ilfo._tools.errors import InputError
 from ilfo._tools.seeds import RECORDING, derived_seed
 from ilfo._tools.target import file_to_write
@@ -93,7 +94,7 @@ def record(
         UserWarning: Some of the episodes are the same.
     """
     target = file_to_write(out)
-    check_episodes(options.episodes)
+    check_episode_count(options.episodes)
     check_seed(options.seed)
     tries = options.max_tries if options.max_tries is not None else _TRIES_FOR_EACH * options.episodes
     if tries < options.episodes:
@@ -104,7 +105,8 @@ def record(
     expert = _open_expert(options)
     if expert.view is not None and options.frames and options.frame_size is None:
         frame_size = expert.view.frame_size
-    kept, played = _play(expert, options, tries, frame_size, progress)
+    with threads(expert.threads):
+        kept, played = _play(expert, options, tries, frame_size, progress)
     if not options.actions:
         kept = [replace(trajectory, actions=None) for trajectory in kept]
     provenance = describe(expert.env_id).provenance

@@ -13,10 +13,12 @@ import numpy as np
 
 from ilfo._progress import Progress, Silence, conclude, report
 from ilfo._same_run import NOT_OF_THE_RUN
+from ilfo._tools.cores import threads
 from ilfo._tools.interruption import interruptible
 from ilfo.runs import HeldFolder
 from ilfo.training import Sources, Training
-from ilfo.training.configs import TrainConfig, parse_train, several_seeds
+from ilfo.training.configs import TrainConfig, several_seeds
+from ilfo.training.flags import parse_train
 from ilfo.training.measures import evaluation_row, mean_row, summarize, summarize_together
 from ilfo.training.plan import print_plan
 from ilfo.training.run_group import RunGroup
@@ -79,6 +81,7 @@ def train(config: TrainConfig, progress: Silence | None = None) -> dict[str, Any
     progress = progress or Silence()
     plain = {name: value for name, value in dataclasses.asdict(config).items() if name not in NOT_OF_THE_RUN}
     with ExitStack() as opened:
+        opened.enter_context(threads(config.threads))
         folder = opened.enter_context(closing(HeldFolder(config.out)))
         sources = Sources(config)
 

@@ -14,7 +14,7 @@ from ilfo.demos import Demonstrations
 from ilfo.envs import RenderError, describe, random_policy, rollout
 from ilfo.envs.video import write_video
 from ilfo.train import train
-from ilfo.training.configs import parse_train
+from ilfo.training.flags import parse_train
 
 ENV = "InvertedPendulum-v5"
 SHORT = [

@@ -12,7 +12,7 @@ import torch
 from small_envs import LEDGE
 
 from ilfo.runs import read_metrics
-from ilfo.training.configs import parse_train
+from ilfo.training.flags import parse_train
 
 SMALL_TD7 = [
     *("--agent", "td7", "--td7.hidden-dim", "16", "--td7.embedding-dim", "16", "--td7.batch-size", "16"),

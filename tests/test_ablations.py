@@ -10,7 +10,7 @@ import pytest
 from small_envs import LEDGE
 
 from ilfo._tools.errors import InputError
-from ilfo.training.configs import parse_train
+from ilfo.training.flags import parse_train
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "ablations.py"
 SPEC = importlib.util.spec_from_file_location("ablations", SCRIPT)

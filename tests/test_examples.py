@@ -14,7 +14,7 @@ from ilfo.cli import main
 from ilfo.rewards import Episodes
 from ilfo.runs import read_summary
 from ilfo.training import Sources, Training
-from ilfo.training.configs import parse_train
+from ilfo.training.flags import parse_train
 from ilfo.training.imitation import load
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

@@ -39,7 +39,7 @@ INSIDE = {
     "training": (
         {"priorities", "policy_inputs", "scorer"},
         {"replay", "configs"},
-        {"memory", "parts", "run_group"},
+        {"flags", "replay_writer", "parts", "run_group"},
         {"sources"},
         {"imitation"},
         {"training"},

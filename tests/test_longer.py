@@ -10,7 +10,7 @@ from ilfo.compare import CompareOptions, compare
 from ilfo.runs import read_config, read_summary
 from ilfo.train import train
 from ilfo.training import Training, load
-from ilfo.training.configs import parse_train
+from ilfo.training.flags import parse_train
 
 
 class StoppedError(Exception):

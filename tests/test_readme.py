@@ -11,7 +11,7 @@ import pytest
 from ilfo import demos
 from ilfo.cli import main
 from ilfo.envs import make_env, random_policy, rollout
-from ilfo.training.configs import parse_train
+from ilfo.training.flags import parse_train
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -12,7 +12,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from ilfo._tools.errors import InputError
 from ilfo.runs import Run, read_checkpoint, read_config, read_metrics
 from ilfo.train import train
-from ilfo.training.configs import TrainConfig, parse_train
+from ilfo.training.configs import TrainConfig
+from ilfo.training.flags import parse_train
 
 SHORT = ["--steps", "300", "--random-steps", "100", "--eval-every", "300", "--eval-episodes", "1", "--log-every", "50"]
 

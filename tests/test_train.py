@@ -7,6 +7,7 @@ import signal
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -29,10 +30,12 @@ from ilfo import demos
 from ilfo._tools.errors import InputError
 from ilfo.cli import main
 from ilfo.demos import Demonstrations, Provenance
+from ilfo.evaluate import evaluate
+from ilfo.record import RecordOptions, record
 from ilfo.runs import HeldFolder, Run, read_config, read_metrics, read_summary
 from ilfo.train import seconds_until_saved_again, train
-from ilfo.training import Sources, Training
-from ilfo.training.configs import parse_train
+from ilfo.training import Sources, Training, load
+from ilfo.training.flags import parse_train
 from ilfo.training.scorer import Scorer
 
 
@@ -73,6 +76,28 @@ def test_a_seed_decides_the_run(finished, demo, tmp_path):
     assert_same_run(finished, tmp_path / "again")
     train(configure(demo, tmp_path / "other", "--seed", "1"))
     assert timeless(tmp_path / "other") != timeless(finished)
+
+
+def test_threads_are_the_runs_while_it_trains_plays_or_records_and_the_callers_afterwards(demo, tmp_path, monkeypatch):
+    """A reward from a run is given to other people's learners, who chose how many threads they want."""
+    during, reset = [], gymnasium.wrappers.TimeLimit.reset
+
+    def counted(self, **options):
+        during.append(torch.get_num_threads())
+        return reset(self, **options)
+
+    monkeypatch.setattr(gymnasium.wrappers.TimeLimit, "reset", counted)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        train(configure(demo, tmp_path / "run", "--threads", "2"))
+        evaluate(tmp_path / "run", 1)
+        record(tmp_path / "demo.hdf5", RecordOptions(run=str(tmp_path / "run")))
+        assert set(during) == {2}
+        load(tmp_path / "run").close()
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_saving_does_not_change_the_run(finished, demo, tmp_path, monkeypatch):
@@ -382,8 +407,8 @@ def test_the_fixed_horizon_knows_no_termination(demo, tmp_path):
 
 def test_terminations_are_learned_as_ends_and_time_limits_are_not(demo, tmp_path):
     training = Training.begin(Sources(configure(demo, tmp_path, "--random-steps", "390")))
-    episodes, keep = [], training.memory.keep_episode
-    training.memory.keep_episode = lambda trajectory, *where: (episodes.append(trajectory), keep(trajectory, *where))[1]
+    episodes, write = [], training.writer.write_episode
+    training.writer.write_episode = lambda episode, *where: (episodes.append(episode), write(episode, *where))[1]
     for _ in range(390):
         training.advance()
     assert {trajectory.terminated for trajectory in episodes} == {True, False}

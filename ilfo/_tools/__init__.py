@@ -1,4 +1,4 @@
-"""What any program needs, and nothing of learning.
+"""Helpers that know nothing of rewards and agents.
 
-Files that are written whole or not at all, errors, flags of numbers, running means, words.
+Files that are written whole or not at all, errors, checks of options, lists of numbers, running means, words.
 """

@@ -15,7 +15,7 @@ __all__ = [
     "check_choices",
     "check_demo_dir",
     "check_each_once",
-    "check_episodes",
+    "check_episode_count",
     "check_not_negative",
     "check_positive",
     "check_seed",
@@ -64,7 +64,7 @@ def check_share(options: Any, *names: str) -> None:
             raise InputError(f"{name} is {value}: it must lie between 0 and 1.")
 
 
-def check_episodes(episodes: int | None) -> None:
+def check_episode_count(episodes: int | None) -> None:
     """Refuses a number of ``--episodes`` below 1."""
     if episodes is not None and episodes < 1:
         raise InputError(f"--episodes is {episodes}; expected at least 1")

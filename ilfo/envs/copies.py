@@ -15,7 +15,7 @@ from ilfo.demos import Trajectory
 from ilfo.envs.drawing import drawable_env, first_frame, frame
 from ilfo.envs.making import Protocol, goal_of, make_env, success_of
 
-__all__ = ["Copies", "Copy", "Here", "Moves"]
+__all__ = ["Copies", "Copy", "InProcess", "Moves"]
 
 
 class Moves(NamedTuple):
@@ -302,7 +302,7 @@ class Copies:
             copy.env.close()
 
 
-class Here:
+class InProcess:
     """Copies in this process, with the interface of a worker: a request is carried out when its answer is read.
 
     Args:

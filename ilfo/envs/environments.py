@@ -11,7 +11,7 @@ import numpy as np
 from ilfo._tools.errors import InputError
 from ilfo.demos import Trajectory
 from ilfo.envs._worker import Worker
-from ilfo.envs.copies import Here
+from ilfo.envs.copies import InProcess
 from ilfo.envs.making import Protocol
 
 if TYPE_CHECKING:
@@ -95,9 +95,9 @@ class Environments:
         parts = max(1, min(workers, len(identities)))
         edges = [part * len(identities) // parts for part in range(parts + 1)]
         self._slices = [slice(*pair) for pair in pairwise(edges)]
-        kind = Worker if workers else Here
+        kind = Worker if workers else InProcess
         size = frame_size if view is None else view.frame_size
-        self._groups: list[Here | Worker] = []
+        self._groups: list[InProcess | Worker] = []
         self._actions: np.ndarray | None = None
         try:
             for rows in self._slices:
@@ -106,9 +106,9 @@ class Environments:
             self.observation_dim, self.action_dim, self.horizon = (int(value) for value in made[0][:3])
             self._states = self._observations = _joined([observations for *_, observations in made])
             self._ages = np.zeros(len(self), np.int64)
-            self._gaze = None
+            self._tracker = None
             if view is not None:
-                self.observation_dim, self._gaze = view.width, view.gaze(len(self))
+                self.observation_dim, self._tracker = view.width, view.tracker(len(self))
                 self._look()
         except BaseException:
             self.close()
@@ -161,9 +161,9 @@ class Environments:
     def _look(self) -> None:
         """Shows the first observations of all copies."""
         self._observations = self._states
-        if self._gaze is not None:
+        if self._tracker is not None:
             frames = np.concatenate([np.array(part, np.uint8) for part in self._call("frames")])
-            self._observations = self._gaze.begin(self._states, frames)
+            self._observations = self._tracker.begin(self._states, frames)
 
     def begin(self, actions: np.ndarray) -> None:
         """Begins a step of every copy. Workers do it while the caller does other things.
@@ -211,14 +211,14 @@ class Environments:
         ended = [row for row, _ in finished]
         self._ages += 1
         self._ages[ended] = 0
-        if self._gaze is None:
+        if self._tracker is None:
             self._observations, shown = self._states, tuple(episode.observations for _, episode in finished)
         else:
             # First the frames of every group after the step, then those of every group after an episode's end.
             sizes = [part.stop - part.start for part in self._slices]
             frames = [moves.frames[:size] for moves, size in zip(answers, sizes, strict=True)]
             frames += [moves.frames[size:] for moves, size in zip(answers, sizes, strict=True)]
-            after, self._observations, shown = self._gaze.step(after, self._states, np.concatenate(frames), ended)
+            after, self._observations, shown = self._tracker.step(after, self._states, np.concatenate(frames), ended)
         return Steps(before, actions, env_rewards, after, terminated, ages, finished, shown)
 
     def step(self, actions: np.ndarray) -> Steps:
@@ -255,7 +255,7 @@ class Environments:
                 "actions": [actions for _, actions in states[rows]],
                 "observations": self._states[rows].tolist(),
             }
-            | ({} if self._gaze is None else {"shown": self._gaze.state_of(rows)})
+            | ({} if self._tracker is None else {"shown": self._tracker.state_of(rows)})
             for rows in self._rows_of_seeds()
         ]
 
@@ -283,8 +283,8 @@ class Environments:
                 f"{self.env_id} did not return to the observations of the checkpoint when its actions were repeated: "
                 "it is not deterministic given its seed, or its version has changed, and the run cannot go on exactly"
             )
-        if self._gaze is not None:
-            self._observations = self._gaze.load_states([state["shown"] for state in states])
+        if self._tracker is not None:
+            self._observations = self._tracker.load_states([state["shown"] for state in states])
 
     def _rows_of_seeds(self) -> list[slice]:
         return [slice(start, start + self.num_envs) for start in range(0, len(self), self.num_envs)]

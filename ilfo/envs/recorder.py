@@ -64,7 +64,7 @@ class Recorder:
             self._env = drawable_env(env_id, protocol, self._drawn_size)
         self._env_id, self._policy, self._name = env_id, policy, name
         self._keeps_frames, self._stop_after_success = frame_size is not None, stop_after_success
-        self._gaze = None if view is None else view.gaze(1)
+        self._tracker = None if view is None else view.tracker(1)
         shape = self._env.action_space.shape
         assert shape
         self._action_dim = shape[0]
@@ -101,11 +101,11 @@ class Recorder:
     def _shown(self, copy: Copy) -> np.ndarray:
         """What the policy sees of the newest observation, ``(D,)``."""
         state = copy.observations[-1]
-        if self._gaze is None:
+        if self._tracker is None:
             return state
         if not copy.actions:
-            return self._gaze.begin(state[None], copy.look()[None])[0]
-        return self._gaze.step(state[None], state[None], copy.look()[None], [])[0][0]
+            return self._tracker.begin(state[None], copy.look()[None])[0]
+        return self._tracker.step(state[None], state[None], copy.look()[None], [])[0][0]
 
     def _act(self, observation: np.ndarray, step: int, seed: int) -> np.ndarray:
         """The policy's action ``(A,)`` float32, sure to be one."""

@@ -22,7 +22,8 @@ from ilfo.report import update_report
 from ilfo.rewards.registry import terms_of
 from ilfo.runs import kept_replay, read_config, read_summary
 from ilfo.train import train
-from ilfo.training.configs import TrainConfig, file_of, parse_train, sees_of, several_seeds
+from ilfo.training.configs import TrainConfig, several_seeds
+from ilfo.training.flags import file_of, parse_train, sees_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -129,7 +130,7 @@ class Job(Work):
         """A job from its flags, which are read now: a wrong one is not found an hour later.
 
         Raises:
-            InputError: See :func:`ilfo.training.configs.parse_train`.
+            InputError: See :func:`ilfo.training.flags.parse_train`.
         """
         return cls(name, tuple(words), episodes, parse_train(words)[0])
 
@@ -302,7 +303,7 @@ def without_columns(own: Sequence[str], given: Sequence[str]) -> list[str]:
     are about keypoints, and stay.
 
     Raises:
-        InputError: See :func:`ilfo.training.configs.sees_of`.
+        InputError: See :func:`ilfo.training.flags.sees_of`.
 
     Examples:
         >>> without_columns(["--features.dims", "3", "--eval-every", "9"], ["--features", "keypoints"])

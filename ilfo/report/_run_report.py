@@ -8,13 +8,15 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ilfo._tools.checks import check_episodes
+from ilfo._tools.checks import check_episode_count
+from ilfo._tools.cores import threads
 from ilfo.demos import Trajectory
 from ilfo.envs import RenderError, describe
 from ilfo.envs.video import write_video
@@ -54,7 +56,7 @@ def write_report(
     Raises:
         InputError: Not a run, a run without a checkpoint, or no episodes.
     """
-    check_episodes(episodes)
+    check_episode_count(episodes)
     say = progress or (lambda doing: None)
     seeds = seed_runs(run)
     if not seeds:
@@ -81,8 +83,15 @@ def update_report(run: str | os.PathLike[str], progress: Callable[[str], None] |
 def _report_on_one(run: Path, episodes: int, video: bool, say: Callable[[str], None]) -> _Report:
     say("loading the run")
     report = _Report(run, load(run))
+    with closing(report.imitation), threads(report.imitation.config.threads):
+        _fill(report, episodes, video, say)
+    return report
+
+
+def _fill(report: _Report, episodes: int, video: bool, say: Callable[[str], None]) -> None:
+    """Plays the run's policy, and writes what there is to show of it and of the run."""
     say(f"playing {episodes} episodes")
-    found = play(report.imitation, run, episodes)
+    found = play(report.imitation, report.run, episodes)
     if report.summary is None:
         (random,) = report.imitation.random_episodes(10)
         report.random_return = float(np.mean([each.env_return or 0.0 for each in random]))
@@ -99,8 +108,6 @@ def _report_on_one(run: Path, episodes: int, video: bool, say: Callable[[str], N
     body += [*report.video, html.table(report.config["config"], "Configuration"), html.versions(report.config)]
     say("writing the page")
     report.write(body)
-    report.imitation.close()
-    return report
 
 
 @dataclass

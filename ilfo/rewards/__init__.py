@@ -7,15 +7,16 @@ from ilfo.rewards.coverage import CoverageOptions, OrderedCoverage
 from ilfo.rewards.discriminator import Discriminator, DiscriminatorOptions
 from ilfo.rewards.distillation import DistillationOptions, RandomExpertDistillation
 from ilfo.rewards.environment import EnvironmentReward
+from ilfo.rewards.exact import exact_plan
 from ilfo.rewards.features import ColumnOptions, FeatureOptions, StateFeatures
 from ilfo.rewards.flow import Flow, FlowOptions
 from ilfo.rewards.labelling import without_terminations
 from ilfo.rewards.matching import Matching, MatchingOptions
 from ilfo.rewards.nearest import NearestStep, SegmentMatch, SegmentOptions
-from ilfo.rewards.plans import exact_plan, sinkhorn_plan
 from ilfo.rewards.pwil import PWIL, PWILOptions
 from ilfo.rewards.registry import BUILT_IN, make_reward
 from ilfo.rewards.scaling import ScaledReward, Scaling, ScalingOptions
+from ilfo.rewards.sinkhorn import sinkhorn_plan
 from ilfo.rewards.temporal import TemporalOptions, TemporalTransport
 from ilfo.rewards.transport import OptimalTransport, TransportOptions
 

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from ilfo._tools.errors import InputError
 from ilfo.demos import Trajectory
+from ilfo.rewards.atoms import Sequences, lone_shares
 from ilfo.rewards.base import Episodes, Explanation
 from ilfo.rewards.features import StateFeatures
 from ilfo.rewards.matching import MatchingOptions
-from ilfo.rewards.pairs import Sequences, lone_shares
 from ilfo.rewards.stepwise import Match, StepMatching
 
 __all__ = ["CoverageOptions", "OrderedCoverage"]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ilfo._tools.cores import usable_cores
-from ilfo.rewards.problems import CostBlocks, RowCosts
+from ilfo.rewards.row_costs import CostBlocks, RowCosts
 
 __all__ = ["default_workers", "exact_costs", "exact_plan"]
 

@@ -13,10 +13,10 @@ from torch import Tensor
 from ilfo._tools.checks import check_choices, check_positive
 from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations
+from ilfo.rewards.atoms import ExpertAtoms, Sequences
 from ilfo.rewards.base import Episodes, RewardGenerator, check_episodes
 from ilfo.rewards.costs import Cost, cost_matrix, largest_cost
 from ilfo.rewards.features import StateFeatures
-from ilfo.rewards.pairs import ExpertAtoms, Sequences
 
 __all__ = ["Matching", "MatchingOptions"]
 

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from ilfo._tools.checks import check_at_least
 from ilfo.demos import Trajectory
+from ilfo.rewards.atoms import ExpertAtoms, Sequences, lone_shares
 from ilfo.rewards.base import Episodes, Explanation, Needs
 from ilfo.rewards.features import StateFeatures
 from ilfo.rewards.matching import MatchingOptions
-from ilfo.rewards.pairs import ExpertAtoms, Sequences, lone_shares
 from ilfo.rewards.stepwise import Match, StepMatching
 
 __all__ = ["NearestStep", "SegmentMatch", "SegmentOptions"]

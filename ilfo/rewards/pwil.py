@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from ilfo.demos import Trajectory
+from ilfo.rewards.atoms import Sequences, lone_shares
 from ilfo.rewards.base import Episodes, Explanation
 from ilfo.rewards.features import StateFeatures
 from ilfo.rewards.matching import Atoms, MatchingOptions
-from ilfo.rewards.pairs import Sequences, lone_shares
 from ilfo.rewards.stepwise import Match, StepMatching
 
 __all__ = ["PWIL", "PWILOptions"]

@@ -14,7 +14,7 @@ from ilfo.demos import Demonstrations, Trajectory
 from ilfo.rewards.keypoints import KeypointFeatures, KeypointOptions
 from ilfo.vision import EncodingPlan
 
-__all__ = ["NOWHERE", "Gaze", "Sight", "View", "frame_size_of"]
+__all__ = ["NOWHERE", "KeypointTracker", "Sight", "View", "frame_size_of"]
 
 NOWHERE = -1
 """Stands for the previous patch of a concept in an episode that begins."""
@@ -125,9 +125,9 @@ class View:
         """Numbers that are shown: ``3K + C``."""
         return self.sight.features.width + len(self.columns)
 
-    def gaze(self, rows: int) -> Gaze:
+    def tracker(self, rows: int) -> KeypointTracker:
         """Follows the episodes of ``rows`` copies of an environment."""
-        return Gaze(self, rows)
+        return KeypointTracker(self, rows)
 
     def shown(self, keypoints: np.ndarray, states: np.ndarray) -> np.ndarray:
         """``(N, 3K + C)`` float32 of keypoints ``(N, 3K)`` and states ``(N, D)``."""
@@ -149,7 +149,7 @@ class View:
         return shown[..., : self.sight.features.width]
 
 
-class Gaze:
+class KeypointTracker:
     """Follows the episodes under way in many copies of an environment, frame by frame.
 
     Args:

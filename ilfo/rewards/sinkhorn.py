@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from ilfo._tools.cores import threads
 from ilfo.rewards.kernels import BlockKernel, Kernel, dense_kernel
-from ilfo.rewards.problems import CostBlocks, RowCosts, blocks_of
+from ilfo.rewards.row_costs import CostBlocks, RowCosts, blocks_of
 
 __all__ = ["potentials", "sinkhorn_costs", "sinkhorn_plan"]
 
@@ -231,7 +231,9 @@ def _solved(
         else:
             kernel = dense_kernel(_scaled(cost, problems, regularization)(slice(0, n)))
         masses = a[problems].double(), b[problems].double()
-        with _threads(1 if min(matrix, room) <= CACHE_BYTES else torch.get_num_threads()):
+        # Products of 0.1 ms gain little from a second thread, and lose many times that where the two wait for each
+        # other on cores that other processes use too.
+        with threads(1 if min(matrix, room) <= CACHE_BYTES else torch.get_num_threads()):
             u, v, converged = potentials(kernel, *masses, max_iterations=max_iterations, tolerance=tolerance)
         missed |= not converged.all()
         for rows, plan, scaled in kernel.parts(u, v):
@@ -244,21 +246,6 @@ def _solved(
             RuntimeWarning,
             stacklevel=3,
         )
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Sets PyTorch's number of threads for a while.
-
-    Products of 0.1 ms gain little from a second thread, and lose many times that where the two wait for each other on
-    cores that other processes use too.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _scaled(cost: CostBlocks, problems: slice, regularization: float) -> Callable[[slice], Tensor]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ilfo.rewards.atoms import Sequences
 from ilfo.rewards.base import Episodes
 from ilfo.rewards.matching import Matching
-from ilfo.rewards.pairs import Sequences
 
 __all__ = ["Match", "StepMatching"]
 

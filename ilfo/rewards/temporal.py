@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from ilfo._tools.checks import check_at_least
+from ilfo.rewards.atoms import Sequences
 from ilfo.rewards.features import StateFeatures
 from ilfo.rewards.matching import Atoms
-from ilfo.rewards.pairs import Pairs, Sequences
+from ilfo.rewards.pairs import Pairs
 from ilfo.rewards.transport import OptimalTransport, TransportOptions
 
 __all__ = ["BandedPairs", "TemporalOptions", "TemporalTransport"]

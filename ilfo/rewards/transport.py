@@ -12,11 +12,14 @@ from torch import Tensor
 from ilfo._tools.checks import check_choices, check_positive
 from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations, Trajectory
+from ilfo.rewards.atoms import Sequences
 from ilfo.rewards.base import Episodes, Explanation
+from ilfo.rewards.exact import exact_costs, exact_plan
 from ilfo.rewards.features import StateFeatures
 from ilfo.rewards.matching import Matching, MatchingOptions
-from ilfo.rewards.pairs import Pairs, Sequences
-from ilfo.rewards.plans import RowCosts, exact_costs, exact_plan, sinkhorn_costs, sinkhorn_plan
+from ilfo.rewards.pairs import Pairs
+from ilfo.rewards.row_costs import RowCosts
+from ilfo.rewards.sinkhorn import sinkhorn_costs, sinkhorn_plan
 
 __all__ = ["OptimalTransport", "TransportOptions"]
 

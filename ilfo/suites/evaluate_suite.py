@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ilfo._tools.atomic import atomic_path
-from ilfo._tools.checks import check_demo_dir, check_each_once, check_episodes, check_seeds
+from ilfo._tools.checks import check_demo_dir, check_each_once, check_episode_count, check_seeds
 from ilfo._tools.errors import InputError
 from ilfo.envs import make_env
 from ilfo.fleet import (
@@ -134,7 +134,7 @@ def _check(options: SuiteOptions) -> None:
     check_each_once("rewards", options.rewards)
     check_each_once("agents", options.agents)
     check_seeds(options.seeds)
-    check_episodes(options.episodes)
+    check_episode_count(options.episodes)
     check_demo_dir(options.demo_dir)
 
 

@@ -1,33 +1,36 @@
-"""The configuration of a training run: one dataclass, filled from defaults, then a preset, a file and the flags."""
+"""The configuration of a training run: one dataclass with every setting, and which values make sense."""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
-import tomllib
-import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
-from ilfo._tools.errors import InputError, closest
+from ilfo._tools.errors import InputError
 from ilfo._tools.filling import converted, fill
-from ilfo._tools.ranges import read_ranges, with_columns_spelled_out
+from ilfo._tools.ranges import read_ranges
 from ilfo.agents import BUILT_IN as AGENTS
 from ilfo.agents import Agent
 from ilfo.envs import Protocol
-from ilfo.plugins import check_chosen, check_tables, option_group, resolve
-from ilfo.rewards import BUILT_IN as REWARDS
+from ilfo.plugins import option_group, resolve
 from ilfo.rewards import ColumnOptions, FeatureOptions, ScalingOptions
-from ilfo.rewards.registry import option_groups, reward_class, terms_of
+from ilfo.rewards.registry import option_groups
 from ilfo.rewards.scaling import DISCOUNT
 from ilfo.training.policy_inputs import Normalization
 
-__all__ = ["TrainConfig", "config_from_dict", "parse_train", "presets", "sees_of", "several_seeds"]
+__all__ = [
+    "SEEN",
+    "Sees",
+    "TrainConfig",
+    "check_names",
+    "config_from_dict",
+    "config_type",
+    "resolved",
+    "several_seeds",
+]
 
 Sees = Literal["states", "keypoints"]
 
@@ -146,105 +149,18 @@ def several_seeds(spelled_out: str) -> tuple[int, ...]:
     return read_ranges("--seeds", spelled_out)
 
 
-def presets() -> dict[str, Path]:
-    """Name to file of the presets that come with the package."""
-    return {path.stem: path for path in sorted((Path(__file__).parents[1] / "presets").glob("*.toml"))}
+def config_type(values: Mapping[str, Any]) -> type[TrainConfig]:
+    """``TrainConfig`` with fields for the options of what is chosen.
 
-
-def parse_train(argv: Sequence[str]) -> tuple[TrainConfig, bool]:
-    """Reads the flags of ``ilfo train``.
-
-    Returns:
-        The resolved configuration, with a field for the options of the reward and one for those of the agent
-        (``config.transport``, ``config.td3``), and whether ``--dry-run`` was given.
-
-    Raises:
-        InputError: An unknown preset, file, key, reward or agent, a value of the wrong type, or an option that has no
-            effect: of a reward or agent that was not chosen, or of another method of scaling.
-        SystemExit: A wrong flag (status 2) or ``--help`` (status 0).
-    """
-    known, rest, file, values = _layers(argv)
-    config_class = _config_type_of(values)
-    description = (TrainConfig.__doc__ or "") + (
-        "\n\nAlso: --preset NAME (" + ", ".join(presets()) + "), --config FILE (TOML or JSON), --dry-run (print the "
-        "plan and stop). Defaults < preset < file < flags; with --demo and no preset, the preset is 'imitation'."
-    )
-    groups = {item.name for item in dataclasses.fields(config_class)}
-    for kind, key, built_in in (("reward", "reward", REWARDS), ("agent", "agent", AGENTS), ("features", "sees", SEEN)):
-        chosen = values.get(key, getattr(TrainConfig, key))
-        check_tables(file, groups, kind, chosen, built_in, known.config)
-        check_chosen(rest, groups, kind, chosen, built_in)
-    default = fill(config_class, values, known.config or known.preset or "the flags", absent=tyro.MISSING)
-    words = with_columns_spelled_out(rest)
-    config = tyro.cli(config_class, args=words, default=default, prog="ilfo train", description=description)
-    _check(config)
-    return _with_discount(config), known.dry_run
-
-
-def sees_of(argv: Sequence[str]) -> str:
-    """What the reward looks at, according to flags of ``ilfo train`` and to the preset or file that they name.
+    There is one for each term of the reward, one for the agent and, where the reward sees keypoints, one for these.
 
     Args:
-        argv: The flags, perhaps fewer than a run needs.
-
-    Raises:
-        InputError: An unknown preset, file or reward.
-        SystemExit: A wrong flag (status 2).
-    """
-    return str(_layers(argv)[-1].get("sees", TrainConfig.sees))
-
-
-def file_of(argv: Sequence[str]) -> dict[str, Any]:
-    """The settings in the file that ``--config`` names among flags of ``ilfo train``; none without it.
-
-    Raises:
-        InputError: It cannot be read.
-    """
-    return _layers(argv)[2]
-
-
-def _layers(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str], dict[str, Any], dict[str, Any]]:
-    """Reads what decides which flags exist; returns ``--preset`` and the like, the other words, and two dictionaries.
-
-    These are the settings of the file, and those of preset, file and these flags combined.
-    """
-    early = argparse.ArgumentParser("ilfo train", add_help=False, allow_abbrev=False)
-    early.add_argument("--preset")
-    early.add_argument("--config")
-    early.add_argument("--dry-run", action="store_true")
-    known, rest = early.parse_known_args(list(argv))
-    names, _ = _plugin_names().parse_known_args(rest)
-    given = {name: value for name, value in vars(names).items() if value is not None}
-    file = _read(Path(known.config)) if known.config is not None else {}
-    _check_names(file, known.config)
-    terms = terms_of((file | given).get("reward", TrainConfig.reward))
-    imitates = any(reward_class(name).imitates for name in terms)
-    implicit = "imitation" if imitates and "demo" in given | file else None
-    values = _merge(_read_preset(known.preset or implicit, given | file), file) | given
-    return known, rest, file, values
-
-
-def _with_discount(config: TrainConfig) -> TrainConfig:
-    """The configuration with the agent's discount in the scaling, where its method takes one and none was given.
-
-    It is the agent's option of that name; without one, it is the attribute of the agent's class.
-    """
-    discount = config.scaling.discount
-    if discount is None and config.scaling.method == "running":
-        options = getattr(config, option_group(config.agent), None)
-        discount = getattr(options, "discount", resolve(config.agent, AGENTS, "agent", Agent).discount)
-    resolved = dataclasses.replace(config.scaling, discount=DISCOUNT if discount is None else discount)
-    return dataclasses.replace(config, scaling=resolved)
-
-
-def config_type(reward: str, agent: str, sees: str = TrainConfig.sees) -> type[TrainConfig]:
-    """``TrainConfig`` with a field for the options of each term of this reward and one for those of this agent.
-
-    Where the reward sees keypoints, their options have a field too, ``keypoints``.
+        values: Settings by name, of which ``reward``, ``agent`` and ``sees`` are looked at.
 
     Raises:
         InputError: There is no such reward or agent, or its flags would have the prefix of others.
     """
+    reward, agent, sees = (values.get(name, getattr(TrainConfig, name)) for name in ("reward", "agent", "sees"))
     groups = list(option_groups(reward).items())
     learner = resolve(agent, AGENTS, "agent", Agent).Options
     if learner is not None:
@@ -268,83 +184,43 @@ def config_type(reward: str, agent: str, sees: str = TrainConfig.sees) -> type[T
 
 
 def config_from_dict(values: Mapping[str, Any], source: str) -> TrainConfig:
-    """Restores a configuration from the dictionary that ``dataclasses.asdict`` made of it.
+    """Restores the resolved configuration that ``dataclasses.asdict`` made these values of.
 
     Raises:
         InputError: An unknown key or a value of the wrong type; ``source`` says where it stands.
     """
-    _check_names(values, source)
-    return fill(_config_type_of(values), values, source)
+    check_names(values, source)
+    return fill(config_type(values), values, source)
 
 
-def _check_names(values: Mapping[str, Any], source: str) -> None:
+def check_names(values: Mapping[str, Any], source: str) -> None:
     """Refuses values that are not names for the settings that decide which others exist."""
     for name in ("reward", "agent", "sees"):
         if name in values:
             converted(str, values[name], source, name)
 
 
-def _config_type_of(values: Mapping[str, Any]) -> type[TrainConfig]:
-    return config_type(*(values.get(name, getattr(TrainConfig, name)) for name in ("reward", "agent", "sees")))
+def resolved(config: TrainConfig) -> TrainConfig:
+    """The configuration of a run from the one that was given: what depends on other settings is filled in.
+
+    Raises:
+        InputError: A value that makes no sense, or one that has no effect.
+    """
+    _check(config)
+    return _with_discount(config)
 
 
-def _plugin_names() -> argparse.ArgumentParser:
-    """The flags that decide which others exist."""
-    parser = argparse.ArgumentParser("ilfo train", add_help=False, allow_abbrev=False)
-    parser.add_argument("--features", dest="sees", choices=typing.get_args(Sees))
-    parser.add_argument("--reward")
-    parser.add_argument("--agent")
-    parser.add_argument("--demo")
-    return parser
+def _with_discount(config: TrainConfig) -> TrainConfig:
+    """The configuration with the agent's discount in the scaling, where its method takes one and none was given.
 
-
-def _read_preset(name: str | None, chosen: dict[str, Any]) -> dict[str, Any]:
-    """A preset without the tables of built-in rewards, agents and keypoints that were not chosen."""
-    if name is None:
-        return {}
-    available = presets()
-    if name not in available:
-        raise InputError(f"there is no preset {name!r}; {closest(name, available)}")
-    values = _read(available[name])
-    used = {*terms_of((values | chosen).get("reward", TrainConfig.reward))}
-    used.add((values | chosen).get("agent", TrainConfig.agent))
-    unused = {option_group(plugin) for plugin in (REWARDS | AGENTS).keys() - used}
-    if (values | chosen).get("sees") != "keypoints":
-        unused.add("keypoints")
-    return {key: value for key, value in values.items() if key not in unused}
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text()
-        values = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except FileNotFoundError as error:
-        raise InputError(f"there is no configuration file {path}") from error
-    except OSError as error:
-        raise InputError(
-            f"the configuration {path} cannot be read: {error.strerror}; expected a TOML or JSON file"
-        ) from error
-    except ValueError as error:
-        raise InputError(f"{path} is not valid {'JSON' if path.suffix == '.json' else 'TOML'}: {error}") from error
-    if not isinstance(values, dict):
-        raise InputError(f'{path} holds a {type(values).__name__}; expected settings by name, like {{"steps": 50000}}')
-    return _with_underscores(values)
-
-
-def _with_underscores(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The same settings, each under the one name that it has in a configuration: ``std-floor`` is ``std_floor``."""
-    return {
-        name.replace("-", "_"): _with_underscores(value) if isinstance(value, Mapping) else value
-        for name, value in values.items()
-    }
-
-
-def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(below)
-    for key, value in above.items():
-        under = merged.get(key)
-        merged[key] = _merge(under if isinstance(under, dict) else {}, value) if isinstance(value, dict) else value
-    return merged
+    It is the agent's option of that name; without one, it is the attribute of the agent's class.
+    """
+    discount = config.scaling.discount
+    if discount is None and config.scaling.method == "running":
+        options = getattr(config, option_group(config.agent), None)
+        discount = getattr(options, "discount", resolve(config.agent, AGENTS, "agent", Agent).discount)
+    scaling = dataclasses.replace(config.scaling, discount=DISCOUNT if discount is None else discount)
+    return dataclasses.replace(config, scaling=scaling)
 
 
 def _check(config: TrainConfig) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ilfo._tools.devices import to_device
 from ilfo._tools.errors import InputError
 from ilfo.agents.many import states_of
 from ilfo.demos import Trajectory
@@ -20,7 +21,6 @@ from ilfo.rewards import Explanation, RewardGenerator
 from ilfo.rewards.labelling import Labels
 from ilfo.runs import read_checkpoint, read_config
 from ilfo.training.configs import config_from_dict, several_seeds
-from ilfo.training.memory import moved
 from ilfo.training.parts import make_inputs, make_learner
 from ilfo.training.run_group import seed_runs
 from ilfo.training.scorer import Scorer
@@ -42,6 +42,8 @@ class Imitation:
         expert_return: Their mean return, where it was recorded.
         seeds: The ``S`` seeds, usually one.
         step: Environment steps that each seed was trained for.
+        device: Where networks learn and rewards are computed.
+        absorbing: Whether terminated episodes go on in absorbing states.
         sight: What the reward sees in place of states; None: the states.
         view: What the policy is shown in place of states; None: the states.
         inputs: What the policy is shown, and how it is standardised.
@@ -128,7 +130,7 @@ class Imitation:
             if self.config.time_aware:
                 raise InputError("this policy is shown the time: give the steps since each episode began, act(o, ages)")
             ages = np.zeros(len(observations))
-        observed = self.inputs.with_time(moved(observations, self.device), ages)
+        observed = self.inputs.with_time(to_device(observations, self.device), ages)
         actions = self.agent.act(
             self.inputs(observed.unflatten(0, (*self._stack, -1)) if self._stack else observed), explore
         )
@@ -183,7 +185,7 @@ class Imitation:
         ]
 
     def _restore_fitted(self, states: Sequence[Mapping[str, Any]]) -> None:
-        """Restores what :meth:`fitted_states` returned, but for keypoints: see :meth:`Sources.recall`."""
+        """Restores what :meth:`fitted_states` returned, but for keypoints: see :meth:`Sources.restore_keypoints`."""
         self.expert_return = states[0]["expert_return"]
         self.scorer.load_state_dicts([state["reward"] for state in states])
         self.inputs.load_state_dicts([state["policy_inputs"] for state in states])

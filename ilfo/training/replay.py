@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ilfo._tools.devices import to_device
 from ilfo._tools.errors import InputError
 from ilfo.agents import Batch
 from ilfo.training.priorities import Priorities
@@ -226,7 +227,7 @@ class Replay:
         first_rows = members * self._num_rows
         if fresh.any():
             starts = torch.from_numpy(fresh.reshape(-1).nonzero()[0])
-            starts = self._move(starts) if observations.is_cuda else starts
+            starts = to_device(starts, self.device) if observations.is_cuda else starts
             rows = (before % self._num_rows + first_rows)[fresh]
             self._put(rows, observations=observations.index_select(0, starts))
         self._put((after % self._num_rows + first_rows).reshape(-1), observations=next_observations)
@@ -246,7 +247,7 @@ class Replay:
             size -= 1
         if self._priorities is not None and size < self._sizes[member]:
             gone = np.arange(int(self._sizes[member]) - size) + int(self._steps_written[member] - self._sizes[member])
-            self._priorities.leave(self._move(torch.from_numpy(gone % self.capacity + member * self.capacity)))
+            self._priorities.leave(to_device(gone % self.capacity + member * self.capacity, self.device))
         self._sizes[member] = size
 
     def _advance(self, member: int, steps: int, rows: int) -> None:
@@ -256,20 +257,14 @@ class Replay:
 
     def _enter(self, places: np.ndarray) -> None:
         if self._priorities is not None:
-            self._priorities.enter(self._move(torch.from_numpy(places)))
+            self._priorities.enter(to_device(places, self.device))
 
     def _put(self, places: np.ndarray, **columns: Tensor) -> None:
         """Writes rows of the columns to places that are numbered through all the seeds."""
-        index = self._move(torch.from_numpy(places))
+        index = to_device(places, self.device)
         for name, values in columns.items():
             column = self._flat[name]
-            column.index_copy_(0, index, self._move(values).to(column.dtype))
-
-    def _move(self, values: Tensor) -> Tensor:
-        """Moves values to the replay's device, by way of pinned memory: a copy from any other waits for the device."""
-        if self.device.type == "cuda" and not values.is_cuda:
-            values = values.pin_memory()
-        return values.to(self.device, non_blocking=True)
+            column.index_copy_(0, index, to_device(values, self.device).to(column.dtype))
 
     def sample(self, batch_size: int, member: int | None = None) -> Batch:
         """Draws ``batch_size`` transitions: ``(B, D)`` and so on, or ``(S, B, D)`` for a list of seeds.
@@ -306,7 +301,7 @@ class Replay:
         uniform = [
             torch.rand(batch_size, generator=self._generators[member], dtype=torch.float64) for member in members
         ]
-        slots = self._priorities.draw(members, self._ever_filled(members), self._move(torch.stack(uniform)))
+        slots = self._priorities.draw(members, self._ever_filled(members), to_device(torch.stack(uniform), self.device))
         self._drawn = members, slots
         return slots.cpu()  # the indices of rows live in host memory
 
@@ -339,7 +334,7 @@ class Replay:
         rows = self._flat_links.index_select(1, slots.view(-1)).view(2, *slots.shape)
         if self.members > 1:
             rows += first_rows
-        slots, rows = self._move(slots.view(-1)), self._move(rows.view(-1))
+        slots, rows = to_device(slots.view(-1), self.device), to_device(rows.view(-1), self.device)
         observations, next_observations = (
             self._flat["observations"].index_select(0, rows).view(2, *shape, self._widths[0]).unbind()
         )

@@ -20,7 +20,7 @@ __all__ = ["Sources"]
 class Sources:
     """What a run starts from, before there is anything that learns. It serves one run, which fits its reward.
 
-    Where keypoints are seen, these are found (:meth:`look`) or restored (:meth:`recall`) before an
+    Where keypoints are seen, these are found (:meth:`find_keypoints`) or restored (:meth:`restore_keypoints`) before an
     :class:`~ilfo.training.Imitation` is made: only then is it known how wide the policy's inputs are.
 
     Args:
@@ -48,7 +48,6 @@ class Sources:
         self.device = torch.device(config.device)
         if self.device.type == "cuda" and not torch.cuda.is_available():
             raise InputError("--device cuda: this machine's PyTorch sees no GPU; use --device cpu")
-        torch.set_num_threads(config.threads)
         self.environment = found = describe(config.env)
         self.demonstrations, self.demo_sha256 = None, None
         if fitted is None and config.demo is not None:
@@ -60,7 +59,7 @@ class Sources:
         self.sight: Sight | None = make_sight(config, self._frame_size(fitted))
         self.view: View | None = make_view(config, found.provenance, self.sight)
         if fitted is not None:
-            self.recall(fitted)
+            self.restore_keypoints(fitted)
 
     def _frame_size(self, fitted: Mapping[str, Any] | None) -> tuple[int, int] | None:
         if self.config.sees == "states":
@@ -70,7 +69,7 @@ class Sources:
             return width, height
         return None if self.demonstrations is None else frame_size_of(self.demonstrations)
 
-    def look(self, doing: Callable[[str], object] | None = None) -> Demonstrations | None:
+    def find_keypoints(self, doing: Callable[[str], object] | None = None) -> Demonstrations | None:
         """The demonstrations as the reward sees them: where it sees keypoints, what to track is found first.
 
         Args:
@@ -83,7 +82,7 @@ class Sources:
             return self.demonstrations
         return self.sight.fit(self.demonstrations, doing)
 
-    def recall(self, fitted: Mapping[str, Any]) -> None:
-        """Restores, from what a checkpoint of one seed holds, what :meth:`look` found for it."""
+    def restore_keypoints(self, fitted: Mapping[str, Any]) -> None:
+        """Restores, from what a checkpoint of one seed holds, what :meth:`find_keypoints` found for it."""
         if self.sight is not None:
             self.sight.load_state_dict(fitted["sight"])

@@ -16,9 +16,9 @@ from ilfo.agents.many import Separate, load_states
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.envs import Environments
 from ilfo.training.imitation import Imitation
-from ilfo.training.memory import Memory
 from ilfo.training.parts import warn_of_checkpoints
 from ilfo.training.replay import Replay
+from ilfo.training.replay_writer import ReplayWriter
 from ilfo.training.sources import Sources
 
 __all__ = ["Training"]
@@ -66,7 +66,7 @@ class Training(Imitation):
                 refresh_priorities_every=self.agent.refresh_priorities_every,
             )
             self.averages = Averages(len(self.seeds))
-            self.memory = Memory(
+            self.writer = ReplayWriter(
                 self.replay,
                 self.scorer,
                 self.inputs,
@@ -100,10 +100,10 @@ class Training(Imitation):
             InputError: A part cannot be made, or cannot be fitted on these demonstrations.
         """
         # What may be refused is made before frames are encoded, unless its width is that of the keypoints found there.
-        seen = None if sources.view is None else sources.look(doing)
+        seen = None if sources.view is None else sources.find_keypoints(doing)
         training = cls(sources)
         try:
-            seen = sources.look(doing) if seen is None else seen
+            seen = sources.find_keypoints(doing) if seen is None else seen
             if seen is not None:
                 training._fit(seen, on_progress)
         except BaseException:
@@ -122,7 +122,7 @@ class Training(Imitation):
         Raises:
             InputError: A part cannot be made, or they are of another configuration.
         """
-        sources.recall(states[0])
+        sources.restore_keypoints(states[0])
         training = cls(sources)
         try:
             training._restore(states)
@@ -173,7 +173,7 @@ class Training(Imitation):
             for _ in range(self.config.num_envs * self.config.updates_per_step):
                 self._update()
         steps = self.environments.finish()
-        self.memory.keep_steps(steps)
+        self.writer.write_steps(steps)
         for (row, trajectory), shown in zip(steps.finished, steps.shown, strict=True):
             self._take_in(trajectory, shown, *divmod(row, self.config.num_envs))
 
@@ -235,7 +235,7 @@ class Training(Imitation):
 
     def _take_in(self, trajectory: Trajectory, shown: np.ndarray, member: int, stream: int) -> None:
         """Keeps a finished episode, and has the agent train on it if it does so between episodes."""
-        labels = self.memory.keep_episode(trajectory, shown, member, stream)
+        labels = self.writer.write_episode(trajectory, shown, member, stream)
         if self.agent.trains_between_episodes:
             self._assess(float(labels.returns_to_limit[0]), len(trajectory), member, stream)
 
@@ -267,7 +267,7 @@ class Training(Imitation):
         ]
 
     def _restore(self, states: Sequence[Mapping[str, Any]]) -> None:
-        """Restores what :meth:`state_dicts` returned, but for keypoints: see :meth:`Sources.recall`."""
+        """Restores what :meth:`state_dicts` returned, but for keypoints: see :meth:`Sources.restore_keypoints`."""
         self.step = states[0]["step"]
         self._restore_fitted(states)
         load_states(self.agent, [state["agent"] for state in states], len(self.seeds) if self._stack else None)

@@ -11,7 +11,7 @@ from ilfo._tools.errors import InputError
 from ilfo.adapters.stable_baselines3_agents import SB3SAC, SB3TD3, SB3Options
 from ilfo.agents import Batch
 from ilfo.train import train
-from ilfo.training.configs import parse_train
+from ilfo.training.flags import parse_train
 
 BOTH = pytest.mark.parametrize("kind", [SB3SAC, SB3TD3])
 

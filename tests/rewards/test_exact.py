@@ -9,7 +9,7 @@ from plain_sinkhorn import padded, problem
 
 from ilfo.rewards import exact
 from ilfo.rewards.exact import default_workers, exact_costs, exact_plan
-from ilfo.rewards.problems import blocks_of
+from ilfo.rewards.row_costs import blocks_of
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])

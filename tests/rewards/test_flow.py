@@ -19,7 +19,7 @@ from ilfo.rewards import Episodes, FeatureOptions, StateFeatures
 from ilfo.rewards._flow_model import FlowModelOptions, held_out_slices, make_flow, train_flow
 from ilfo.rewards._state_density import StateDensity
 from ilfo.rewards.flow import Flow, FlowOptions
-from ilfo.training.configs import parse_train
+from ilfo.training.flags import parse_train
 
 FAMILIES = ["maf", "spline"]
 

@@ -11,7 +11,7 @@ from scipy.spatial.distance import cdist
 
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.rewards import Episodes, FeatureOptions, OptimalTransport, StateFeatures, TransportOptions
-from ilfo.training.configs import parse_train
+from ilfo.training.flags import parse_train
 
 PRESET: Any = parse_train(["--preset", "oops", "--env", "any", "--demo", "any"])[0]
 """Nothing in it depends on the environment."""

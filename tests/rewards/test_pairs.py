@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from ilfo.rewards import cost_matrix
-from ilfo.rewards.pairs import ExpertAtoms, Pairs, Sequences, lone_shares
+from ilfo.rewards.atoms import ExpertAtoms, Sequences, lone_shares
+from ilfo.rewards.pairs import Pairs
 
 
 def atoms(lengths, seed) -> list[torch.Tensor]:

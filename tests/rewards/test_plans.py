@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from plain_sinkhorn import padded, plain_sinkhorn, problem
 
 from ilfo.rewards import exact_plan, sinkhorn_plan
-from ilfo.rewards.plans import RowCosts, blocks_of, sinkhorn_costs
+from ilfo.rewards.row_costs import RowCosts, blocks_of
+from ilfo.rewards.sinkhorn import sinkhorn_costs
 
 TIGHT = {"regularization": 0.1, "max_iterations": 5000, "tolerance": 1e-9}
 

@@ -19,7 +19,7 @@ from ilfo.runs import read_config, read_metrics
 from ilfo.suites import Suite, Task, bundled_suites, is_suite, open_suite
 from ilfo.suites.evaluate_suite import SuiteOptions, evaluate_suite
 from ilfo.suites.table import LeftOut, SuiteCell, left_out_before, suite_table
-from ilfo.training.configs import parse_train
+from ilfo.training.flags import parse_train
 
 FLAGS = ["--random-steps", "100", "--eval-every", "100", "--eval-episodes", "1", "--td3.hidden-dim", "8"]
 OPTIONS = {"seeds": "0-1", "episodes": 2, "jobs": 1}

@@ -3,7 +3,8 @@
 import numpy as np
 from small_clones import SQUARE
 
-from ilfo.training.configs import TrainConfig, parse_train
+from ilfo.training.configs import TrainConfig
+from ilfo.training.flags import parse_train
 
 SEES = [
     *("--features", "keypoints", "--keypoints.no-pretrained", "--keypoints.image-size", "32"),

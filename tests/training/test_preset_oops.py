@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ilfo.agents import Batch
 from ilfo.agents.td3 import TD3
-from ilfo.training.configs import parse_train
+from ilfo.training.flags import parse_train
 
 PRESET: Any = parse_train(["--preset", "oops", "--env", "any", "--demo", "any"])[0]
 HORIZON, STATES, ACTIONS, BATCH = 300, 5, 3, 100

@@ -19,7 +19,7 @@ from ilfo.runs import Run, read_config, read_metrics, read_summary
 from ilfo.statistics import interquartile_mean
 from ilfo.train import train
 from ilfo.training import Sources, Training
-from ilfo.training.configs import parse_train
+from ilfo.training.flags import parse_train
 from ilfo.training.imitation import load
 from ilfo.training.run_group import RunGroup, seed_runs
 

@@ -32,13 +32,13 @@ def test_without_a_demonstration_there_is_nothing_to_look_at(demo, tmp_path):
     config = configure(demo, tmp_path, "--reward", "environment")
     config = type(config)(**vars(config) | {"demo": None})
     sources = Sources(config)
-    assert sources.look() is None
+    assert sources.find_keypoints() is None
     assert sources.demo_sha256 is None
 
 
 def test_states_are_seen_as_they_are(demo, tmp_path):
     sources = Sources(configure(demo, tmp_path))
-    assert sources.look() is sources.demonstrations
+    assert sources.find_keypoints() is sources.demonstrations
     assert sources.demo_sha256 == demos.open(demo).sha256
 
 
@@ -54,7 +54,7 @@ def test_rewards_that_were_replaced_are_not_the_experts(demo, tmp_path):
 def test_restored_ones_open_no_demonstration(demo, tmp_path):
     sources = Sources(configure(tmp_path / "gone.hdf5", tmp_path), fitted={})
     assert sources.demonstrations is None
-    assert sources.look() is None
+    assert sources.find_keypoints() is None
 
 
 @pytest.mark.parametrize(("policy", "encoded"), [("states", False), ("keypoints", True)])

@@ -7,9 +7,9 @@ from small_envs import walk
 from ilfo._tools.averages import Averages
 from ilfo.envs import Steps
 from ilfo.rewards import ColumnOptions, RewardGenerator
-from ilfo.training.memory import Memory
 from ilfo.training.policy_inputs import PolicyInputs
 from ilfo.training.replay import Replay
+from ilfo.training.replay_writer import ReplayWriter
 from ilfo.training.scorer import Scorer
 
 HORIZON, DISCOUNT, CPU = 10, 0.9, torch.device("cpu")
@@ -38,9 +38,9 @@ def remember(time_aware: bool, ages: list[int], terminated: list[bool]):
     scorer = Scorer(
         *(Falling(), 1), discount=DISCOUNT, absorbing=True, horizon=HORIZON, time_aware=time_aware, device=CPU
     )
-    memory = Memory(replay, scorer, inputs, Averages(), horizon=HORIZON, time_aware=time_aware, device=CPU)
+    writer = ReplayWriter(replay, scorer, inputs, Averages(), horizon=HORIZON, time_aware=time_aware, device=CPU)
     ended = [row for row, age in enumerate(ages) if terminated[row] or age == HORIZON - 1]
-    memory.keep_steps(
+    writer.write_steps(
         Steps(
             observations=states[0],
             actions=np.zeros((len(ages), 1), np.float32),

@@ -1,12 +1,12 @@
-"""How steps and episodes enter the replay: with their rewards, and with the time where the policy is shown it."""
+"""How steps and episodes are written to the replay: with their rewards, and the time where the policy is shown it."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ilfo._tools.averages import Averages
+from ilfo._tools.devices import to_device
 from ilfo.demos import Trajectory
 from ilfo.envs import Steps
 from ilfo.rewards import Episodes
@@ -15,16 +15,16 @@ from ilfo.training.policy_inputs import PolicyInputs
 from ilfo.training.replay import Replay
 from ilfo.training.scorer import Scorer
 
-__all__ = ["Memory", "moved"]
+__all__ = ["ReplayWriter"]
 
 
-class Memory:
-    """Has the reward score the agent's experience, and stores it.
+class ReplayWriter:
+    """Has the reward score the agent's experience, and writes it to the replay.
 
     A reward of transitions scores every step immediately, one of trajectories every episode at its end.
 
     Args:
-        replay: Where experience is stored.
+        replay: Where it is written.
         scorer: Scores it.
         inputs: Puts the time beside observations.
         averages: Averages the numbers of finished episodes.
@@ -47,17 +47,17 @@ class Memory:
         self._replay, self._scorer, self._inputs, self._averages = replay, scorer, inputs, averages
         self._horizon, self._time_aware, self._device = horizon, time_aware, device
 
-    def keep_steps(self, steps: Steps) -> None:
-        """Keeps a step of every environment, where the reward scores transitions."""
+    def write_steps(self, steps: Steps) -> None:
+        """Writes a step of every environment, where the reward scores transitions."""
         if self._scorer.needs != "transition":
             return
         pairs = np.stack([steps.observations, steps.next_observations], axis=1)
         episodes = Episodes(
-            observations=moved(pairs, self._device),
+            observations=to_device(pairs, self._device),
             lengths=torch.ones(len(pairs), dtype=torch.int64, device=self._device),
-            terminated=moved(steps.terminated, self._device),
-            env_rewards=moved(steps.env_rewards[:, None], self._device),
-            starts=moved(steps.ages, self._device),
+            terminated=to_device(steps.terminated, self._device),
+            env_rewards=to_device(steps.env_rewards[:, None], self._device),
+            starts=to_device(steps.ages, self._device),
         )
         ages = steps.ages + 1
         ended = np.zeros(len(pairs), bool)
@@ -65,14 +65,14 @@ class Memory:
         self._replay.append(
             self._inputs.with_time(episodes.observations[:, 0], steps.ages),
             torch.from_numpy(steps.actions),
-            self._scorer.of_steps(episodes, moved(self._horizon - ages, self._device)),
+            self._scorer.of_steps(episodes, to_device(self._horizon - ages, self._device)),
             self._inputs.with_time(episodes.observations[:, 1], ages),
             torch.from_numpy(self._ends(steps.terminated, ages)),
             ended,
         )
 
-    def keep_episode(self, trajectory: Trajectory, shown: np.ndarray, member: int, stream: int) -> Labels:
-        """Keeps a finished episode, where the reward scores trajectories; in any case its numbers are averaged.
+    def write_episode(self, trajectory: Trajectory, shown: np.ndarray, member: int, stream: int) -> Labels:
+        """Writes a finished episode, where the reward scores trajectories; in any case its numbers are averaged.
 
         Args:
             trajectory: ``T`` steps, with actions.
@@ -94,7 +94,7 @@ class Memory:
             assert trajectory.actions is not None
             ages = np.arange(len(trajectory) + 1)
             self._replay.extend(
-                self._inputs.with_time(moved(shown, self._device), ages),
+                self._inputs.with_time(to_device(shown, self._device), ages),
                 torch.from_numpy(trajectory.actions),
                 labels.rewards[0],
                 bool(self._ends(np.array([trajectory.terminated]), ages[-1:])[0]),
@@ -107,9 +107,3 @@ class Memory:
     def _ends(self, terminated: np.ndarray, ages: np.ndarray) -> np.ndarray:
         """Where nothing follows: after a termination and, for a policy that is shown the time, at the time limit."""
         return terminated | (ages >= self._horizon) if self._time_aware else terminated
-
-
-def moved(array: np.ndarray, device: torch.device) -> Tensor:
-    """An array on a device; by way of pinned memory, because a copy from any other waits for the GPU's work."""
-    tensor = torch.from_numpy(array)
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
