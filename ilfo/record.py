@@ -28,7 +28,7 @@ from ilfo.envs import describe
 from ilfo.envs.recorder import Recorder
 from ilfo.experts import Expert, own_policy, scripted_policy, trained_expert
 
-__all__ = ["RecordOptions", "main", "record"]
+__all__ = ["RecordOptions", "check_recorded", "main", "record"]
 
 _TRIES_FOR_EACH = 20
 _FRAME_SIZE = "84"
@@ -130,6 +130,24 @@ def record(
     return demonstrations
 
 
+def check_recorded(recorded: Demonstrations, options: RecordOptions) -> None:
+    """Refuses demonstrations of another environment or another expert than options name.
+
+    Args:
+        recorded: A file that :func:`record` wrote.
+        options: With ``env``, and ``policy`` or ``scripted``.
+
+    Raises:
+        InputError: Says who was recorded where.
+    """
+    found, expert = recorded.provenance, _called(options)
+    if found.env_id != options.env or f"): {expert}, protocol " not in (found.source or ""):
+        raise InputError(
+            f"{recorded.path} has the environment {found.env_id!r} and the source {found.source!r}; expected "
+            f"{options.env!r} and {expert!r}: remove the file to record it again, or name another --out"
+        )
+
+
 def _play(
     expert: Expert,
     options: RecordOptions,
@@ -180,11 +198,13 @@ def _open_expert(options: RecordOptions) -> Expert:
         return trained_expert(options.run, options.env, options.seed)
     if options.env is None:
         raise InputError(f"{'--scripted' if options.scripted else '--policy'} needs --env: the environment to record")
-    if options.policy is None:
-        policy, what = scripted_policy(options.env), "scripted expert"
-    else:
-        policy, what = own_policy(options.policy), f"policy {options.policy}"
-    return Expert(policy, options.env, "standard", options.seed or 0, what)
+    policy = scripted_policy(options.env) if options.policy is None else own_policy(options.policy)
+    return Expert(policy, options.env, "standard", options.seed or 0, _called(options))
+
+
+def _called(options: RecordOptions) -> str:
+    """What the source of a file calls a scripted expert, or a policy of the user's own."""
+    return "scripted expert" if options.policy is None else f"policy {options.policy}"
 
 
 def _frame_size(options: RecordOptions) -> tuple[int, int] | None:

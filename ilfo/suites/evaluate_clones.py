@@ -14,7 +14,7 @@ from ilfo._tools.errors import InputError
 from ilfo._tools.words import counted
 from ilfo.cloning import EYES
 from ilfo.cloning.eyes import Sees
-from ilfo.envs import make_env
+from ilfo.envs import RenderError, make_env
 from ilfo.envs.drawing import drawable_env
 from ilfo.fleet import Failure, check_apart, check_free, job_folder
 from ilfo.fleet.clone_jobs import CloneJob, flags_for
@@ -100,15 +100,16 @@ def evaluate_clones(
         All cells, task by task, and the runs that failed.
 
     Raises:
-        InputError: A name is unknown or given twice, ``ilfo clone`` refuses a flag, a folder holds a run or
-            demonstrations made with other flags, or no task can be run.
+        InputError: A name is unknown or given twice; ``ilfo clone`` refuses a flag, or the table decides it; a folder
+            holds a run or demonstrations made with other flags; or no task can be run.
         RenderError: Nothing can be drawn here.
         KeyboardInterrupt: After Ctrl-C. Policies that were under way begin again with the same command.
 
     Warns:
         UserWarning: A task is left out, for its environment or its demonstrations are missing, or it has no variants.
     """
-    _check(options, flags)
+    _check(options)
+    check_free([*suite.flags, *(flag for task in suite.tasks for flag in task.flags), *flags], _OWN)
     out, tasks = suite_folder(suite, options), chosen_tasks(suite, options)
     lessons, left = _lessons(tasks, options, out)
     jobs = {
@@ -126,6 +127,8 @@ def evaluate_clones(
         if missing.get(task.name):
             try:
                 _prepare(task, lessons[task.name], options, console)
+            except RenderError:
+                raise
             except InputError as error:
                 left[task.name] = str(error)
     for name, why in left.items():
@@ -146,7 +149,7 @@ def evaluate_clones(
     return write(), failures
 
 
-def _check(options: CloneSuiteOptions, flags: Sequence[str]) -> None:
+def _check(options: CloneSuiteOptions) -> None:
     check_each_once("sees", options.sees)
     check_each_once("kinds", options.kinds)
     check_seeds(options.seeds)
@@ -159,7 +162,6 @@ def _check(options: CloneSuiteOptions, flags: Sequence[str]) -> None:
     ):
         if value is not None and value < least:
             raise InputError(f"--{flag} is {value}; expected at least {least}")
-    check_free(flags, _OWN)
 
 
 def _lessons(tasks: Sequence[Task], options: CloneSuiteOptions, out: Path) -> tuple[dict[str, _Lesson], dict[str, str]]:
@@ -173,7 +175,7 @@ def _lessons(tasks: Sequence[Task], options: CloneSuiteOptions, out: Path) -> tu
             found[task.name] = _Lesson(files, f"what was given, {given}")
         elif task.expert:
             recordings = plan_recordings(task, options.kinds, options.looks, options.demos, out / "demos" / task.name)
-            check_recordings(recordings)
+            check_recordings(recordings, task)
             looks = f" and in {counted(options.looks, 'seen variant')} of each kind" if options.looks else ""
             what = f"{counted(options.demos, 'episode')} of the expert, as the task is{looks}"
             found[task.name] = _Lesson(tuple(str(each.file) for each in recordings), what, tuple(recordings))

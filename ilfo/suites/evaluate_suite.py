@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ilfo import demos
 from ilfo._tools.atomic import atomic_path
-from ilfo._tools.checks import check_demo_dir, check_each_once, check_episode_count, check_seeds
+from ilfo._tools.checks import check_at_least, check_demo_dir, check_each_once, check_episode_count, check_seeds
 from ilfo._tools.errors import InputError
 from ilfo.envs import make_env
 from ilfo.fleet import (
@@ -22,7 +23,7 @@ from ilfo.fleet import (
     without_columns,
     words_of_cell,
 )
-from ilfo.record import RecordOptions, record
+from ilfo.record import RecordOptions, check_recorded, record
 from ilfo.runs import read_config
 from ilfo.suites.command import chosen_tasks, run_on, suite_command, suite_folder
 from ilfo.suites.figure import suite_figure
@@ -99,7 +100,7 @@ def evaluate_suite(
     Raises:
         InputError: A name is unknown or given twice; ``ilfo train`` refuses a flag, or the table decides it; a finished
             cell has other flags (to show: seeds, steps or episodes) than were asked for, or is of a demonstration that
-            was replaced; or no task can be run.
+            was replaced; a demonstration was recorded of another expert or environment; or no task can be run.
         KeyboardInterrupt: After Ctrl-C, once all runs under way have saved.
 
     Warns:
@@ -134,6 +135,7 @@ def _check(options: SuiteOptions) -> None:
     check_each_once("rewards", options.rewards)
     check_each_once("agents", options.agents)
     check_seeds(options.seeds)
+    check_at_least(options, 1, "steps")
     check_episode_count(options.episodes)
     check_demo_dir(options.demo_dir)
 
@@ -165,16 +167,16 @@ def _demonstrations(
     left = []
     for task in tasks:
         recorded = out / "demos" / f"{task.name}.hdf5"
+        chosen = RecordOptions(env=task.env, **task.expert, success_only=True, stop_after_success=_AFTER_SUCCESS)
         demo = task.find_demo(folder)
+        if demo is None and task.expert and recorded.exists():
+            check_recorded(demos.open(recorded), chosen)
+            demo = str(recorded)
         try:
             make_env(task.env).close()
             if demo is None and task.expert:
-                if not recorded.exists():
-                    recorded.parent.mkdir(parents=True, exist_ok=True)
-                    chosen = RecordOptions(
-                        env=task.env, **task.expert, success_only=True, stop_after_success=_AFTER_SUCCESS
-                    )
-                    record(recorded, chosen)
+                recorded.parent.mkdir(parents=True, exist_ok=True)
+                record(recorded, chosen)
                 demo = str(recorded)
         except InputError as error:
             left.append(LeftOut(task.name, str(error)))

@@ -9,7 +9,7 @@ from pathlib import Path
 from ilfo import demos
 from ilfo._tools.errors import InputError
 from ilfo._tools.words import counted
-from ilfo.record import RecordOptions, record
+from ilfo.record import RecordOptions, check_recorded, record
 from ilfo.suites.suite import Task
 from ilfo.variants import Kind, Variant
 
@@ -70,17 +70,21 @@ def plan_recordings(task: Task, kinds: Sequence[Kind], looks: int, episodes: int
     ]
 
 
-def check_recordings(recordings: Sequence[Recording]) -> None:
-    """Refuses recordings that are there, and have another number of episodes.
+def check_recordings(recordings: Sequence[Recording], task: Task) -> None:
+    """Refuses recordings that are there, and are of another environment or expert or number of episodes.
 
     Raises:
         InputError: Names the first.
     """
     for each in recordings:
-        if each.file.exists() and (found := len(demos.open(each.file))) != each.episodes:
+        if not each.file.exists():
+            continue
+        found = demos.open(each.file)
+        check_recorded(found, _options(each, task))
+        if len(found) != each.episodes:
             raise InputError(
-                f"{each.file} has {counted(found, 'episode')}, expected {each.episodes}: give --demos and --looks as "
-                "they were when it was recorded, or another --out"
+                f"{each.file} has {counted(len(found), 'episode')}, expected {each.episodes}: give --demos and --looks "
+                "as they were when it was recorded, or another --out"
             )
 
 
@@ -97,14 +101,17 @@ def record_missing(
     for number, each in enumerate(missing, start=1):
         progress(f"recording {each.env}, {number} of {len(missing)}")
         each.file.parent.mkdir(parents=True, exist_ok=True)
-        options = RecordOptions(
-            env=each.env,
-            **task.expert,
-            episodes=each.episodes,
-            success_only=True,
-            stop_after_success=_AFTER_SUCCESS,
-            actions=True,
-            frames=True,
-            seed=each.seed,
-        )
-        record(each.file, options)
+        record(each.file, _options(each, task))
+
+
+def _options(recording: Recording, task: Task) -> RecordOptions:
+    return RecordOptions(
+        env=recording.env,
+        **task.expert,
+        episodes=recording.episodes,
+        success_only=True,
+        stop_after_success=_AFTER_SUCCESS,
+        actions=True,
+        frames=True,
+        seed=recording.seed,
+    )

@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ilfo._tools.errors import InputError
+from ilfo._tools.seeds import EVALUATION, derived_seed
 from ilfo._tools.tables import markdown_table
 from ilfo._tools.words import counted
+from ilfo.runs import read_config
 from ilfo.suites.looks_figure import PLAIN, Look
 from ilfo.suites.reached import MISSING, Reached, returns_in_words
 from ilfo.suites.suite import Suite
@@ -38,7 +40,8 @@ def read_looks(
         stop_after_success: Steps that an episode went on after its first success; None: to its end.
 
     Returns:
-        Look to results; None unless it was played in all of these looks, with these settings.
+        Look to results; None unless it was played in all of these looks, with these settings, from the initial states
+        that follow from the run's seed.
 
     Raises:
         InputError: It was played by earlier code, which did not store in which variants.
@@ -47,7 +50,8 @@ def read_looks(
     if not file.is_file():
         return None
     content = json.loads(file.read_text())
-    if content.get("stop_after_success") != stop_after_success:
+    seed = derived_seed(read_config(run)["config"]["seed"], EVALUATION)
+    if (content.get("stop_after_success"), content["plain"]["seed"]) != (stop_after_success, seed):
         return None
     found = {PLAIN: content["plain"]} | {(each["kind"], each["split"]): each for each in content["each"]}
     if not all("variants" in each for each in content["each"]):
@@ -133,7 +137,9 @@ _SUCCESS = Measure(
 _SCORE = Measure(
     CloneCell.score,
     "score",
-    "Score, 0 % a random policy and 100 % the expert: interquartile mean over seeds, with its 95 % bootstrap interval.",
+    "Score, 0 % a random policy and 100 % the expert: interquartile mean over seeds, with its 95 % bootstrap interval "
+    "(where episodes end after their success, those of the random policy are whole all the same, and collect reward "
+    "for longer).",
 )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ilfo._tools.seeds import EVALUATION, derived_seed
 from ilfo._tools.tables import markdown_table
 from ilfo._tools.words import counted
 from ilfo.runs import read_config, read_summary
@@ -32,7 +33,8 @@ class SuiteCell:
         folder: The folder that its seeds train in.
         summary: Their summary; None until they are finished.
         evaluations: ``evaluation.json`` of each seed; empty unless every seed has one at the summary's number of
-            steps, since one written during training describes an earlier policy.
+            steps, since one written during training describes an earlier policy, and from the initial states that
+            follow from the seed.
         seeds: The seeds that were trained, as ``--seeds`` named them; None without a summary.
     """
 
@@ -48,14 +50,15 @@ class SuiteCell:
     def read(cls, folder: Path, task: str, reward: str, agent: str) -> SuiteCell:
         """A cell with what its folder holds."""
         summary = read_summary(folder)
-        runs = seed_runs(folder).values() if summary else []
-        files = [run / "evaluation.json" for run in runs]
-        known = all(file.is_file() for file in files)
-        evaluations = tuple(json.loads(file.read_text()) for file in files) if known else ()
-        if summary and any(each.get("steps") != summary["steps"] for each in evaluations):
+        if summary is None:
+            return cls(task, reward, agent, folder, None, (), None)
+        runs = seed_runs(folder)
+        files = [run / "evaluation.json" for run in runs.values()]
+        evaluations = tuple(json.loads(file.read_text()) for file in files if file.is_file())
+        wanted = [(summary["steps"], derived_seed(seed, EVALUATION)) for seed in runs]
+        if [(each.get("steps"), each.get("seed")) for each in evaluations] != wanted:
             evaluations = ()
-        seeds = read_config(folder)["config"]["seeds"] if summary else None
-        return cls(task, reward, agent, folder, summary, evaluations, seeds)
+        return cls(task, reward, agent, folder, summary, evaluations, read_config(folder)["config"]["seeds"])
 
     @property
     def method(self) -> str:

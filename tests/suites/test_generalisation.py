@@ -16,7 +16,8 @@ from ilfo import demos
 from ilfo._tools.errors import InputError
 from ilfo.cli import main
 from ilfo.cloning import evaluate_looks, parse_clone
-from ilfo.evaluate import evaluate
+from ilfo.envs import RenderError
+from ilfo.evaluate import evaluate, write_looks
 from ilfo.fleet._display import Display
 from ilfo.fleet.clone_jobs import CloneJob, flags_for
 from ilfo.runs import read_config, read_summary
@@ -88,6 +89,14 @@ def test_what_was_played_otherwise_is_not_what_was_asked_for(evaluated):
     assert read_looks(run, KIND, 3, 10) is None
     assert read_looks(run, KIND, 2, None) is None
     assert read_looks(run, (*KIND, "camera"), 2, 10) is None
+
+
+def test_what_was_played_from_other_states_is_not_what_was_asked_for(evaluated, tmp_path):
+    """As ``ilfo evaluate RUN --variants --seed`` leaves it."""
+    run = tmp_path / "run"
+    shutil.copytree(evaluated[0].out / "roll--states--seed-0", run)
+    write_looks(run, evaluate_looks(run, KIND, episodes=2, seed=5, stop_after_success=10))
+    assert read_looks(run, KIND, 2, 10) is None
 
 
 def test_seen_is_what_the_demonstrations_show(evaluated, tmp_path):
@@ -250,6 +259,26 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_done(evaluated, give
     assert sorted(options.out.rglob("*")) == before
 
 
+@pytest.mark.parametrize("flags", [["--seed", "7"], ["--env=Elsewhere-v0"], ["--demo", "other.hdf5"]])
+@pytest.mark.parametrize("whose", ["suite", "task"])
+def test_a_suite_of_clones_decides_in_its_flags_nothing_that_the_table_does(given, tmp_path, whose, flags):
+    suite = open_suite(str(given / "carts.toml"))
+    tasks = tuple(replace(task, flags=tuple(flags)) for task in suite.tasks)
+    wrong = replace(suite, tasks=tasks) if whose == "task" else replace(suite, flags=(*suite.flags, *flags))
+    options = CloneSuiteOptions(out=tmp_path / "out", demo_dir=given, **SMALL)
+    with pytest.raises(InputError, match=f"{flags[0]} after '--', or among a suite's flags: the table decides"):
+        evaluate_clones(wrong, options)
+    assert not options.out.exists()
+
+
+def test_where_nothing_can_be_drawn_no_task_is_left_out_for_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "no-such-library")
+    suite = Suite("carts", "Carts", (Task("roll", CART, (), policy="small_carts:push"),), verb="clone")
+    options = CloneSuiteOptions(sees=("states",), demos=3, looks=1, out=tmp_path / "out", **SMALL)
+    with pytest.raises(RenderError, match="no picture can be drawn here"):
+        evaluate_clones(suite, options, FLAGS)
+
+
 def test_an_expert_is_recorded_once_in_every_look(camera, tmp_path):
     task = Task("roll", CART, ("none",), policy="small_carts:push")
     suite = Suite("carts", "Carts", (task,), verb="clone", flags=tuple(FLAGS))
@@ -276,6 +305,12 @@ def test_an_expert_is_recorded_once_in_every_look(camera, tmp_path):
         evaluate_clones(suite, replace(options, demos=5))
     with pytest.raises(InputError, match=r"demo was \[.*lights-seen-0.hdf5'\] and is now \[.*plain.hdf5'\]"):
         evaluate_clones(suite, replace(options, demos=2, looks=0))
+    other = replace(suite, tasks=(replace(task, policy="small_carts:rush"),))
+    with pytest.raises(InputError, match=r"plain.hdf5 .*: policy small_carts:push, .*; expected .*small_carts:rush"):
+        evaluate_clones(other, options)
+    moved = replace(suite, tasks=(replace(task, env=f"{CART}@19-steps"),))
+    with pytest.raises(InputError, match=rf"plain.hdf5 has the environment '{CART}' .*; expected '{CART}@19-steps'"):
+        evaluate_clones(moved, options)
 
 
 def test_what_has_no_variants_is_left_out(given, tmp_path):
@@ -399,6 +434,7 @@ def test_where_there_is_no_success_the_score_is_shown():
     written = looks_table(Suite("some", "Some", ()), [cell], ("colours",), [], "0", 1)
     assert "| a | pixels | 50% (50% to 50%) | 25% (25% to 25%) | – |" in written
     assert "Score, 0 % a random policy" in written
+    assert "those of the random policy are whole all the same" in written
     assert "first success" not in written
 
 

@@ -152,13 +152,14 @@ def test_the_same_command_goes_on_and_trains_nothing_twice(evaluated, suite_file
     assert sum(one != other for one, other in zip(before, after, strict=True)) == 2, "the evaluations of one cell"
 
 
-def test_an_evaluation_of_fewer_steps_is_not_the_result_of_a_cell(evaluated, suite_file, demo, tmp_path):
-    """As ``ilfo evaluate`` leaves it in the folder of a seed that is still under way."""
+@pytest.mark.parametrize("other", [{"steps": 100}, {"seed": 5}], ids=["fewer steps", "other episodes"])
+def test_another_evaluation_is_not_the_result_of_a_cell(evaluated, suite_file, demo, tmp_path, other):
+    """As ``ilfo evaluate`` leaves it in the folder of a seed that is still under way, and ``--seed`` in any."""
     kept = tmp_path / "kept"
     shutil.copytree(evaluated[0].out, kept)
     file = kept / evaluated[1][0].folder.name / "seed_1" / "evaluation.json"
     good = file.read_text()
-    file.write_text(json.dumps(json.loads(good) | {"steps": 100, "return_mean": -1000.0}))
+    file.write_text(json.dumps(json.loads(good) | other | {"return_mean": -1000.0}))
     suite, options = open_suite(str(suite_file)), SuiteOptions(out=kept, demo_dir=demo.parent, **OPTIONS)
     shown, _ = evaluate_suite(suite, replace(options, show=True))
     assert [cell.is_done(200, 2) for cell in shown] == [False, True]
@@ -235,6 +236,9 @@ def test_an_expert_is_recorded_once_until_soon_after_its_success(tmp_path):
     assert len(recorded) == steps + 10 < 40
     before = file.stat().st_mtime_ns
     evaluate_suite(suite, options)
+    for changed, wanted in (({"policy": "own_policies:creep"}, "creep"), ({"env": f"{task.env}@9-steps"}, "9-steps")):
+        with pytest.raises(InputError, match=rf"signs\.hdf5 .*: policy own_policies:walk, .*; expected .*{wanted}'"):
+            evaluate_suite(replace(suite, tasks=(replace(task, **changed),)), options)
     assert file.stat().st_mtime_ns == before
 
 
@@ -438,6 +442,7 @@ def test_a_suite_that_is_not_there_is_refused(tmp_path):
         ({"seeds": ""}, "--seeds is empty"),
         ({"seeds": "0-x"}, "--seeds is '0-x'; expected numbers and ranges"),
         ({"episodes": 0}, "--episodes is 0"),
+        ({"steps": 0}, "steps is 0: it must be at least 1"),
         ({"demo_dir": Path("nowhere")}, "--demo-dir nowhere is no folder"),
         ({"rewards": ("transpot",)}, "no reward is called 'transpot'"),
     ],
