@@ -87,6 +87,14 @@ def test_the_same_seed_gives_the_same_policy(runs, film, tmp_path):
     assert not torch.equal(mine["head.0.weight"], other["head.0.weight"])
 
 
+def test_random_numbers_of_others_stay_as_they_were(film, tmp_path):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    clone(configure("states", film, tmp_path / "run", epochs=1))
+    assert torch.equal(torch.rand(3), expected)
+
+
 def test_a_finished_run_is_not_made_again_and_a_stopped_one_begins_anew(film, tmp_path):
     config, stopped = configure("states", film, tmp_path / "run", epochs=4), []
 

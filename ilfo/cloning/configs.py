@@ -6,9 +6,10 @@ import argparse
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
-from ilfo._tools.checks import check_at_least, check_not_negative, check_positive
+from ilfo._tools.checks import check_at_least, check_each_once, check_not_negative, check_positive
 from ilfo._tools.errors import InputError, closest
 from ilfo._tools.ranges import read_ranges
 from ilfo.cloning.eyes import EYES, Sees
@@ -60,8 +61,7 @@ class CloneConfig:
     """Processor threads; another number changes results in the last bits."""
 
     def __post_init__(self) -> None:
-        if not self.demo:
-            raise InputError("--demo names no file; expected at least one")
+        check_each_once("demo", [str(Path(file).resolve()) for file in self.demo])
         if self.sees not in EYES:
             raise InputError(f"--sees is {self.sees!r}; {closest(self.sees, EYES)}")
         check_at_least(self, 1, "epochs", "batch_size", "hidden_dim", "eval_episodes", "threads")

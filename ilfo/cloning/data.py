@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ilfo import demos
 from ilfo._tools.errors import InputError
+from ilfo._tools.marks import split_marks
 from ilfo._tools.pieces import pieces_of
 from ilfo.cloning.configs import CloneConfig
 from ilfo.cloning.eyes import EYES
@@ -87,11 +88,11 @@ def open_demonstrations(config: CloneConfig) -> tuple[Demonstrations, str, list[
             another size; says how to record one that is of use.
 
     Warns:
-        UserWarning: A sentence for each difference of a file and the environment, its look aside.
+        UserWarning: A sentence for each difference of a file and the environment, its variant aside.
     """
     frames = EYES[config.sees].takes_frames
     described = describe(config.env)
-    environment = _plain(described.provenance)
+    environment = _plain(described.provenance, frames)
     found, fitting = [], []
     for path in config.demo:
         opened = demos.open(
@@ -103,7 +104,7 @@ def open_demonstrations(config: CloneConfig) -> tuple[Demonstrations, str, list[
         _check_has(opened, path, config, frames)
         found.append(opened)
         _check_actions(opened, path, config.env, described)
-        opened = replace(opened, provenance=_plain(opened.provenance))
+        opened = replace(opened, provenance=_plain(opened.provenance, frames))
         if not frames or config.state_dims:
             fitted, unlike = demos.fit_to(opened, environment, described.low, described.high)
         else:
@@ -123,9 +124,12 @@ def open_demonstrations(config: CloneConfig) -> tuple[Demonstrations, str, list[
     return together, digest, shown
 
 
-def _plain(provenance: Provenance) -> Provenance:
-    """What is said of an environment, whatever it looks like."""
-    return replace(provenance, env_id=split_id(provenance.env_id)[0] if provenance.env_id else None)
+def _plain(provenance: Provenance, frames: bool) -> Provenance:
+    """What is said of an environment, its variant aside; where frames are seen, marks like ``@no-shadows`` stay."""
+    if provenance.env_id is None:
+        return provenance
+    marks = split_marks(provenance.env_id)[1] if frames else ""
+    return replace(provenance, env_id=f"{split_id(provenance.env_id)[0]}{marks}")
 
 
 def _mean_return(parts: Sequence[Demonstrations]) -> float | None:

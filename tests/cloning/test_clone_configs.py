@@ -42,7 +42,8 @@ def test_columns_of_the_state_are_spelled_as_ranges():
         ({"epochs": 0}, "epochs is 0"),
         ({"learning_rate": -1.0}, "learning_rate"),
         ({"held_out": 1.0}, "held_out is 1.0"),
-        ({"demo": ()}, "--demo names no file"),
+        ({"demo": ()}, "--demo is empty"),
+        ({"demo": ("d.hdf5", "./d.hdf5")}, r"--demo is .*d\.hdf5 .*d\.hdf5: give each once"),
         ({"state_dims": "0"}, "--state-dims 0 with --sees states"),
     ],
 )

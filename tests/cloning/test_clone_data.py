@@ -122,6 +122,14 @@ def test_another_environment_is_said(squares, tmp_path):
         opened("states", write(tmp_path, "other.hdf5", other))
 
 
+def test_another_look_than_a_variant_is_said_where_it_is_seen(squares, tmp_path):
+    bare = replace(squares, provenance=replace(squares.provenance, env_id=f"{SQUARE}@no-shadows@colours-seen-0"))
+    path = write(tmp_path, "bare.hdf5", bare)
+    with pytest.warns(UserWarning, match=f"was recorded in {SQUARE}@no-shadows, the environment is {SQUARE}"):
+        opened("pixels", path)
+    opened("states", path)
+
+
 def test_frames_alone_are_enough_for_pixels(squares, tmp_path):
     blank = [replace(each, observations=each.observations[:, :0]) for each in squares]
     alone = replace(squares, trajectories=tuple(blank), provenance=replace(squares.provenance, observation_keys={}))
