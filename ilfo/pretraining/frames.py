@@ -17,12 +17,15 @@ from ilfo._tools.errors import InputError
 from ilfo.pretraining.scenes import Scene
 from ilfo.pretraining.studio import Studio
 
-__all__ = ["Frames", "read_frames", "render_frames"]
+__all__ = ["HELD_OUT", "Frames", "read_frames", "render_frames"]
 
 LAYOUT = "ilfo frames 1"
 
 EPISODE = 20
 """Frames of an episode, which share camera, lights and colours."""
+
+HELD_OUT = 1_000
+"""Number of the first episode of a scene that keypoints are measured in, and none is trained on."""
 
 CHUNK = 32
 """Frames that are compressed together."""
@@ -76,7 +79,8 @@ def render_frames(
         say: Called with a line after each scene.
 
     Raises:
-        InputError: Nothing can be drawn here, what a scene needs is not installed, or the folder does not exist.
+        InputError: Nothing can be drawn here, what a scene needs is not installed, the folder does not exist, or a
+            scene would get episodes that are held out.
     """
     target = Path(path)
     if not target.parent.is_dir():
@@ -84,6 +88,11 @@ def render_frames(
     if number < 1:
         raise InputError(f"{number} frames: expected at least 1")
     episodes = max(-(-number // (len(scenes) * EPISODE)), 1)
+    if episodes > HELD_OUT:
+        raise InputError(
+            f"{number} frames are {episodes} episodes of each scene; expected at most {HELD_OUT}, since later ones are "
+            f"held out: give at most --number {HELD_OUT * EPISODE * len(scenes)}, or more --scenes"
+        )
     count = episodes * EPISODE * len(scenes)
     shapes = {
         "images": ((size, size, 3), "u1"),

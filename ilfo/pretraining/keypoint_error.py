@@ -85,7 +85,7 @@ def keypoint_errors(
 def probe(backbone: Backbone, frames: Frames, *, most: int = 240) -> float:
     """Median distance in pixels of objects from the patch most like them: a quick check of a network in training.
 
-    In each scene three of four frames, under various cameras and colours, give the mean descriptor of an object's
+    In each scene three of four episodes, under various cameras and colours, give the mean descriptor of an object's
     patches, and the object is located in the fourth.
 
     Args:
@@ -99,7 +99,8 @@ def probe(backbone: Backbone, frames: Frames, *, most: int = 240) -> float:
     apart = []
     for scene, names in enumerate(frames.objects):
         rows = np.flatnonzero(scenes == scene)
-        fit, test = rows[np.arange(len(rows)) % 4 != 3], rows[3::4]
+        held_out = np.unique(frames.episodes[chosen][rows], return_inverse=True)[1] % 4 == 3
+        fit, test = rows[~held_out], rows[held_out]
         if not len(test):
             continue
         positions, visible = frames.positions[chosen][:, : len(names)], frames.visible[chosen][:, : len(names)]

@@ -23,8 +23,9 @@ class LocationOptions:
     """Patches around the best one, in each direction, that the soft-argmax averages over; 0: the best patch alone. A
     number as large as the grid is the plain soft-argmax, which draws every keypoint towards the middle."""
     motion: float = 0.5
-    """How far a concept moves from one frame to the next, in half widths of the image: the standard deviation of a
-    Gaussian around its last position, which keeps look-alikes from swapping. 0: each frame is handled alone."""
+    """How far a concept moves from one frame to the next, in halves of the image's width across and of its height down:
+    the standard deviation of a Gaussian around its last position, which keeps look-alikes from swapping. 0: each frame
+    is handled alone."""
 
     def __post_init__(self) -> None:
         for name in ("window", "motion"):

@@ -98,7 +98,14 @@ def keys_of_colours(seeing):
 
 
 def test_the_probe_of_what_sees_is_nearer_than_of_what_does_not(tmp_path, films):
-    frames = read_frames([write_films(tmp_path / "frames.hdf5", films, ["one", "other"])])
+    more = [*films, blob_film(6, 6), blob_film(6, 7)]
+    frames = read_frames([write_films(tmp_path / "frames.hdf5", more, ["one", "other"])])
     assert probe(keys_of_colours(1.0), frames) < 5 < probe(keys_of_colours(0.0), frames)
     unseen = replace(frames, visible=np.zeros_like(frames.visible))
     assert np.isnan(probe(keys_of_colours(1.0), unseen))
+
+
+def test_the_probe_measures_in_other_episodes(tmp_path, films):
+    """Of three episodes none is the fourth, which is measured in."""
+    frames = read_frames([write_films(tmp_path / "frames.hdf5", films[:3], ["one"])])
+    assert np.isnan(probe(keys_of_colours(1.0), frames))

@@ -4,7 +4,7 @@ import pytest
 from small_films import BALL_SCENE
 
 from ilfo._tools.errors import InputError
-from ilfo.pretraining.frames import EPISODE, read_frames, render_frames
+from ilfo.pretraining.frames import EPISODE, HELD_OUT, read_frames, render_frames
 from ilfo.pretraining.scenes import SCENES, Scene, scenes_named
 from ilfo.pretraining.studio import Studio
 
@@ -95,6 +95,13 @@ def test_frames_of_a_scene_do_not_depend_on_the_others(studio, tmp_path):
     alone = read_frames([render_frames(tmp_path / "a.hdf5", [BALL_SCENE], 20, size=32, say=str)])
     second = read_frames([render_frames(tmp_path / "b.hdf5", [other, BALL_SCENE], 40, size=32, say=str)])
     assert np.array_equal(alone.images, second.images[second.scenes == 1])
+
+
+def test_episodes_that_are_held_out_are_not_rendered(tmp_path):
+    number = HELD_OUT * EPISODE + 1
+    with pytest.raises(InputError, match=r"are 1001 episodes of each scene; .* at most --number 20000"):
+        render_frames(tmp_path / "frames.hdf5", [BALL_SCENE], number, say=str)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("content", [None, b"nonsense", "empty"])
