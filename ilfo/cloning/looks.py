@@ -10,6 +10,7 @@ from typing import Any
 
 from ilfo._evaluations import Evaluation
 from ilfo._tools.checks import check_each_once
+from ilfo._tools.cores import threads
 from ilfo._tools.errors import InputError
 from ilfo._tools.marks import split_marks
 from ilfo.cloning.policy import ClonedPolicy, load_clone, play, play_each
@@ -90,7 +91,8 @@ def evaluate_clone(run: str | os.PathLike[str], episodes: int, seed: int, *, env
         RenderError: The policy takes frames, and nothing can be drawn here.
     """
     config = read_config(run)["config"]
-    found = evaluation_of(load_clone(run), env_id or config["env"], config["protocol"], episodes, seed)
+    with threads(config["threads"]):
+        found = evaluation_of(load_clone(run), env_id or config["env"], config["protocol"], episodes, seed)
     return _on_the_scale(run, found)
 
 
@@ -137,7 +139,8 @@ def evaluate_looks(
 
     def evaluation(name: str, ids: Sequence[str]) -> Evaluation:
         progress(f"playing {episodes} episodes in {name}")
-        played = play_each(policy, ids, protocol=protocol, seed=seed, stop_after_success=stop_after_success)
+        with threads(config["threads"]):
+            played = play_each(policy, ids, protocol=protocol, seed=seed, stop_after_success=stop_after_success)
         return _on_the_scale(run, Evaluation(name, protocol, seed, steps=0, trajectories=tuple(played)))
 
     plain = evaluation(env_id, [env_id] * episodes)

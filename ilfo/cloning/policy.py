@@ -133,13 +133,12 @@ def is_clone(folder: str | os.PathLike[str]) -> bool:
 
 
 def load_clone(folder: str | os.PathLike[str]) -> ClonedPolicy:
-    """The policy of a cloned run, on its device where that is there, in its number of threads.
+    """The policy of a cloned run, on its device where that is there.
 
     Raises:
         InputError: It is not finished.
     """
     config = read_config(folder)["config"]
-    torch.set_num_threads(config["threads"])
     device = config["device"] if torch.cuda.is_available() else "cpu"
     return ClonedPolicy.from_state_dict(read_checkpoint(folder), device, config.get(config["sees"]))
 
