@@ -84,19 +84,17 @@ def flags(options: Options, variant: str) -> list[str]:
     return [*given, "--out", str(folder), *VARIANTS[variant].split()]
 
 
-def row(options: Options, variant: str) -> str | None:
+def row(job: Job) -> str | None:
     """A row of the table; None where the variant is not finished."""
-    job = Job.read(variant, flags(options, variant))
     summary = read_summary(job.folder)
     if summary is None:
         return None
-    job.check_finished(every_flag=True)
     returns = [each["policy_return"] for each in summary["each"]]
-    later = [later_mean(run, options.steps) for run in seed_runs(job.folder).values()]
+    later = [later_mean(run, job.config.steps) for run in seed_runs(job.folder).values()]
     listed = ", ".join(f"{value:.0f}" for value in returns)
-    command = f"`{VARIANTS[variant]}`" if VARIANTS[variant] else ""
+    command = f"`{VARIANTS[job.name]}`" if VARIANTS[job.name] else ""
     ratios = " | ".join(over_seeds(np.array(each) / summary["expert_return"]) for each in (returns, later))
-    return f"| {variant} | {command} | {listed} | {ratios} |"
+    return f"| {job.name} | {command} | {listed} | {ratios} |"
 
 
 def later_mean(run: Path, steps: int) -> float:
@@ -119,8 +117,10 @@ def main(options: Options) -> None:
     for variant in wanted:
         if variant not in VARIANTS:
             raise InputError(f"there is no variant {variant!r}; {closest(variant, VARIANTS)}")
-        job = Job.read(variant, flags(options, variant))
+    jobs = [Job.read(variant, flags(options, variant)) for variant in wanted]
+    for job in jobs:
         job.check_finished(every_flag=True)
+    for job in jobs:
         if not options.show and read_summary(job.folder) is None:
             job.run(Console())
     print(f"{options.env}, {options.steps:,} steps, seeds {options.seeds}\n")
@@ -128,7 +128,7 @@ def main(options: Options) -> None:
         "| change | flags | return, seed by seed | its ratio to the expert: mean (range) | ratio over the second half |"
     )
     print("| --- | --- | --- | --- | --- |")
-    print("\n".join(line for line in (row(options, variant) for variant in wanted) if line))
+    print("\n".join(line for line in map(row, jobs) if line))
 
 
 if __name__ == "__main__":

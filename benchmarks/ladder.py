@@ -34,6 +34,7 @@ from scipy.stats import spearmanr
 
 from ilfo import demos
 from ilfo._tools.atomic import atomic_path
+from ilfo._tools.cores import threads
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.envs import Policy, describe, random_policy, rollout
 from ilfo.rewards import BUILT_IN, Episodes, RewardGenerator, make_reward
@@ -127,7 +128,7 @@ def record(options: Record) -> None:
         episodes = rollout(policy, config.env, options.episodes, seed=1_000)
         return [cut(episode, options.steps) for episode in episodes]
 
-    with closing(Training.begin(Sources(config))) as training:
+    with threads(config.threads), closing(Training.begin(Sources(config))) as training:
         width = training.environments.action_dim
         kept = played(lambda observations, ages: np.zeros((len(observations), width), np.float32))
         kept += played(random_policy(width, seed=1_000))

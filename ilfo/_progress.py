@@ -150,7 +150,7 @@ class Progress(Silence):
         numbers = self._numbers()
         pace = self._pace.note(step)
         speed = f"{pace:.0f}/s" if pace else "-/s"
-        left = str(timedelta(seconds=round((self._config.steps - step) / pace))) if pace else "-:--:--"
+        left = str(timedelta(seconds=round(max(self._config.steps - step, 0) / pace))) if pace else "-:--:--"
         self._bar.update(
             self._task,
             completed=step,

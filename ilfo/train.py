@@ -202,7 +202,7 @@ def main(argv: Sequence[str]) -> int:
     """The command line of ``ilfo train``."""
     config, dry_run = parse_train(argv)
     if dry_run:
-        with closing(Training.begin(Sources(config), doing=print)) as training:
+        with threads(config.threads), closing(Training.begin(Sources(config), doing=print)) as training:
             print_plan(training, measure=True)
         return 0
     with Progress(config) as progress:

@@ -23,6 +23,9 @@ SHORT = [
 ]
 
 
+# Other tests run beside these, and small networks gain nothing from more.
+torch.set_num_threads(1)
+
 settings.register_profile("the same every time", derandomize=True)
 settings.load_profile("the same every time")
 

@@ -50,11 +50,13 @@ def test_elsewhere_than_on_a_terminal_a_new_evaluation_is_a_line(clock):
     """Its pace is this process's: a run that goes on had taken an hour for its first 90 steps."""
     written = io.StringIO()
     progress = Progress(SimpleNamespace(steps=400, seeds=""), Console(file=written, width=200))
-    row = {"step": 100, "seconds": 3600.0, "eval_return": 7.0, "eval_ratio": 0.25, "imitation_return": -3.0}
+    row: dict = {"step": 100, "seconds": 3600.0, "eval_return": 7.0, "eval_ratio": 0.25, "imitation_return": -3.0}
     for step in range(90, 103):
         progress.show(step, row)
         clock.seconds += 0.2
     assert written.getvalue() == "step 100/400  5/s  0:01:00 left  imitation -3.0  evaluation 7.0  ratio 0.25\n"
+    progress.show(408, row | {"step": 408})
+    assert "  0:00:00 left  " in written.getvalue(), "copies that step together may take a few steps more"
 
 
 @pytest.mark.parametrize(("seeds", "before"), [("0-1", "mean of 2 seeds: "), ("3", ""), ("", "")])

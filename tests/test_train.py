@@ -32,6 +32,7 @@ from ilfo.cli import main
 from ilfo.demos import Demonstrations, Provenance
 from ilfo.evaluate import evaluate
 from ilfo.record import RecordOptions, record
+from ilfo.report import write_report
 from ilfo.runs import HeldFolder, Run, read_config, read_metrics, read_summary
 from ilfo.train import seconds_until_saved_again, train
 from ilfo.training import Sources, Training, load
@@ -93,6 +94,8 @@ def test_threads_are_the_runs_while_it_trains_plays_or_records_and_the_callers_a
         train(configure(demo, tmp_path / "run", "--threads", "2"))
         evaluate(tmp_path / "run", 1)
         record(tmp_path / "demo.hdf5", RecordOptions(run=str(tmp_path / "run")))
+        write_report(tmp_path / "run", episodes=1, video=False)
+        main(["train", *flags_of(demo, tmp_path / "other", "--threads", "2", "--dry-run")])
         assert set(during) == {2}
         load(tmp_path / "run").close()
         assert torch.get_num_threads() == 3

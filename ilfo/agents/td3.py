@@ -63,8 +63,8 @@ class TD3Options:
     train_between: TrainBetween = "steps"
     """When updates are made, one for each step: after the step, or all at once when the episode is over."""
     checkpoints: bool = False
-    """Train between episodes, and evaluate the policy whose episode had the best imitation return so far, as TD7 does
-    (arXiv 2306.02451). Several seeds are then updated in turn."""
+    """Train between episodes, and evaluate the policy whose episode had the best imitation return so far, with
+    absorbing states, as TD7 does (arXiv 2306.02451). Several seeds are then updated in turn."""
     resample_time: bool = False
     """Critics learn each transition as if it had happened at a random time of the episode (OOPS, arXiv 2310.01632).
     Needs --time-aware."""

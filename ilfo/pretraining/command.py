@@ -27,7 +27,7 @@ class FramesConfig:
     out: Path
     """The HDF5 file to write."""
     number: int = 30_000
-    """Frames in all; at most 20,000 of a scene, for later episodes are held out."""
+    """Frames in all; of seed 0, at most 20,000 of a scene, for later episodes are held out."""
     scenes: tuple[str, ...] = ()
     """Scenes, or prefixes of their names, like 'metaworld'. By default all, for which gymnasium-robotics and
     Meta-World must be installed."""

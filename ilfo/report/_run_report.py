@@ -177,7 +177,7 @@ class _Report:
         if self.evaluated:
             curve = figures.learning_curve(self.rows, self.imitation.expert_return, self.random_return)
             seen = "The agent never sees it." if self.imitation.reward.imitates else "It is what the agent learns from."
-            best = " It plays its checkpoint, the policy of the best imitation return so far."
+            best = " It plays its checkpoint, the policy of the best imitation return with absorbing states so far."
             text = (
                 "The environment's return over the episodes of each evaluation, without exploration noise: the mean, "
                 f"and the range from the worst to the best. {seen}{best if self.imitation.agent.plays_best else ''}"
@@ -197,7 +197,7 @@ class _Report:
         try:
             films = self.imitation.filmed([found.trajectories[index] for index in chosen.values()])
         except RenderError as error:
-            warnings.warn(f"the report comes without the rewards, which are given to frames: {error}", stacklevel=4)
+            warnings.warn(f"the report comes without the rewards, which are given to frames: {error}", stacklevel=5)
             return [html.section("Reward along an episode", f"Not known: {error}")]
         if self.imitation.sight is not None:
             self.film_of_best = films[0]
@@ -243,7 +243,7 @@ class _Report:
                 progress=lambda step, total: say(f"filming the best episode, step {step} of {total}"),
             )
         except RenderError as error:
-            warnings.warn(f"the report comes without a video: {error}", stacklevel=4)
+            warnings.warn(f"the report comes without a video: {error}", stacklevel=5)
             return [html.section("Video", f"Not made: {error}")]
         self.files["best.webm"] = content = path.read_bytes()
         speed = f"Return {best.env_return or 0.0:,.1f} in {len(best)} steps, at the environment's own speed."

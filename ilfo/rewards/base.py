@@ -101,7 +101,8 @@ class Explanation:
     Attributes:
         demonstration: Index of the demonstration that the episode was compared with.
         expert_steps: ``(T,)`` int64, the expert step that each step was mostly matched to.
-        costs: ``(T,)`` float32, the cost of each step under the match; lower is closer to the expert.
+        costs: ``(T,)`` float32, the cost of each step as it was rewarded; lower is closer to the expert. It is that of
+            the match, except where a reward takes the nearest step of any demonstration.
         plan: ``(T, T_expert)`` float32, share of each step's mass that went to each expert step; None for
             generators without a plan.
     """

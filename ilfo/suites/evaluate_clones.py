@@ -14,7 +14,7 @@ from ilfo._tools.errors import InputError
 from ilfo._tools.words import counted
 from ilfo.cloning import EYES
 from ilfo.cloning.eyes import Sees
-from ilfo.envs import RenderError, make_env
+from ilfo.envs import make_env
 from ilfo.envs.drawing import drawable_env
 from ilfo.fleet import Failure, check_apart, check_free, job_folder
 from ilfo.fleet.clone_jobs import CloneJob, flags_for
@@ -102,7 +102,6 @@ def evaluate_clones(
     Raises:
         InputError: A name is unknown or given twice; ``ilfo clone`` refuses a flag, or the table decides it; a folder
             holds a run or demonstrations made with other flags; or no task can be run.
-        RenderError: Nothing can be drawn here.
         KeyboardInterrupt: After Ctrl-C. Policies that were under way begin again with the same command.
 
     Warns:
@@ -127,8 +126,6 @@ def evaluate_clones(
         if missing.get(task.name):
             try:
                 _prepare(task, lessons[task.name], options, console)
-            except RenderError:
-                raise
             except InputError as error:
                 left[task.name] = str(error)
     for name, why in left.items():

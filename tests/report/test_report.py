@@ -108,7 +108,7 @@ def test_a_run_under_way_without_demonstrations_or_rewards_to_explain(environmen
 
 def test_it_says_whose_policy_is_evaluated(imitation_run, demonstration, tmp_path, capsys):
     """The latest; or with checkpoints the best so far, which the plan says too."""
-    said = "the policy of the best imitation return so far"
+    said = "the policy of the best imitation return with absorbing states so far"
     assert said not in write_report(imitation_run, episodes=1, video=False).read_text()
     assert "its best policy so far" not in capsys.readouterr().out
     given = ["--env", "InvertedPendulum-v5", "--demo", str(demonstration), "--out", str(tmp_path), "--td3.checkpoints"]

@@ -16,7 +16,6 @@ from ilfo import demos
 from ilfo._tools.errors import InputError
 from ilfo.cli import main
 from ilfo.cloning import evaluate_looks, parse_clone
-from ilfo.envs import RenderError
 from ilfo.evaluate import evaluate, write_looks
 from ilfo.fleet._display import Display
 from ilfo.fleet.clone_jobs import CloneJob, flags_for
@@ -271,11 +270,14 @@ def test_a_suite_of_clones_decides_in_its_flags_nothing_that_the_table_does(give
     assert not options.out.exists()
 
 
-def test_where_nothing_can_be_drawn_no_task_is_left_out_for_it(tmp_path, monkeypatch):
+def test_where_nothing_can_be_drawn_it_is_said_of_the_task(tmp_path, monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", "no-such-library")
     suite = Suite("carts", "Carts", (Task("roll", CART, (), policy="small_carts:push"),), verb="clone")
     options = CloneSuiteOptions(sees=("states",), demos=3, looks=1, out=tmp_path / "out", **SMALL)
-    with pytest.raises(RenderError, match="no picture can be drawn here"):
+    with (
+        pytest.warns(UserWarning, match="roll is left out: no picture can be drawn here"),
+        pytest.raises(InputError, match="no task can be run: roll: no picture can be drawn here"),
+    ):
         evaluate_clones(suite, options, FLAGS)
 
 
