@@ -1,13 +1,18 @@
 """What a run starts from is opened, looked at and restored; what cannot be made of it leaves nothing open."""
 
+import re
+import warnings
+from dataclasses import replace
+
 import pytest
 from filmed_square import configure as filmed
+from small_envs import LEDGE, expert
 from small_runs import configure
 
 from ilfo import demos
 from ilfo._tools.errors import InputError
 from ilfo.cli import main
-from ilfo.envs import Environments
+from ilfo.envs import Environments, describe
 from ilfo.rewards.sight import Sight
 from ilfo.train import train
 from ilfo.training import Sources, Training
@@ -49,6 +54,30 @@ def test_rewards_that_were_replaced_are_not_the_experts(demo, tmp_path):
         sources = Sources(configure(out, tmp_path / "run"))
     assert sources.expert_return is None
     assert Sources(configure(demo, tmp_path / "run")).expert_return == 40
+
+
+@pytest.mark.parametrize(
+    ("recorded", "said"),
+    [
+        ({}, []),
+        ({"env_id": "small_envs:Cliff-v0"}, [r"was recorded in small_envs:Cliff-v0, the environment is small_envs:"]),
+        ({"time_step": 0.25}, [r"has 0\.25 s between observations, the environment 0\.5 s"]),
+        (
+            {"versions": {"gymnasium": "0.1", "numpy": "1.0"}},
+            [r"was recorded with gymnasium 0\.1.*, numpy 1\.0"],
+        ),
+        ({"time_step": 2.0, "versions": {"mujoco": "1.0"}}, [r"has 2 s between", r"was recorded with mujoco 1\.0"]),
+    ],
+)
+def test_each_difference_from_the_runs_environment_is_said_once_before_training(tmp_path, recorded, said):
+    provenance = replace(describe(LEDGE).provenance, **recorded)
+    file = demos.write(tmp_path / "walk.hdf5", replace(expert(), provenance=provenance))
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        Sources(configure(file, tmp_path / "run"))
+    assert len(heard) == len(said)
+    for warning, sentence in zip(heard, said, strict=True):
+        assert re.search(sentence, str(warning.message))
 
 
 def test_restored_ones_open_no_demonstration(demo, tmp_path):
