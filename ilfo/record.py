@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import warnings
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ from ilfo import demos
 from ilfo._tools.checks import check_episode_count, check_seed
 from ilfo._tools.cores import threads
 from ilfo._tools.errors import InputError
+from ilfo._tools.ranges import read_size
 from ilfo._tools.seeds import RECORDING, derived_seed
 from ilfo._tools.target import file_to_write
 from ilfo._tools.words import counted
@@ -213,11 +213,7 @@ def _frame_size(options: RecordOptions) -> tuple[int, int] | None:
         if options.frame_size is not None:
             raise InputError("--frame-size without --frames: give both, or neither")
         return None
-    text = options.frame_size or _FRAME_SIZE
-    if not re.fullmatch(r"[1-9][0-9]*(x[1-9][0-9]*)?", text):
-        raise InputError(f"--frame-size is {text}; expected pixels, 84, or width and height, 128x96")
-    width, _, height = text.partition("x")
-    return int(width), int(height or width)
+    return read_size("--frame-size", options.frame_size or _FRAME_SIZE)
 
 
 def _passes(trajectory: Trajectory, options: RecordOptions, env_id: str) -> bool:

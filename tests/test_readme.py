@@ -11,6 +11,7 @@ import pytest
 from ilfo import demos
 from ilfo.cli import main
 from ilfo.envs import make_env, random_policy, rollout
+from ilfo.envs.video import write_pictures
 from ilfo.training.flags import parse_train
 
 ROOT = Path(__file__).parent.parent
@@ -44,6 +45,7 @@ def somewhere(tmp_path, monkeypatch) -> Path:
 def test_the_commands_of_the_readme_work_one_after_the_other(somewhere):
     states = rollout(random_policy(6, 0), "HalfCheetah-v5", 1)[0].observations
     np.save("my_states.npy", states)
+    write_pictures("film.mp4", (np.full((64, 64, 3), 5 * step, np.uint8) for step in range(20)), speed=20)
     of_runs = [block for block in blocks("python") if "runs/" in block]
     for block in [block for block in blocks("python") if block not in of_runs]:
         exec(compile(block, "README.md", "exec"), {})
@@ -101,7 +103,7 @@ def test_flags_that_the_readme_names_exist(capsys):
         "evaluate locomotion",
         "report",
     )
-    for verb in (*verbs, "record", "demos convert", "demos info"):
+    for verb in (*verbs, "record", "demos convert", "demos from-videos", "demos info"):
         with pytest.raises(SystemExit):
             main([*verb.split(), "--help"])
         known |= set(re.findall(r"--[a-z][a-z0-9.-]*", capsys.readouterr().out))

@@ -1,4 +1,4 @@
-"""Lists of whole numbers as they are spelled on a command line: ``0-2,7``."""
+"""Whole numbers as they are spelled on a command line: lists, ``0-2,7``, and sizes, ``128x96``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ilfo._tools.errors import InputError
 
-__all__ = ["read_ranges", "with_columns_spelled_out"]
+__all__ = ["read_ranges", "read_size", "with_columns_spelled_out"]
 
 _COLUMNS = ("--features.dims", "--policy-features.dims")
 
@@ -36,6 +36,22 @@ def read_ranges(flag: str, spelled_out: str) -> tuple[int, ...]:
         if last < first or len(set(found)) != len(found):
             raise InputError(f"{flag} is {spelled_out!r}; each number may stand there once, and ranges go upwards")
     return tuple(found)
+
+
+def read_size(flag: str, spelled_out: str) -> tuple[int, int]:
+    """Width and height in pixels: one number for both, or two.
+
+    Args:
+        flag: Its name, for errors.
+        spelled_out: ``84`` or ``128x96``.
+
+    Raises:
+        InputError: It is something else.
+    """
+    if not re.fullmatch(r"[1-9][0-9]*(x[1-9][0-9]*)?", spelled_out):
+        raise InputError(f"{flag} is {spelled_out}; expected pixels, 84, or width and height, 128x96")
+    width, _, height = spelled_out.partition("x")
+    return int(width), int(height or width)
 
 
 def with_columns_spelled_out(words: Sequence[str]) -> list[str]:

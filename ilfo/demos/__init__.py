@@ -1,9 +1,9 @@
 """Demonstrations: expert trajectories, reading and writing them.
 
 ``open`` reads a file or folder (the toolkit's own layout, Minari's, robomimic's, D4RL's or LeRobot's), ``write`` saves
-one and ``convert`` does both, ``check_fits`` and ``fit_to`` compare one with an environment, ``bundled`` lists those
-that come with the toolkit. ``held`` repeats the last state up to a length, ``stopped`` cuts an episode off and repeats
-the state that it stopped in, ``shuffled`` puts the states out of order.
+one and ``convert`` does both, ``from_videos`` takes the frames of videos, ``check_fits`` and ``fit_to`` compare one
+with an environment, ``bundled`` lists those that come with the toolkit. ``held`` repeats the last state up to a length,
+``stopped`` cuts an episode off and repeats the state that it stopped in, ``shuffled`` puts the states out of order.
 """
 
 from ilfo.demos.checks import check_fits, fit_to
@@ -12,6 +12,7 @@ from ilfo.demos.library import Bundled, bundled, bundled_path
 from ilfo.demos.plot import plot_demonstrations
 from ilfo.demos.rearranged import held, shuffled, stopped
 from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory
+from ilfo.demos.videos import from_videos
 from ilfo.demos.writers import convert, write
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "check_fits",
     "convert",
     "fit_to",
+    "from_videos",
     "held",
     "open",
     "plot_demonstrations",

@@ -1,4 +1,4 @@
-"""The command line's ``ilfo demos``: info, validate, convert, list, plot."""
+"""The command line's ``ilfo demos``: info, validate, convert, from-videos, list, plot."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 
 import ilfo.demos
 from ilfo._tools.errors import InputError
+from ilfo._tools.ranges import read_size
 from ilfo._tools.words import counted
 from ilfo.demos.files import has_frames
 from ilfo.demos.trajectory import Demonstrations
@@ -45,7 +46,14 @@ def main(argv: Sequence[str]) -> int:
     if argv[:1] == ["plot"]:
         return plot(argv[1:])
     tyro.extras.subcommand_cli_from_dict(
-        {"info": _info, "validate": _validate, "convert": _convert, "list": _list, "plot": PlotOptions},
+        {
+            "info": _info,
+            "validate": _validate,
+            "convert": _convert,
+            "from-videos": _from_videos,
+            "list": _list,
+            "plot": PlotOptions,
+        },
         prog="ilfo demos",
         description="Look at files of demonstrations, and write them for other libraries.",
         args=list(argv),
@@ -142,6 +150,35 @@ def _convert(
     console.print(
         f"{out}: layout {to}, {counted(len(written), 'episode')}, {counted(steps, 'step')}, "
         f"{counted(written.observation_dim, 'dimension')}",
+        soft_wrap=True,
+        highlight=False,
+        markup=False,
+    )
+
+
+def _from_videos(
+    videos: tuple[Path, ...], /, *, out: Path, frame_size: str | None = None, time_step: float | None = None
+) -> None:
+    """Make demonstrations of videos: frames without states, an episode a video, for --features keypoints.
+
+    Args:
+        videos: Films of the expert, in any format that OpenCV decodes.
+        out: HDF5 file to write.
+        frame_size: Pixels to scale frames to: one number for both sides, or width and height like 128x96. Training
+            draws the environment in the same size. By default as they are.
+        time_step: Seconds from one frame to the next: take those of the environment's step ('ilfo demos info' of a
+            demonstration of it tells). By default every frame of the video.
+    """
+    size = None if frame_size is None else read_size("--frame-size", frame_size)
+    made = ilfo.demos.from_videos(videos, frame_size=size, time_step=time_step)
+    console = new_console()
+    with console.status(f"decoding {counted(len(made), 'video')}"):
+        ilfo.demos.write(out, made)
+    frames = made[0].frames
+    assert frames is not None
+    console.print(
+        f"{out}: {counted(len(made), 'episode')}, {counted(sum(map(len, made)), 'step')} of "
+        f"{made.provenance.time_step:.4g} s, frames of {frames.shape[2]} x {frames.shape[1]}",
         soft_wrap=True,
         highlight=False,
         markup=False,

@@ -16,6 +16,7 @@ from ilfo.demos.library import bundled_path, is_bundled
 from ilfo.demos.minari import minari_file, read_minari
 from ilfo.demos.robomimic import is_robomimic, read_robomimic
 from ilfo.demos.trajectory import Demonstrations
+from ilfo.demos.videos import SUFFIXES
 
 __all__ = ["has_frames", "layout_of", "open", "readable", "resolved"]
 
@@ -147,6 +148,11 @@ def resolved(path: str | os.PathLike[str]) -> Path:
         raise InputError(f"{file}: this user may not read it. Change its permissions.")
     if not h5py.is_hdf5(file):
         size = file.stat().st_size
+        if file.suffix.lower() in SUFFIXES:
+            raise InputError(
+                f"{file}: is a video. Make demonstrations of it first: 'ilfo demos from-videos {file} --out "
+                f"{file.with_suffix('.hdf5')}'; --frame-size and --time-step make them fit an environment."
+            )
         raise InputError(
             f"{file}: is not HDF5 ({size} bytes{', empty' if size == 0 else ''}), expected a .hdf5 file of "
             "demonstrations. Pickles are never read; convert arrays with ilfo.demos.write."

@@ -76,7 +76,8 @@ def open_demonstrations(
         if not sees_frames:
             raise
         fitting, found = _without_states(opened, environment)
-        found.insert(0, f"{error} Only its frames are used; policy inputs are standardised by random steps.")
+        why = str(error) if opened.observation_dim else f"{opened.path}: holds frames and no states."
+        found.insert(0, f"{why} Only its frames are used; policy inputs are standardised by random steps.")
     if opened.path is not None and is_labelled(opened.path):
         fitting = _without_rewards(fitting)
         found.append(

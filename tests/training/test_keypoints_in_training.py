@@ -15,6 +15,7 @@ from filmed_square import SEES, configure
 from rich.console import Console
 from small_clones import MIRRORED, PENDULUM, SQUARE
 from small_runs import KilledError, assert_equal, assert_same_run, save_after_every_step, timeless
+from small_videos import write_video
 
 from ilfo import demos
 from ilfo._progress import Progress
@@ -41,6 +42,17 @@ def run(film, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "keypoints"
     train(configure(film, folder))
     return folder
+
+
+def test_a_video_is_enough(episode, tmp_path):
+    clip = write_video(tmp_path / "square.avi", np.asarray(episode.frames), rate=10)
+    file = demos.write(tmp_path / "square.hdf5", demos.from_videos([clip]))
+    train(configure(file, tmp_path / "run", "--normalize-observations", "random"))
+    still = replace(episode, frames=np.asarray(episode.frames)[[0] * len(episode.observations)])
+    with closing(load(tmp_path / "run")) as trained:
+        own, other = trained.rewards_of([episode, still]).scores.mean(dim=1)
+    assert own == pytest.approx(2.0, abs=0.01), "it was filmed from where the environment is drawn"
+    assert other < 1.9
 
 
 def test_what_seeing_takes_is_a_line_before_anything_is_seen(film, tmp_path):
@@ -162,9 +174,7 @@ class TestPolicyInputs:
         assert begin(film).inputs.normalization == "expert"
 
     def test_are_standardised_by_random_steps_where_there_are_frames_alone(self, begin, video):
-        with pytest.warns(
-            UserWarning, match="Only its frames are used; policy inputs are standardised by random steps"
-        ):
+        with pytest.warns(UserWarning, match=r"holds frames and no states\. .* standardised by random steps"):
             training = begin(video)
         assert training.inputs.normalization == "random"
         while training.step < 61 or training.owes:

@@ -1,0 +1,179 @@
+"""Demonstrations from videos: an episode each, with frames and no states."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ilfo._tools.errors import InputError
+from ilfo.demos.lazy_frames import LazyFrames
+from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory
+
+__all__ = ["SUFFIXES", "VideoFrames", "from_videos"]
+
+SUFFIXES = (".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
+"""By which a file that is no HDF5 is taken for a video."""
+
+
+def from_videos(
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    frame_size: tuple[int, int] | None = None,
+    time_step: float | None = None,
+) -> Demonstrations:
+    """Demonstrations with the frames of videos, to be written with :func:`~ilfo.demos.write`.
+
+    A reward that sees keypoints (``--features keypoints``) needs no more. Frames are decoded when they are taken.
+
+    Args:
+        paths: Of the videos, in any format that OpenCV decodes.
+        frame_size: Width and height in pixels to scale frames to, each side on its own; the environment is drawn in the
+            same size. None: as they are.
+        time_step: Seconds from one frame to the next, which should be those of the environment's step; of the video's
+            frames, the nearest are taken. None: all.
+
+    Returns:
+        An episode for each video, whose observations are ``(T+1, 0)``.
+
+    Raises:
+        InputError: A video cannot be read, has fewer than two frames or fewer a second than are asked for, or is of
+            another size than the others.
+    """
+    if not paths:
+        raise InputError("no videos; expected at least one")
+    films = [VideoFrames(path, frame_size, time_step) for path in paths]
+    for path, film in zip(paths, films, strict=True):
+        if film.shape[1:] != films[0].shape[1:]:
+            sizes = [f"{each.shape[2]} x {each.shape[1]}" for each in (film, films[0])]
+            raise InputError(f"{path}: frames of {sizes[0]} pixels, those of {paths[0]} have {sizes[1]}: give a size")
+        if time_step is None and not np.isclose(film.time_step, films[0].time_step, rtol=0.01):
+            rates = [f"{1 / each.time_step:.3g}" for each in (film, films[0])]
+            raise InputError(
+                f"{path}: {rates[0]} frames a second, and {paths[0]} has {rates[1]}: give the seconds between frames"
+            )
+    names = ", ".join(Path(path).name for path in paths)
+    provenance = Provenance(time_step=films[0].time_step, source=f"frames of {names}")
+    empty = [np.zeros((len(film), 0), np.float32) for film in films]
+    episodes = [Trajectory(none, frames=film) for none, film in zip(empty, films, strict=True)]  # type: ignore[arg-type]
+    return Demonstrations(tuple(episodes), provenance)
+
+
+class VideoFrames(LazyFrames):
+    """The frames of a video at even intervals, ``(T+1, H, W, 3)`` uint8 RGB; fast where they are taken in order.
+
+    Args:
+        path: The video.
+        frame_size: See :func:`from_videos`.
+        time_step: See :func:`from_videos`.
+
+    Attributes:
+        time_step: Seconds from one frame to the next.
+
+    Raises:
+        InputError: See :func:`from_videos`.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        frame_size: tuple[int, int] | None = None,
+        time_step: float | None = None,
+    ) -> None:
+        self._player = _Player(Path(path))
+        count, rate = self._player.count, self._player.rate
+        if not rate > 0:
+            raise InputError(f"{path}: says nothing of its frames a second. Encode it again, at a constant rate.")
+        if time_step is not None and not 1.01 * time_step * rate >= 1:
+            raise InputError(
+                f"{path}: has a frame every {1 / rate:.4g} s, expected one every {time_step:g} s. Give at least "
+                f"{1 / rate:.4g} s, or a video of more frames a second."
+            )
+        self.time_step = 1 / rate if time_step is None else time_step
+        chosen = np.rint(np.arange(count) * self.time_step * rate).astype(int)
+        self._chosen = chosen[chosen < count]
+        if len(self._chosen) < 2:
+            raise InputError(f"{path}: {len(self._chosen)} of its {count} frames are to be taken; expected at least 2.")
+        self._size = frame_size
+        width, height = frame_size or self._player.size
+        super().__init__((len(self._chosen), height, width, 3), np.dtype(np.uint8))
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        """The frames of an index, a slice, or an array of indices.
+
+        Raises:
+            IndexError: There is no such frame.
+            InputError: The video is no longer what it was.
+        """
+        if isinstance(index, tuple):
+            return np.asarray(self)[index]
+        chosen = self._chosen[index]
+        taken = np.empty((chosen.size, *self.shape[1:]), self.dtype)
+        for place in np.argsort(chosen, axis=None).tolist():
+            taken[place] = self._scaled(self._player.frame(int(chosen.flat[place])))
+        return taken.reshape(*chosen.shape, *self.shape[1:])
+
+    def _scaled(self, picture: np.ndarray) -> np.ndarray:
+        import cv2
+
+        return picture if self._size is None else cv2.resize(picture, self._size, interpolation=cv2.INTER_AREA)
+
+    def __repr__(self) -> str:
+        return f"VideoFrames({self._player.path}, shape={self.shape})"
+
+
+class _Player:
+    """Decodes a video from its start to its end, and from the start again where an earlier frame is wanted.
+
+    Args:
+        path: The video.
+
+    Attributes:
+        path: As given.
+        size: Width and height in pixels.
+        rate: Frames a second, as the file says.
+        count: Frames, counted: what a file says of their number is a guess.
+
+    Raises:
+        InputError: It cannot be decoded.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import cv2
+
+        self.path = path
+        self._rewind()
+        self.rate = float(self._video.get(cv2.CAP_PROP_FPS))
+        self.count = 0
+        while self._video.grab():
+            self.count += 1
+        self._rewind()
+        # A telephone's film may be stored on its side; its frames come upright.
+        height, width, _ = self.frame(0).shape
+        self.size = width, height
+
+    def _rewind(self) -> None:
+        import cv2
+
+        if not self.path.is_file():
+            raise InputError(f"{self.path}: there is no such file.")
+        self._video = cv2.VideoCapture(str(self.path))
+        if not self._video.isOpened():
+            raise InputError(f"{self.path}: is no video that OpenCV can decode. Encode it as .mp4 with H.264.")
+        self._at = -1
+
+    def frame(self, number: int) -> np.ndarray:
+        """``(H, W, 3)`` uint8 RGB."""
+        if number < self._at:
+            self._rewind()
+        while self._at < number:
+            if not self._video.grab():
+                raise InputError(f"{self.path}: frame {self._at + 1} cannot be read; the video is damaged or changed.")
+            self._at += 1
+        decoded, picture = self._video.retrieve()
+        if not decoded:
+            raise InputError(f"{self.path}: frame {number} cannot be decoded; the video is damaged.")
+        return picture[..., ::-1]
