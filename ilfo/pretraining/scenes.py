@@ -54,7 +54,7 @@ def _metaworld(task: str, *objects: str) -> Scene:
 def _adroit(task: str, *objects: str) -> Scene:
     return Scene(
         name=f"adroit-{task}",
-        env_id=f"gymnasium_robotics:AdroitHand{task.capitalize()}-v1",
+        env_id=f"ilfo.robotics:AdroitHand{task.capitalize()}-v1",
         objects=("palm", "forearm", "mfdistal", "thdistal", *objects),
         centre=(0.0, -0.02, 0.2),
         distance=(0.9, 1.5),
@@ -65,7 +65,7 @@ def _adroit(task: str, *objects: str) -> Scene:
 def _fetch(task: str, env: str) -> Scene:
     return Scene(
         name=f"fetch-{task}",
-        env_id=f"gymnasium_robotics:Fetch{env}-v4",
+        env_id=f"ilfo.robotics:Fetch{env}-v4",
         objects=("robot0:gripper_link", "robot0:wrist_flex_link", "robot0:elbow_flex_link", "object0"),
         centre=(1.25, 0.75, 0.5),
         distance=(0.9, 1.8),

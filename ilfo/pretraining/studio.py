@@ -220,7 +220,7 @@ def _make(scene: Scene) -> Any:
     try:
         env: Any = gymnasium.make(scene.env_id, disable_env_checker=True)
         return env.env  # Without the time limit.
-    except ImportError as error:
+    except (ImportError, InputError) as error:
         raise InputError(
             f"{scene.name}: {scene.env_id} needs a package that is not installed ({error}); install it, or name other "
             "scenes with --scenes"

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import h5py
 import numpy as np
 import pytest
@@ -74,6 +77,13 @@ def test_a_scene_whose_package_is_missing_says_so():
         Studio(Scene("gone", "no_such_package:Task-v0", ("a",), (0.0, 0.0, 0.0), (1.0, 1.0)))
 
 
+def test_a_scene_whose_extra_is_missing_names_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gymnasium_robotics", None)
+    monkeypatch.delitem(sys.modules, "ilfo.robotics", raising=False)
+    with pytest.raises(InputError, match=r"fetch-slide: .*ilfo\[robotics\].* other scenes with --scenes"):
+        Studio(*scenes_named(["fetch-slide"]))
+
+
 def test_frames_are_written_and_read_back(studio, tmp_path):
     lines = []
     path = render_frames(tmp_path / "frames.hdf5", [BALL_SCENE], 1, seed=3, size=32, say=lines.append)
@@ -134,3 +144,17 @@ def test_a_scene_of_gymnasium_shows_its_objects(studio, name):
     made.close()
     assert film.frames.std() > 5
     assert film.visible.mean() > 0.5
+
+
+def test_a_scene_of_gymnasium_robotics_shows_its_objects(studio, tmp_path):
+    """In a process of its own: where ilfo.robotics is imported already, all of its tasks can be made."""
+    pytest.importorskip("gymnasium_robotics", reason="needs the extra robotics")
+    file = tmp_path / "frames.hdf5"
+    words = ["frames", "--scenes", "fetch-slide", "--number", "1", "--size", "32", "--out", str(file)]
+    done = subprocess.run(
+        [sys.executable, "-m", "ilfo.pretraining", *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    frames = read_frames([file])
+    assert frames.images.std() > 5
+    assert frames.visible[:, :4].mean() > 0.2
