@@ -46,6 +46,9 @@ INSTALL = 'keypoints need {}: pip install "ilfo[keypoints]"'
 
 Resize = Literal["shorter", "square"]
 
+_CLASSIFIER = ("head.", "head_dist.")
+"""How timm's names of a classifier's own weights begin; models here are made without one."""
+
 
 def build_tiny(**changes: Any) -> nn.Module:
     """An ``ilfo_vit_tiny`` with random weights.
@@ -87,8 +90,8 @@ class Backbone:
         precision: Computing dtype: float32 on a CPU, bfloat16 on a GPU (by autocast; weights are not converted).
 
     Raises:
-        InputError: The model is not a ViT with a fixed grid of patches, or stride or image size do not suit its
-            patches.
+        InputError: The model is not a ViT with a fixed grid of patches and one attention in each block, or stride or
+            image size do not suit its patches.
 
     Notes:
         timm's DINOv3 embedding uses coordinates relative to the image, so that a denser grid spans the same extent:
@@ -114,10 +117,10 @@ class Backbone:
         embedding = cast(Any, getattr(model, "patch_embed", None))
         whole = all(hasattr(model, part) for part in ("blocks", "cls_token", "_pos_embed"))
         plain = hasattr(embedding, "proj") and not hasattr(embedding, "backbone")
-        if not whole or not plain or self.model.dynamic_img_size:
+        if not whole or not plain or self.model.dynamic_img_size or not hasattr(self.model.blocks[0], "attn"):
             raise InputError(
-                f"{name} is no vision transformer with a fixed grid of patches of pixels; expected one of timm's "
-                "VisionTransformer or Eva models, like vit_small_patch8_224.dino"
+                f"{name} is no vision transformer with a fixed grid of patches of pixels and one attention in each "
+                "block; expected one of timm's VisionTransformer or Eva models, like vit_small_patch8_224.dino"
             )
         self.has_class_token = self.model.cls_token is not None
         self.patch_size: int = embedding.patch_size[0]
@@ -267,8 +270,8 @@ def load_backbone(
     Args:
         name: ``ilfo_vit_tiny``, which comes with the package, or a ViT of timm: ``vit_small_patch8_224.dino``,
             ``vit_small_patch14_dinov2.lvd142m``, ``vit_small_patch16_dinov3.lvd1689m``, and so on.
-        weights: A safetensors file with exactly the network's weights under timm's names; None: those that timm
-            downloads, or the package's own.
+        weights: A safetensors file with exactly the network's weights under timm's names, of which a classifier's head
+            is left out; None: those that timm downloads, or the package's own.
         pretrained: Whether to load weights when no file is given; else they are random, from seed 0, for comparisons.
         stride: See :class:`Backbone`, also for ``image_size``, ``resize`` and ``device``.
         image_size: See there.
@@ -295,10 +298,10 @@ def load_backbone(
 
 
 def read_weights(path: str | os.PathLike[str], model: nn.Module, name: str) -> dict[str, Tensor]:
-    """A model's weights from a safetensors file, in any precision.
+    """A model's weights from a safetensors file, in any precision; those of a classifier's head only if it has one.
 
     Raises:
-        InputError: The file is not there, is no safetensors file, or does not hold exactly the model's weights.
+        InputError: The file is not there, is no safetensors file, or does not hold exactly these weights.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -315,6 +318,7 @@ def read_weights(path: str | os.PathLike[str], model: nn.Module, name: str) -> d
     except SafetensorError as error:
         raise InputError(f"{path}: this is no safetensors file ({error}); convert the weights to one") from error
     expected = model.state_dict()
+    found = {key: weight for key, weight in found.items() if key in expected or not key.startswith(_CLASSIFIER)}
     wrong = [f"{key} is missing" for key in expected if key not in found]
     wrong += [f"{key} is unexpected" for key in found if key not in expected]
     wrong += [

@@ -1,6 +1,7 @@
 import huggingface_hub.constants
 import numpy as np
 import pytest
+import timm
 import torch
 from safetensors.torch import load_file, save_file
 from small_vits import KINDS, SIZES, noise, small_backbone, small_vit
@@ -159,6 +160,8 @@ def test_what_is_no_vision_transformer_is_refused():
         load_backbone("vit_small_patch8_244.dino")
     with pytest.raises(InputError, match=r"vit_tiny_r_s16_p8_224 is no vision transformer .* patches of pixels"):
         load_backbone("vit_tiny_r_s16_p8_224", pretrained=False)
+    with pytest.raises(InputError, match=r"vit_small_patch16_18x2_224 is no .* one attention in each block"):
+        load_backbone("vit_small_patch16_18x2_224", pretrained=False)
     for pretrained in (True, False):
         with pytest.raises(InputError, match=r"no backbone 'vit_small_patch8_224\.dinoo': did you mean '.*\.dino'"):
             load_backbone("vit_small_patch8_224.dinoo", pretrained=pretrained)
@@ -187,6 +190,15 @@ def test_weights_come_from_a_file(weights):
     assert one.model.pos_embed.dtype == torch.float32
     assert (one.patch_size, one.depth, one.width) == (TINY["patch_size"], TINY["depth"], TINY["embed_dim"])
     assert not any(parameter.requires_grad for parameter in one.model.parameters())
+
+
+@pytest.mark.parametrize("name", ["test_vit", "deit_tiny_distilled_patch16_224"])
+def test_the_head_of_a_classifier_is_left_out(tmp_path, name):
+    """As timm does where it downloads: of the whole classifier, with one head or, distilled, with two."""
+    classifier = timm.create_model(name)
+    save_file(classifier.state_dict(), tmp_path / "classifier.safetensors")
+    seen = load_backbone(name, weights=tmp_path / "classifier.safetensors")
+    assert torch.equal(seen.model.blocks[0].attn.qkv.weight, classifier.blocks[0].attn.qkv.weight)
 
 
 def test_the_packages_own_weights_are_there_small_and_trained():
