@@ -146,13 +146,16 @@ class KeypointFeatures:
         return [f"concept {k} {part}" for k in range(len(self.concepts)) for part in ("u", "v", "visibility")]
 
     def plan(self, trajectories: Sequence[Trajectory]) -> EncodingPlan:
-        """The memory and time that encoding these will take, measured on a few of their frames; as text, one line.
+        """The memory and time that fitting to these and seeing them will take; as text, one line.
+
+        It is measured on a few of their frames. Those in which concepts are sought are encoded again to be seen.
 
         Raises:
             InputError: Frames are missing, or not one fits into the memory.
         """
         reel: Any = _reel(trajectories)
-        return plan_encoding(reel, self.backbone, self.options, memory_gib=self.options.memory_gib)
+        sought = min(len(reel), self.options.fit_frames)
+        return plan_encoding(reel, self.backbone, self.options, memory_gib=self.options.memory_gib, twice=sought)
 
     def fit(self, demonstrations: Demonstrations) -> KeypointFeatures:
         """Finds the concepts in the demonstrations' frames; returns itself.

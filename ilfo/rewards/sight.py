@@ -86,7 +86,7 @@ class Sight:
         return [_without_frames(each) for each in self.features.see_all(trajectories)]
 
     def plan(self, demonstrations: Demonstrations) -> EncodingPlan:
-        """The memory and time that encoding the demonstrations takes, measured on a few of their frames."""
+        """The memory and time that :meth:`fit` takes, measured on a few of the demonstrations' frames."""
         return self.features.plan(demonstrations)
 
     def state_dict(self) -> dict[str, Any]:

@@ -113,7 +113,6 @@ def _frames_line(training: Training, plan: EncodingPlan) -> str:
     config, seeds = training.config, len(training.seeds)
     width, height = training.sight.frame_size
     options = training.sight.features.options
-    each = plan.seconds / plan.frames
     steps = (config.steps - training.step) * seeds
     seen = f"of the run {counted(steps, 'frame')}"
     in_step = ""
@@ -122,8 +121,8 @@ def _frames_line(training: Training, plan: EncodingPlan) -> str:
         evaluated = evaluations * config.eval_episodes * training.environments.horizon * seeds
         seen += f" and of its evaluations up to {evaluated:,}"
         steps += evaluated
-        in_step = f", {1000 * each * len(training.environments):.1f} ms a step"
-    seconds = each * steps
+        in_step = f", {1000 * plan.seconds_per_pass * len(training.environments):.1f} ms a step"
+    seconds = plan.seconds_per_pass * steps
     took = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
     return (
         f"{width} x {height}, seen by {options.backbone}, votes {options.votes:g}; of the demonstration {plan}; "

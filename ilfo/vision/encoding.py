@@ -32,7 +32,8 @@ class EncodingPlan:
         cols: Patches from left to right.
         batch_size: Frames encoded at once.
         bytes: Estimated memory of a batch.
-        seconds: Expected time for all frames, extrapolated from a few.
+        passes: Times that a frame goes through the network: more than frames where some are encoded twice.
+        seconds_per_pass: Expected time of each, measured on a few.
         device: Where they are encoded.
     """
 
@@ -41,8 +42,14 @@ class EncodingPlan:
     cols: int
     batch_size: int
     bytes: int
-    seconds: float
+    passes: int
+    seconds_per_pass: float
     device: str
+
+    @property
+    def seconds(self) -> float:
+        """Expected time for all frames."""
+        return self.passes * self.seconds_per_pass
 
     def __str__(self) -> str:
         took = f"{self.seconds:.0f} s" if self.seconds < 90 else f"{self.seconds / 60:.0f} min"
@@ -118,9 +125,21 @@ def encode(
 
 
 def plan_encoding(
-    frames: np.ndarray, backbone: Backbone, options: DescriptorOptions | None = None, *, memory_gib: float = 2.0
+    frames: np.ndarray,
+    backbone: Backbone,
+    options: DescriptorOptions | None = None,
+    *,
+    memory_gib: float = 2.0,
+    twice: int = 0,
 ) -> EncodingPlan:
     """What encoding these frames will take, measured on up to four of them.
+
+    Args:
+        frames: ``(N, H, W, 3)`` uint8 RGB, or an object whose slices are such arrays.
+        backbone: The network.
+        options: Layer and facet.
+        memory_gib: Memory that a batch may take.
+        twice: How many of the frames are encoded twice.
 
     Raises:
         InputError: The frames are no such array, or not one fits into the memory.
@@ -141,7 +160,8 @@ def plan_encoding(
         *backbone.grid(height, width),
         batch_size=batch,
         bytes=batch * bytes_per_frame(backbone, height, width),
-        seconds=took / len(few) * len(frames),
+        passes=len(frames) + twice,
+        seconds_per_pass=took / len(few),
         device=str(backbone.device),
     )
 

@@ -208,6 +208,15 @@ def test_a_plan_is_a_line_to_print(demonstrations):
     assert line.startswith("21 frames as 15 x 15 patches, 21 at a time in 0.0")
 
 
+@pytest.mark.parametrize("fit_frames", [5, 100])
+def test_a_plan_counts_what_goes_through_the_network(demonstrations, fit_frames):
+    features = KeypointFeatures(replace(OPTIONS, fit_frames=fit_frames, cache=False))
+    planned = features.plan(demonstrations).passes
+    encoded = count_encoded(features)
+    features.fit(demonstrations).see_demonstrations(demonstrations)
+    assert planned == sum(encoded)
+
+
 def test_a_grid_that_does_not_fit_is_refused_before_anything_is_encoded(demonstrations):
     features = KeypointFeatures(replace(OPTIONS, stride=1, memory_gib=0.003))
     encoded = count_encoded(features)

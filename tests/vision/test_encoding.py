@@ -44,9 +44,15 @@ def test_a_plan_says_what_encoding_will_take():
     plan = plan_encoding(noise(1000), backbone, OPTIONS, memory_gib=room_for(backbone, 9))
     assert (plan.frames, plan.rows, plan.cols, plan.batch_size) == (1000, 7, 7, 9)
     assert plan.bytes == 9 * bytes_per_frame(backbone, 32, 32)
-    assert 0 < plan.seconds < 100
+    assert 0 < plan.seconds == 1000 * plan.seconds_per_pass < 100
     assert str(plan).startswith("1,000 frames as 7 x 7 patches, 9 at a time in 0.00 GiB: about ")
     assert str(plan).endswith("on cpu")
+
+
+def test_frames_that_are_encoded_twice_count_twice():
+    plan = plan_encoding(noise(5), small_backbone(), twice=3)
+    assert plan.frames == 5
+    assert plan.seconds == 8 * plan.seconds_per_pass
 
 
 def test_only_as_many_frames_are_looked_at_as_there_are():
