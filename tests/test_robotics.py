@@ -4,6 +4,8 @@ import importlib.util
 import json
 import subprocess
 import sys
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import gymnasium
@@ -11,12 +13,15 @@ import h5py
 import mujoco
 import numpy as np
 import pytest
+import torch
 
 from ilfo import demos
 from ilfo._tools.errors import InputError
 from ilfo.cli import main
 from ilfo.demos import Demonstrations, Provenance
 from ilfo.envs import describe, make_env, random_policy, rollout
+from ilfo.runs import read_metrics
+from ilfo.training.imitation import load
 
 
 def beginning(env, seed, steps=20):
@@ -74,6 +79,26 @@ class TestGymnasiumRobotics:
             there = np.flatnonzero(np.linalg.norm(hand - goal, axis=1)[1:] < 0.05)
             assert episode.success_step == (there[0] + 1 if episode.success else None)
         assert not np.array_equal(episodes[0].goal, episodes[1].goal)
+
+    def test_a_run_imitates_where_the_hand_was_whatever_the_goal(self, tmp_path):
+        name, run = "ilfo.robotics:FetchReach-v4", tmp_path / "run"
+        (episode,) = rollout(random_policy(4, seed=0), name, 1)
+        file = demos.write(tmp_path / "reach.hdf5", Demonstrations((episode,), describe(name).provenance))
+        flags = ["--env", name, "--demo", str(file), "--out", str(run), "--reward-keys", "achieved_goal"]
+        short = ["--steps", "200", "--random-steps", "100", "--eval-every", "100", "--eval-episodes", "2"]
+        small = ["--td3.hidden-dim", "16", "--td3.batch-size", "16", "--threads", "1"]
+        assert main(["train", *flags, *short, *small]) == 0
+        assert all(np.isfinite(row["eval_imitation_return"]) for row in read_metrics(run))
+        hand = np.arange(16) < 3
+        others = [replace(episode, observations=episode.observations * kept) for kept in (hand, ~hand)]
+        with closing(load(run)) as trained:
+            seen, hand_alone, no_hand = (trained.rewards_of([each]).scores for each in (episode, *others))
+        assert torch.equal(seen, hand_alone)
+        assert seen.sum() > no_hand.sum()
+        assert main(["evaluate", str(run), "--episodes", "2"]) == 0
+        goals = [each["goal"] for each in json.loads((run / "evaluation.json").read_text())["episodes"]]
+        assert [len(goal) for goal in goals] == [3, 3]
+        assert goals[0] != goals[1]
 
     @pytest.mark.parametrize(("task", "steps"), [("Door", 300), ("Hammer", 650), ("Pen", 200), ("Relocate", 550)])
     def test_what_humans_showed_has_time_enough(self, task, steps):

@@ -122,8 +122,9 @@ class TestRewards:
         with pytest.raises(InputError, match="cannot be lived again"):
             training.rewards_of([replace(episode, frames=None, actions=None)])
 
-    def test_a_reward_for_transitions_is_given_once_an_episode(self, begin, film):
-        training = begin(film, "--reward", "nearest")
+    @pytest.mark.parametrize("flags", [["nearest"], ["flow", "--flow.updates", "20"]])
+    def test_a_reward_for_transitions_is_given_once_an_episode(self, begin, film, flags):
+        training = begin(film, "--reward", *flags)
         assert training.reward.needs == "transition"
         for _ in range(19):
             training.advance()
