@@ -113,7 +113,10 @@ class Evaluation:
         return _time_to_success(self.trajectories)
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it but the states, as ``evaluation.json`` holds it: each episode with its seed and its goal."""
+        """All of it but the states, as ``evaluation.json`` holds it: each episode with its seed and its goal.
+
+        The goal is None (``null`` in the file) where the environment states none, as in Adroit and robosuite.
+        """
         return {
             "env": self.env_id,
             "protocol": self.protocol,

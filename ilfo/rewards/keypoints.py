@@ -201,8 +201,9 @@ class KeypointFeatures:
     def __call__(self, frames: np.ndarray) -> np.ndarray:
         """Keypoints ``(T+1, 3K)`` float32 of an episode's frames ``(T+1, H, W, 3)`` uint8.
 
-        For each concept, in the order of :attr:`names`: ``u`` and ``v`` in [-1, 1], from the left and from the top of
-        the frame, and the cosine similarity of the patch that is most like it.
+        They are ``(T+1, K, 3)``, flattened as :attr:`names` says. For each concept: ``u`` and ``v``, its x and y in
+        [-1, 1] from the left and from the top of the frame, and its visibility, the cosine similarity of the patch that
+        is most like it.
 
         Raises:
             InputError: The frames are not such an array, nothing was fitted, or not one frame fits into the memory.

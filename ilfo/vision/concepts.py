@@ -38,7 +38,8 @@ class ConceptOptions:
     """The search stops at the first number of clusters whose sum of squared distances is at least this share of the
     sum with one cluster fewer (arXiv 2112.05814)."""
     saliency_threshold: float = 0.065
-    """Mean saliency above which a cluster counts as foreground in an image (arXiv 2112.05814)."""
+    """Mean saliency above which a cluster counts as foreground in an image (arXiv 2112.05814, whose saliency averages
+    other heads and does not normalise each first)."""
     votes: float | None = None
     """Share of the images in which a cluster must be foreground to be a concept; 0 keeps all. None: 0.75 (arXiv
     2112.05814), and 0 with ilfo_vit_tiny, whose class token hardly attends to what moves."""
