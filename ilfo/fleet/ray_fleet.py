@@ -6,7 +6,9 @@ The folders have to be on a disk that all machines share, under the same path, a
 from __future__ import annotations
 
 import os
+import re
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +26,9 @@ __all__ = ["RayFleet", "do_job", "places"]
 
 _LOOK = 0.5
 """Seconds between two looks of a task at its process: a cancelled task only notices in between."""
+
+_ANSWER = 5.0
+"""Seconds within which a cluster's head is to answer."""
 
 _STOPPED = 143
 """Exit status of a job that was stopped, by the shell's convention: 128 + SIGTERM."""
@@ -52,8 +57,9 @@ class RayFleet:
         except ModuleNotFoundError as error:
             raise InputError('Ray is not installed: pip install "ilfo[ray]"') from error
         try:
+            _knock(address)
             ray.init(address=address, log_to_driver=False)
-        except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
             raise InputError(f"--ray {address}: no cluster answers ({error}); start one with 'ray start'") from error
         self._ray: ModuleType = ray
         self._remote = ray.remote(num_cpus=threads, max_retries=0)(do_job)
@@ -71,6 +77,12 @@ class RayFleet:
     def close(self) -> None:
         """Leaves the cluster."""
         self._ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raises an ``OSError`` where nobody listens at ``host:port``: Ray would try again for a quarter of an hour."""
+    if found := re.fullmatch(r"\[?([^/]+?)\]?:(\d+)", address):
+        socket.create_connection((found[1], int(found[2])), timeout=_ANSWER).close()
 
 
 def places(machines: Iterable[Mapping[str, Any]], threads: int, address: str) -> int:

@@ -136,6 +136,15 @@ def test_the_table_and_the_picture_are_written(evaluated):
     assert (options.out / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_an_address_where_nobody_listens_is_refused_at_once(suite_file, demo, tmp_path, capsys):
+    pytest.importorskip("ray", reason="needs the extra ray")
+    command = ["evaluate", str(suite_file), "--out", str(tmp_path), "--demo-dir", str(demo.parent)]
+    assert main([*command, "--ray", "127.0.0.1:1"]) == 2
+    printed = capsys.readouterr().err
+    assert "--ray 127.0.0.1:1: no cluster answers" in printed
+    assert "Connection refused" in printed, "Ray itself would speak of it much later"
+
+
 def test_the_same_command_goes_on_and_trains_nothing_twice(evaluated, suite_file, demo, capsys):
     options, cells, _ = evaluated
     before = [path.stat().st_mtime_ns for cell in cells for path in sorted(cell.folder.rglob("*.json"))]
