@@ -93,6 +93,17 @@ def environment_run(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def cluster():
+    """The address of a Ray cluster of this machine, which ends with the module."""
+    pytest.importorskip("ray", reason="needs the extra ray")
+    from ray.cluster_utils import Cluster
+
+    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
+    yield started.address
+    started.shutdown()
+
+
 @pytest.fixture(scope="session")
 def camera(tmp_path_factory):
     """Skips what films where nothing can be drawn: a machine without OpenGL."""

@@ -1,6 +1,7 @@
 """Runs that are trained in seconds, and what tells two of them apart."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -59,6 +60,13 @@ def assert_same_run(first: Path, second: Path) -> None:
     assert timeless(first) == timeless(second)
     expected, found = weights(first), weights(second)
     assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def results(folder: Path) -> dict[Path, str]:
+    """What all files of results in a folder say, but how long it took."""
+    names = ("metrics.jsonl", "summary.json", "evaluation.json", "variants.json", "table.md")
+    files = [path for name in names for path in folder.rglob(name)]
+    return {path.relative_to(folder): re.sub(r'"seconds": [\d.]+', "", path.read_text()) for path in files}
 
 
 def assert_equal(expected, found) -> None:

@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 from small_carts import CART, push
 from small_clones import OPTIONS, record, write
+from small_runs import results
 
 from ilfo import demos
 from ilfo._tools.errors import InputError
@@ -193,6 +194,16 @@ def test_the_table_and_the_picture_are_written(evaluated, given):
     assert f"| roll | states | {' | '.join([f'{cells[0].returns(PLAIN)[0]:.1f}'] * 5)} |" in written
     assert f"| roll | states | {' | '.join([f'{cells[0].time_to_success(PLAIN):.0f}'] * 5)} |" in written
     assert (options.out / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.xdist_group("ray")
+def test_a_ray_cluster_leaves_the_same_results(evaluated, given, cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr("ilfo.fleet.fleet.start_child", None)  # The cluster's processes start them, not this one.
+    out, missing = tmp_path / "out", shutil.ignore_patterns("roll--pixels--seed-0", "table.md")
+    shutil.copytree(evaluated[0].out, out, ignore=missing)
+    command = ["evaluate", str(given / "carts.toml"), "--out", str(out), "--demo-dir", str(given), "--ray", cluster]
+    assert main([*command, "--kinds", *KIND, "--seeds", "0", "--episodes", "2"]) == 0
+    assert results(out) == results(evaluated[0].out)
 
 
 def test_the_same_command_goes_on_with_what_is_missing_alone_in_a_process_of_its_own(evaluated, given, capsys):

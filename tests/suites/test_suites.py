@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from small_envs import LEDGE, expert
+from small_runs import results
 
 from ilfo import demos
 from ilfo._tools.errors import InputError
@@ -134,6 +135,14 @@ def test_the_table_and_the_picture_are_written(evaluated):
     assert f"| transport | td3 | 2 | {(cells[0].success.value + cells[1].success.value) / 2:.0%} |" in written
     assert "Walks along a ledge. Seeds 0-1, 2 episodes of each, protocol standard." in written
     assert (options.out / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.xdist_group("ray")
+def test_a_ray_cluster_leaves_the_same_results(evaluated, suite_file, demo, cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr("ilfo.fleet.fleet.start_child", None)  # The cluster's processes start them, not this one.
+    command = ["evaluate", str(suite_file), "--out", str(tmp_path), "--demo-dir", str(demo.parent)]
+    assert main([*command, "--seeds", "0-1", "--episodes", "2", "--ray", cluster]) == 0
+    assert results(tmp_path) == results(evaluated[0].out)
 
 
 def test_an_address_where_nobody_listens_is_refused_at_once(suite_file, demo, tmp_path, capsys):
