@@ -55,8 +55,8 @@ class TD7Options:
     """Standard deviation of the noise on the actions taken while training."""
     initial_exploration_noise: float | None = None
     """Standard deviation of that noise at the start, falling linearly to exploration_noise: an imitation reward may pay
-    for standing still, and with little noise the policy stays there. None: exploration_noise from the start, as in the
-    authors' code."""
+    for standing still, and with little noise the policy stays there (the preset 'imitation' has 0.3). None:
+    exploration_noise from the start, as in the authors' code."""
     exploration_decay: int = 30_000
     """Updates over which initial_exploration_noise falls to exploration_noise."""
     priority_exponent: float = 0.4

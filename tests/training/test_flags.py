@@ -25,6 +25,8 @@ def test_a_demonstration_brings_the_imitation_preset_and_a_flag_overrides_it():
     assert parse("--demo", "d.hdf5").td3.layer_norm is True
     assert parse("--demo", "d.hdf5", "--td3.no-layer-norm").td3.layer_norm is False
     assert parse("--demo", "d.hdf5", "--preset", "td3").td3.layer_norm is False
+    assert parse("--demo", "d.hdf5", "--agent", "td7").td7.initial_exploration_noise == 0.3
+    assert parse("--demo", "d.hdf5", "--agent", "td7", "--preset", "td7").td7.initial_exploration_noise is None
 
 
 def test_each_layer_overrides_the_one_below(tmp_path):
