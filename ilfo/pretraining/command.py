@@ -16,6 +16,7 @@ from ilfo.pretraining.studio import Studio
 from ilfo.pretraining.train import TrainingConfig, train
 from ilfo.vision.backbones import TINY_WEIGHTS, load_backbone
 from ilfo.vision.concepts import ConceptOptions
+from ilfo.vision.descriptors import DescriptorOptions, Facet
 
 __all__ = ["ErrorConfig", "FramesConfig", "error_table", "main"]
 
@@ -59,6 +60,10 @@ class ErrorConfig:
     """What the network sees them at."""
     stride: int = 4
     """Pixels between its patches."""
+    layer: int = -1
+    """Block of the network that describes the patches, from 0; negative: from the end."""
+    facet: Facet = "key"
+    """Which facet of the block: key, query, value or token."""
     k: int | None = None
     """Clusters of patches; by default found by the elbow."""
     votes: float = 0.0
@@ -82,6 +87,7 @@ def error_table(config: ErrorConfig) -> list[tuple[str, ...]]:
         load_backbone(pretrained=False, stride=stride, image_size=image_size),
         load_backbone(weights=config.weights, stride=stride, image_size=image_size),
     )
+    descriptors = DescriptorOptions(layer=config.layer, facet=config.facet)
     concepts = ConceptOptions(k=config.k, votes=config.votes)
     rows: list[tuple[str, ...]] = []
     for scene in scenes_named(config.scenes):
@@ -92,7 +98,8 @@ def error_table(config: ErrorConfig) -> list[tuple[str, ...]]:
         studio.close()
         fitting, held_out = films[: config.episodes], films[config.episodes :]
         (untrained, with_labels), (trained, both) = (
-            keypoint_errors(network, fitting, held_out, concepts=concepts) for network in networks
+            keypoint_errors(network, fitting, held_out, descriptors=descriptors, concepts=concepts)
+            for network in networks
         )
         columns = (mean_position_errors(fitting, held_out), untrained, trained, with_labels, both)
         for number, name in enumerate(scene.objects):
