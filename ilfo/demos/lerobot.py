@@ -198,7 +198,7 @@ def _listed_in_parquet(root: Path, info: dict[str, Any]) -> list[_Episode]:
     for file in sorted(folder.rglob("*.parquet")):
         columns = [
             whole_numbers(column, f"{file}, column {name!r}").tolist()
-            for name, column in read_columns(file, names).items()
+            for name, column in read_columns([file], names).items()
         ]
         for index, start, stop, chunk, number in zip(*columns, strict=True):
             data = _data_file(root, info, chunk_index=chunk, file_index=number)
@@ -260,7 +260,7 @@ def _read_frames(root: Path, chosen: Sequence[_Episode], widths: dict[str, int])
 
 
 def _read_file(file: Path, episodes: Sequence[int], widths: dict[str, int]) -> dict[str, np.ndarray]:
-    columns = read_columns(file, [*_INDICES, *widths])
+    columns = read_columns([file], [*_INDICES, *widths])
     indices = {name: whole_numbers(columns[name], f"{file}, column {name!r}") for name in _INDICES}
     rows = np.flatnonzero(np.isin(indices["episode_index"], episodes))
     frames = {name: values[rows] for name, values in indices.items()} | {"file": np.full(len(rows), str(file), object)}
