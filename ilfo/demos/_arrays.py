@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,11 @@ __all__ = [
 ]
 
 
-def numeric_dataset(group: h5py.Group, name: str, where: str) -> h5py.Dataset:
+def numeric_dataset(group: Mapping[str, Any], name: str, where: str) -> h5py.Dataset | np.ndarray:
     """The dataset ``group[name]``, sure to hold numbers.
 
     Args:
-        group: The group that holds it.
+        group: The group that holds it, of HDF5 or of arrays by name.
         name: Its name there.
         where: The start of an error's sentence: file and group.
 
@@ -42,7 +42,7 @@ def numeric_dataset(group: h5py.Group, name: str, where: str) -> h5py.Dataset:
         InputError: It is a group (a dict observation), or holds text, objects or encoded images.
     """
     node = group[name]
-    if not isinstance(node, h5py.Dataset):
+    if not isinstance(node, h5py.Dataset | np.ndarray):
         raise InputError(
             f"{where}: {name!r} is a group of {_listed(node)}, expected one numeric dataset. "
             "Concatenate its parts into one array (rows, dimensions)."
@@ -322,7 +322,7 @@ def _check_shape(array: np.ndarray, rank: int, steps: int, where: str) -> None:
         )
 
 
-def _listed(group: h5py.Group) -> str:
+def _listed(group: Mapping[str, Any]) -> str:
     names = sorted(group)
     return ", ".join(map(repr, names[:8])) + (", ..." if len(names) > 8 else "") if names else "nothing"
 

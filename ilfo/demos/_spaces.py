@@ -2,14 +2,14 @@
 
 A space is what Minari writes into ``metadata.json``: ``{"type": "Dict", "subspaces": {...}}``, with the keys in the
 order that the environment flattens them in. Groups of a file are Dicts, or Tuples where their members are called
-``_index_0``, ``_index_1``, ...
+``_index_0``, ``_index_1``, ... A group is HDF5's, or any mapping from names to arrays and groups.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import h5py
@@ -18,8 +18,10 @@ import numpy as np
 from ilfo._tools.errors import InputError
 from ilfo.demos._arrays import as_rows, numeric_dataset
 
-__all__ = ["Space", "flattened", "inferred_space"]
+__all__ = ["Group", "Space", "flattened", "inferred_space"]
 
+Group = Mapping[str, Any]
+"""Datasets and groups by name: an ``h5py.Group``, or what is read like one."""
 Space = dict[str, Any]
 """``type``, and what belongs to it: ``subspaces``, ``shape``, ``n``, ``nvec``, ``start``."""
 
@@ -29,7 +31,7 @@ _MOST_VALUES = 100_000
 _JPEG = b"\xff\xd8\xff"
 
 
-def flattened(group: h5py.Group, name: str, space: Space, where: str, left_out: set[str]) -> dict[str, np.ndarray]:
+def flattened(group: Group, name: str, space: Space, where: str, left_out: set[str]) -> dict[str, np.ndarray]:
     """The observations ``group[name]`` as blocks of columns.
 
     Args:
@@ -61,9 +63,9 @@ def flattened(group: h5py.Group, name: str, space: Space, where: str, left_out: 
     return blocks
 
 
-def inferred_space(node: h5py.Group | h5py.Dataset) -> Space:
+def inferred_space(node: Group | h5py.Dataset | np.ndarray) -> Space:
     """The space of observations that come without ``metadata.json``: keys by name, as Gymnasium sorts a plain dict."""
-    if isinstance(node, h5py.Group):
+    if isinstance(node, Mapping):
         if len(node) and all(map(_INDEX.fullmatch, node)):
             return {"type": "Tuple", "subspaces": [inferred_space(node[f"_index_{i}"]) for i in range(len(node))]}
         return {"type": "Dict", "subspaces": {key: inferred_space(node[key]) for key in sorted(node)}}
@@ -74,9 +76,7 @@ def inferred_space(node: h5py.Group | h5py.Dataset) -> Space:
     return {"type": "Box", "dtype": str(node.dtype), "shape": list(node.shape[1:])}
 
 
-def _columns(
-    group: h5py.Group, name: str, space: Space, path: str, where: str, left_out: set[str]
-) -> Iterator[np.ndarray]:
+def _columns(group: Group, name: str, space: Space, path: str, where: str, left_out: set[str]) -> Iterator[np.ndarray]:
     """Blocks ``(rows, width)`` of one part of an observation, in order."""
     kind, parts = _said(space, "type", where), dict(_subspaces(space, where))
     if parts:
@@ -108,10 +108,10 @@ def _subspaces(space: Space, where: str) -> Iterator[tuple[str, Space]]:
         raise InputError(f"{where}: its space has subspaces {members!r}, no {kind}. Correct metadata.json.")
 
 
-def _members(group: h5py.Group, name: str, parts: dict[str, Space], where: str) -> h5py.Group:
+def _members(group: Group, name: str, parts: dict[str, Space], where: str) -> Group:
     """The group that holds every one of the parts."""
     node = group[name]
-    if not isinstance(node, h5py.Group):
+    if not isinstance(node, Mapping):
         raise InputError(f"{where}: {name!r} is a dataset, expected a group of {', '.join(map(repr, parts))}.")
     for key in parts:
         if key not in node:
@@ -123,7 +123,7 @@ def _members(group: h5py.Group, name: str, parts: dict[str, Space], where: str) 
     return node
 
 
-def _one_hot(dataset: h5py.Dataset, space: Space, where: str) -> Iterator[np.ndarray]:
+def _one_hot(dataset: h5py.Dataset | np.ndarray, space: Space, where: str) -> Iterator[np.ndarray]:
     """A block ``(rows, n)`` for each of the discrete values of a row."""
     sizes = _whole_numbers(space, "n" if space["type"] == "Discrete" else "nvec", where)
     starts = _whole_numbers({"start": 0} | space, "start", where)
@@ -153,7 +153,7 @@ def _is_image(space: Space, where: str) -> bool:
     return len(shape) in (2, 3) and bool(shape[:2].min() >= _SMALLEST_IMAGE)
 
 
-def _holds_jpeg(dataset: h5py.Dataset) -> bool:
+def _holds_jpeg(dataset: h5py.Dataset | np.ndarray) -> bool:
     """Whether each row is an encoded image: bytes of any length, or of one length by chance."""
     if h5py.check_vlen_dtype(dataset.dtype) == np.uint8:
         return True

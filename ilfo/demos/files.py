@@ -13,7 +13,7 @@ from ilfo._tools.errors import InputError
 from ilfo.demos.d4rl import read_d4rl
 from ilfo.demos.hdf5 import episode_groups, read_episodes
 from ilfo.demos.library import bundled_path, is_bundled
-from ilfo.demos.minari import minari_file, read_minari
+from ilfo.demos.minari import minari_data, read_minari
 from ilfo.demos.robomimic import is_robomimic, read_robomimic
 from ilfo.demos.trajectory import Demonstrations
 from ilfo.demos.videos import SUFFIXES
@@ -33,7 +33,8 @@ def open(
     """Reads demonstrations from a file or folder, or from the bundled ones by name.
 
     The layout is recognised: the toolkit's own and Minari's (``episode_*`` groups), robomimic's (``data/demo_*``),
-    D4RL's (flat arrays), LeRobot's (a folder with ``meta/info.json``).
+    D4RL's (flat arrays), LeRobot's (a folder with ``meta/info.json``), Minari's in Arrow or parquet (a folder with
+    ``data/metadata.json``).
 
     Args:
         path: An HDF5 file, the folder of a Minari or LeRobot dataset, or the name of a bundled demonstration if no such
@@ -64,10 +65,12 @@ def open(
     """
     file = resolved(path)
     if file.is_dir():
-        from ilfo.demos.lerobot import read_lerobot
+        from ilfo.demos.lerobot import is_lerobot, read_lerobot
+        from ilfo.demos.minari_arrow import read_minari_arrow
 
-        _refuse(file, "lerobot", filter_key, max_episode_steps, frames)
-        return read_lerobot(file, episodes)
+        layout, read = ("lerobot", read_lerobot) if is_lerobot(file) else ("minari", read_minari_arrow)
+        _refuse(file, layout, filter_key, max_episode_steps, frames)
+        return read(file, episodes)
     with _opened(file) as opened:
         layout = layout_of(opened)
         _refuse(file, layout, filter_key, max_episode_steps, frames)
@@ -124,7 +127,10 @@ def _refuse(path: Path, layout: str, filter_key: str | None, max_episode_steps: 
 
 
 def resolved(path: str | os.PathLike[str]) -> Path:
-    """The file that is meant, sure to exist and to look like HDF5; or the folder of a LeRobot dataset."""
+    """The file that is meant, sure to exist and to look like HDF5; or a folder that holds the episodes.
+
+    Such a folder is that of a LeRobot dataset, or the ``data`` folder of a Minari dataset in Arrow or parquet.
+    """
     file = Path(path)
     if not file.exists() and is_bundled(str(path)):
         return bundled_path(str(path))
@@ -133,11 +139,13 @@ def resolved(path: str | os.PathLike[str]) -> Path:
 
         if is_lerobot(file):
             return file
-        inside = minari_file(file)
+        inside = minari_data(file)
         if inside is None:
             names = ", ".join(sorted(each.name for each in file.glob("*.hdf5"))[:5])
             hint = f"Name one of its files: {names}." if names else "It holds no .hdf5 file either."
             raise InputError(f"{file}: is a folder, but of neither a Minari nor a LeRobot dataset. {hint}")
+        if inside.is_dir():
+            return inside
         file = inside
     if not file.exists():
         raise InputError(

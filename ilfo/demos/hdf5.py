@@ -22,7 +22,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -141,8 +141,16 @@ def episode_group(file: h5py.File, name: str, where: str, frames: bool = False) 
     return group
 
 
-def with_its_end(trajectory: Trajectory, group: h5py.Group, where: str) -> Trajectory:
+def with_its_end(
+    trajectory: Trajectory, group: Mapping[str, Any], attributes: Mapping[str, Any], where: str
+) -> Trajectory:
     """The trajectory as ``terminations`` and ``truncations`` of its group say that it ended.
+
+    Args:
+        trajectory: Checked.
+        group: The episode's, in ilfo's layout or Minari's.
+        attributes: The group's.
+        where: The start of an error's sentence: file and group.
 
     Raises:
         InputError: They end it before its last step, or ``total_steps`` is another number.
@@ -154,7 +162,7 @@ def with_its_end(trajectory: Trajectory, group: h5py.Group, where: str) -> Traje
         )
         for name in ("terminations", "truncations")
     )
-    total = group.attrs.get("total_steps", steps)
+    total = attributes.get("total_steps", steps)
     if total != steps:
         raise InputError(
             f"{where}: attribute total_steps says {total}, but its observations make {steps} steps. The recording was "
@@ -256,7 +264,7 @@ def read_episode(file: h5py.File, name: str, path: str, frames: bool) -> Traject
     )
     if "frames" in group:
         check_frames(numeric_dataset(group, "frames", where), len(trajectory), f"{where}, dataset 'frames'")
-    return with_its_end(trajectory, group, where)
+    return with_its_end(trajectory, group, group.attrs, where)
 
 
 def _last_reward(group: h5py.Group, where: str) -> float | None:

@@ -21,7 +21,7 @@ from ilfo.demos._provenance import PROVENANCE, check_keys_add_up
 from ilfo.demos._robomimic_facts import RobomimicFacts
 from ilfo.demos.d4rl import d4rl_columns, d4rl_provenance, episode_bounds, episode_observations
 from ilfo.demos.files import layout_of, readable
-from ilfo.demos.hdf5 import check_version, episode_groups, ilfo_provenance, read_episode
+from ilfo.demos.hdf5 import check_version, episode_group, episode_groups, ilfo_provenance, read_episode
 from ilfo.demos.minari import minari_metadata, minari_provenance, minari_space, read_minari_episode
 from ilfo.demos.robomimic import demo_names, read_demo
 from ilfo.demos.trajectory import Provenance, Trajectory
@@ -216,7 +216,9 @@ def _minari(file: h5py.File) -> Logged:
     left_out: set[str] = set()
 
     def read(slot: Slot) -> tuple[Trajectory, dict[str, int]]:
-        return read_minari_episode(file, slot.group, space, f"{path}, {slot.name}", left_out)
+        where = f"{path}, {slot.name}"
+        group = episode_group(file, slot.group, where)
+        return read_minari_episode((group, group.attrs), space, where, left_out)
 
     slots = tuple(_whole(file, name, "observations", 1) for name in episode_groups(file))
     keys = read(slots[0])[1]

@@ -13,7 +13,8 @@
         infos          a group, its arrays (T+1, ...)
 
 Reading takes the dataset's folder, its ``data`` folder or the HDF5 file. Dict observations are flattened in the
-order of the space in ``metadata.json``, which is the environment's; images and text are left out.
+order of the space in ``metadata.json``, which is the environment's; images and text are left out. Episodes stored as
+Arrow or parquet are read by :mod:`ilfo.demos.minari_arrow`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,22 +32,24 @@ import numpy as np
 
 from ilfo._tools.atomic import atomic_folder
 from ilfo._tools.errors import InputError
-from ilfo.demos._arrays import check_keys, check_widths, checked, numeric_dataset, pick
+from ilfo.demos._arrays import as_rows, check_keys, check_widths, checked, numeric_dataset, pick
 from ilfo.demos._demands import observation_blocks, with_actions_and_rewards
 from ilfo.demos._provenance import PROVENANCE, check_keys_add_up, parsed_json, provenance_from_json, provenance_to_json
-from ilfo.demos._spaces import Space, flattened, inferred_space
+from ilfo.demos._spaces import Group, Space, flattened, inferred_space
 from ilfo.demos.hdf5 import episode_group, episode_groups, with_its_end
 from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory
 
 __all__ = [
     "METADATA",
-    "minari_file",
+    "StoredEpisode",
+    "minari_data",
     "minari_metadata",
     "minari_name",
     "minari_provenance",
     "minari_space",
     "read_minari",
     "read_minari_episode",
+    "read_stored",
     "write_minari",
 ]
 
@@ -59,24 +62,34 @@ _NAME = re.compile(r"[-\w]+-v\d+")
 _NAMESPACE = re.compile(r"[-\w][-\w/]*[-\w]")
 _SUCCESS = ("success", "is_success")
 
+StoredEpisode = tuple[Group, Mapping[str, Any]]
+"""One episode in storage: the arrays of the layout above by name, and its attributes."""
 
-def minari_file(folder: Path) -> Path | None:
-    """The file with the episodes of a Minari dataset, or None where the folder is none.
+
+def minari_data(folder: Path) -> Path | None:
+    """Where a Minari dataset keeps its episodes: in an HDF5 file, or each in a folder of the ``data`` folder.
 
     Args:
         folder: The dataset's, or the ``data`` folder in it.
 
+    Returns:
+        That file or ``data`` folder; None where the folder is no Minari dataset.
+
     Raises:
-        InputError: It is one, but its episodes are not in HDF5.
+        InputError: It is one, but its episodes are missing, or stored in another way.
     """
     for data in (folder / "data", folder):
         if (data / _DATA).is_file():
             return data / _DATA
         form = _metadata(data).get("data_format")
+        if form in ("arrow", "parquet"):
+            return data
+        if form == "hdf5":
+            raise InputError(f"{data}: has no file {_DATA}, which {METADATA} promises. Copy or download it again.")
         if form is not None:
             raise InputError(
-                f"{folder}: a Minari dataset that keeps its episodes as {form!r}, expected 'hdf5' with a file {_DATA}. "
-                "Load it with Minari and create it again with data_format='hdf5'."
+                f"{folder}: a Minari dataset that keeps its episodes as {form!r}, expected 'hdf5', 'arrow' or "
+                "'parquet'. Load it with Minari and create it again with data_format='hdf5'."
             )
     return None
 
@@ -99,25 +112,46 @@ def read_minari(file: h5py.File, episodes: Sequence[int] | None = None) -> Demon
     Warns:
         UserWarning: Images or text were left out of the observations, or the file has not all of its episodes.
     """
-    path = Path(file.filename)
+    groups = episode_groups(file)
+
+    def load(index: int, where: str) -> StoredEpisode:
+        group = episode_group(file, groups[index], where)
+        return group, group.attrs
+
+    return read_stored(Path(file.filename), [f"group {name!r}" for name in groups], load, episodes)
+
+
+def read_stored(
+    path: Path, names: Sequence[str], load: Callable[[int, str], StoredEpisode], episodes: Sequence[int] | None
+) -> Demonstrations:
+    """Reads a Minari dataset from any storage, episode by episode.
+
+    Args:
+        path: Of :func:`minari_data`.
+        names: What an error calls each of its episodes, in order.
+        load: From the number of an episode, counted from 0, and the start of an error's sentence to what is stored.
+        episodes: As for :func:`read_minari`, which says too what is returned, raised and warned of.
+    """
     metadata = minari_metadata(path)
     space = minari_space(metadata, path)
-    groups = episode_groups(file)
-    stated = metadata.get("total_episodes", len(groups))
+    stated = metadata.get("total_episodes", len(names))
     if not isinstance(stated, int):
-        raise InputError(f"{path.with_name(METADATA)}: total_episodes is {stated!r}, expected a number. Correct it.")
-    if stated != len(groups):
+        raise InputError(f"{_metadata_file(path)}: total_episodes is {stated!r}, expected a number. Correct it.")
+    if stated != len(names):
         warnings.warn(
-            f"{path}: holds {len(groups)} episodes, but {METADATA} counts {stated}. Is the copy whole?", stacklevel=2
+            f"{path}: holds {len(names)} episodes, but {METADATA} counts {stated}. Is the copy whole?", stacklevel=3
         )
-    chosen = [groups[index] for index in pick(episodes, len(groups), str(path))]
+    chosen = pick(episodes, len(names), str(path))
     left_out: set[str] = set()
-    read = [read_minari_episode(file, name, space, f"{path}, group {name!r}", left_out) for name in chosen]
+    read = []
+    for index in chosen:
+        where = f"{path}, {names[index]}"
+        read.append(read_minari_episode(load(index, where), space, where, left_out))
     trajectories = tuple(trajectory for trajectory, _ in read)
-    check_widths(trajectories, [f"group {name!r}" for name in chosen], str(path))
-    check_keys([keys for _, keys in read], [f"group {name!r}" for name in chosen], str(path))
+    check_widths(trajectories, [names[index] for index in chosen], str(path))
+    check_keys([keys for _, keys in read], [names[index] for index in chosen], str(path))
     if left_out:
-        warnings.warn(f"{path}: left out of the observations: {', '.join(sorted(left_out))}.", stacklevel=2)
+        warnings.warn(f"{path}: left out of the observations: {', '.join(sorted(left_out))}.", stacklevel=3)
     return Demonstrations(trajectories, minari_provenance(metadata, read[0][1], path), path, "minari")
 
 
@@ -159,12 +193,17 @@ def write_minari(path: str | os.PathLike[str], demonstrations: Demonstrations) -
 
 
 def minari_metadata(path: Path) -> dict[str, Any]:
-    """What ``metadata.json`` says of a file of episodes; nothing where it is none of a dataset.
+    """What ``metadata.json`` says of a file or a folder of episodes; nothing where a file is none of a dataset.
 
     Raises:
         InputError: It is no JSON object.
     """
-    return _metadata(path.parent) if path.name == _DATA else {}
+    return _metadata(_metadata_file(path).parent) if path.is_dir() or path.name == _DATA else {}
+
+
+def _metadata_file(path: Path) -> Path:
+    """``metadata.json`` in a folder of episodes, or beside a file of them."""
+    return path / METADATA if path.is_dir() else path.with_name(METADATA)
 
 
 def _metadata(data: Path) -> dict[str, Any]:
@@ -180,54 +219,53 @@ def minari_space(metadata: dict[str, Any], path: Path) -> Space | None:
         InputError: It is no JSON object.
     """
     text = metadata.get("observation_space")
-    return None if text is None else parsed_json(text, f"{path.with_name(METADATA)}, observation_space")
+    return None if text is None else parsed_json(text, f"{_metadata_file(path)}, observation_space")
 
 
 def read_minari_episode(
-    file: h5py.File, name: str, space: Space | None, where: str, left_out: set[str]
+    stored: StoredEpisode, space: Space | None, where: str, left_out: set[str]
 ) -> tuple[Trajectory, dict[str, int]]:
     """One episode, and the width of each key of its observations.
 
     Args:
-        file: Open.
-        name: The group of the episode.
+        stored: With observations.
         space: Of the observations; None: as the arrays show it.
         where: The start of an error's sentence: file and group.
         left_out: Gets the name and kind of every part that is not a vector.
 
     Raises:
-        InputError: The group is empty, ragged, not finite or not of the space.
+        InputError: The episode is ragged, not finite or not of the space.
     """
-    group = episode_group(file, name, where)
+    group, attributes = stored
     blocks = flattened(group, "observations", space or inferred_space(group["observations"]), where, left_out)
-    seed = group.attrs.get("seed")
+    seed = attributes.get("seed")
     trajectory = checked(
         Trajectory(
             observations=np.concatenate(list(blocks.values()), axis=1),
             actions=_read_actions(group, where),
             env_rewards=numeric_dataset(group, "rewards", where)[()] if "rewards" in group else None,
             success=_read_success(group, where),
-            seed=int(seed) if isinstance(seed, np.integer) else None,
+            seed=int(seed) if isinstance(seed, int | np.integer) else None,
         ),
         where,
     )
-    return with_its_end(trajectory, group, where), {key: block.shape[1] for key, block in blocks.items()}
+    return with_its_end(trajectory, group, attributes, where), {key: block.shape[1] for key, block in blocks.items()}
 
 
-def _read_actions(group: h5py.Group, where: str) -> np.ndarray | None:
-    """Actions as they are, a Dict's or a Tuple's side by side."""
+def _read_actions(group: Group, where: str) -> np.ndarray | None:
+    """Actions in one row a step, a Dict's or a Tuple's side by side."""
     if "actions" not in group:
         return None
-    if isinstance(group["actions"], h5py.Dataset):
-        return numeric_dataset(group, "actions", where)[()]
+    if not isinstance(group["actions"], Mapping):
+        return as_rows(np.atleast_1d(numeric_dataset(group, "actions", where)[()]))
     blocks = flattened(group, "actions", inferred_space(group["actions"]), where, set())
     return np.concatenate(list(blocks.values()), axis=1)
 
 
-def _read_success(group: h5py.Group, where: str) -> bool | None:
+def _read_success(group: Group, where: str) -> bool | None:
     infos = group.get("infos")
     for name in _SUCCESS:
-        if isinstance(infos, h5py.Group) and name in infos:
+        if isinstance(infos, Mapping) and name in infos:
             return bool(np.any(numeric_dataset(infos, name, f"{where}, group 'infos'")[()]))
     return None
 
@@ -238,12 +276,12 @@ def minari_provenance(metadata: dict[str, Any], keys: dict[str, int], path: Path
     Args:
         metadata: Of :func:`minari_metadata`.
         keys: Width of each key of its observations.
-        path: The file of episodes.
+        path: The file or folder of episodes.
 
     Raises:
         InputError: The metadata do not hold what they should.
     """
-    where = path.with_name(METADATA)
+    where = _metadata_file(path)
     if PROVENANCE in metadata:
         provenance = provenance_from_json(metadata[PROVENANCE], str(where))
         check_keys_add_up(provenance, sum(keys.values()), f"{where}, {PROVENANCE}")
@@ -259,7 +297,7 @@ def minari_provenance(metadata: dict[str, Any], keys: dict[str, int], path: Path
     versions |= {library.strip(): version.strip() for library, _, version in pinned if version}
     authors = metadata.get("author") or []
     facts = (
-        f"Minari dataset {metadata.get('dataset_id', path.parent.parent.name)}",
+        f"Minari dataset {metadata.get('dataset_id', where.parent.parent.name)}",
         f"by {', '.join(map(str, authors)) if isinstance(authors, list) else authors}" if authors else "",
         f"algorithm {metadata['algorithm_name']}" if metadata.get("algorithm_name") else "",
     )

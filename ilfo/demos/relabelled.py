@@ -19,7 +19,7 @@ from ilfo._tools.errors import InputError
 from ilfo._tools.target import file_to_write
 from ilfo.demos.hdf5 import restate_sha256
 from ilfo.demos.logged import CHUNK_CACHE, ENV_REWARDS, LABEL, Logged, Slot
-from ilfo.demos.minari import METADATA, minari_file, minari_metadata, minari_name
+from ilfo.demos.minari import METADATA, minari_data, minari_metadata, minari_name
 
 __all__ = ["NewRewards", "check_target", "relabelled"]
 
@@ -99,7 +99,7 @@ def check_target(source: Path, out: Path, *, overwrite: bool) -> None:
     minari_name(out)
     if not out.parent.is_dir():
         raise InputError(f"{out}: the folder {out.parent} does not exist. Make it first.")
-    if out.exists() and not (out.is_dir() and minari_file(out)):
+    if out.exists() and not (out.is_dir() and minari_data(out)):
         raise InputError(f"{out}: is not a Minari dataset, and only such a folder is overwritten by one. Remove it.")
 
 

@@ -2,7 +2,6 @@
 
 import json
 import warnings
-from collections import OrderedDict
 
 import gymnasium
 import h5py
@@ -10,60 +9,13 @@ import numpy as np
 import pytest
 from full_episodes import PROVENANCE, differences, episode, experts
 from gymnasium import spaces
+from minari_datasets import NESTED, STATES, made_by_minari
 
 import ilfo.demos
 from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations, Provenance
 
 minari = pytest.importorskip("minari")
-
-STATES = spaces.Box(-np.inf, np.inf, (3,))
-ACTIONS = spaces.Box(-1, 1, (2,))
-
-
-@pytest.fixture
-def root(tmp_path, monkeypatch):
-    """Where Minari looks for its datasets."""
-    folder = tmp_path / "datasets"
-    folder.mkdir()
-    monkeypatch.setenv("MINARI_DATASETS_PATH", str(folder))
-    return folder
-
-
-def stacked(space, samples):
-    """Samples of a space as Minari buffers them: one array or list for each leaf."""
-    if isinstance(space, spaces.Dict):
-        return {key: stacked(part, [each[key] for each in samples]) for key, part in space.spaces.items()}
-    if isinstance(space, spaces.Tuple):
-        return tuple(stacked(part, [each[i] for each in samples]) for i, part in enumerate(space.spaces))
-    return list(samples) if isinstance(space, spaces.Text) else np.array(samples)
-
-
-def made_by_minari(name, space=STATES, lengths=(4, 2), actions=ACTIONS, **metadata):
-    """A dataset of random samples, and the samples themselves."""
-    space.seed(0)
-    actions.seed(0)
-    samples = [[space.sample() for _ in range(steps + 1)] for steps in lengths]
-    buffers = [
-        minari.data_collector.EpisodeBuffer(
-            id=number,
-            seed=number if number % 2 else None,
-            observations=stacked(space, each),
-            actions=stacked(actions, [actions.sample() for _ in range(len(each) - 1)]),
-            rewards=list(range(len(each) - 1)),
-            terminations=[False] * (len(each) - 1),
-            truncations=[False] * (len(each) - 2) + [True],
-            infos={"success": np.arange(len(each)) == (2 if number == 1 else -1)},
-        )
-        for number, each in enumerate(samples)
-    ]
-    facts = {"author": "A. Nonymous", "code_permalink": "none", "algorithm_name": "by hand", "description": "x"}
-    facts |= {"author_email": "none@example.org", "requirements": ["mujoco==3.2.0", "numpy>=1.26"]} | metadata
-    with warnings.catch_warnings():
-        # Minari advises on what a published dataset should have.
-        warnings.simplefilter("ignore", UserWarning)
-        minari.create_dataset_from_buffers(name, buffers, observation_space=space, action_space=actions, **facts)
-    return samples
 
 
 def test_what_minari_makes_is_read(root):
@@ -99,16 +51,6 @@ def test_the_environment_is_the_one_that_was_recorded(root):
     made_by_minari("pendulum/random-v0", space, actions=actions, env="Pendulum-v1", ref_min_score=0, ref_max_score=1)
     expert = ilfo.demos.open(root / "pendulum" / "random-v0")
     assert expert.provenance.env_id == "Pendulum-v1"
-
-
-NESTED = spaces.Dict(
-    OrderedDict(
-        zeta=spaces.Box(-1, 1, (2,)),
-        alpha=spaces.Dict({"b": spaces.Box(-1, 1, (2, 2)), "a": spaces.Discrete(3, start=-1)}),
-        pair=spaces.Tuple((spaces.MultiBinary(2), spaces.MultiDiscrete([2, 4], start=[0, 5]), spaces.Box(0, 9, ()))),
-        pixels=spaces.Box(0, 255, (8, 8, 1), np.uint8),
-    )
-)
 
 
 @pytest.mark.parametrize(
@@ -198,12 +140,23 @@ def test_actions_of_several_parts_stand_side_by_side(root):
     assert ilfo.demos.open(root / "parts-v0")[0].actions.shape == (4, 3)
 
 
-@pytest.mark.parametrize("data_format", ["arrow", "parquet"])
-def test_other_formats_are_refused(root, data_format):
-    pytest.importorskip("pyarrow")
-    made_by_minari("other-v0", data_format=data_format)
-    with pytest.raises(InputError, match=f"other-v0: a Minari dataset that keeps its episodes as '{data_format}'"):
-        ilfo.demos.open(root / "other-v0")
+@pytest.mark.parametrize(
+    ("data_format", "message"),
+    [
+        (
+            "zarr",
+            "random-v0: a Minari dataset that keeps its episodes as 'zarr', expected 'hdf5', 'arrow' or 'parquet'",
+        ),
+        ("hdf5", r"data: has no file main_data\.hdf5, which metadata\.json promises\. Copy or download it again"),
+    ],
+)
+def test_a_dataset_that_keeps_its_episodes_elsewhere_is_refused(root, data_format, message):
+    made_by_minari("random-v0")
+    data = root / "random-v0" / "data"
+    (data / "main_data.hdf5").unlink()
+    (data / "metadata.json").write_text(json.dumps({"data_format": data_format}))
+    with pytest.raises(InputError, match=message):
+        ilfo.demos.open(root / "random-v0")
 
 
 def test_a_copy_that_lacks_episodes_is_read_aloud(root):

@@ -263,6 +263,15 @@ def test_the_dataset_is_never_its_own_output(tmp_path, layout):
             check_target(source, hard, overwrite=True)
 
 
+def test_a_minari_dataset_in_any_storage_may_be_overwritten(tmp_path):
+    source, out = made(tmp_path, "minari"), tmp_path / "older-v0"
+    (out / "data").mkdir(parents=True)
+    (out / "data" / "metadata.json").write_text('{"data_format": "arrow"}')
+    check_target(inside(source), out, overwrite=True)
+    relabel(source, out)
+    assert sorted(each.name for each in (out / "data").iterdir()) == ["main_data.hdf5", "metadata.json"]
+
+
 def test_what_cannot_be_written_is_refused_at_once(tmp_path):
     flat, minari = made(tmp_path, "d4rl"), made(tmp_path, "minari")
     (tmp_path / "folder-v0").mkdir()
