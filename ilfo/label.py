@@ -22,7 +22,9 @@ from ilfo._tools.ranges import with_columns_spelled_out
 from ilfo._tools.words import counted
 from ilfo.demos import Demonstrations
 from ilfo.demos.files import resolved
+from ilfo.demos.lerobot import is_lerobot
 from ilfo.demos.logged import Logged, open_logged
+from ilfo.demos.minari import minari_metadata
 from ilfo.demos.relabelled import check_target, relabelled
 from ilfo.plugins import check_chosen, option_group
 from ilfo.rewards import BUILT_IN as REWARDS
@@ -38,7 +40,7 @@ class LabelConfig:
     """Write a copy of a logged dataset whose rewards are those of an imitation reward."""
 
     data: tyro.conf.Positional[str]
-    """The dataset: an HDF5 file (layout D4RL, robomimic, Minari or ilfo), or the folder of a Minari dataset."""
+    """The dataset: an HDF5 file (layout D4RL, robomimic, Minari or ilfo), or the folder of a Minari dataset in HDF5."""
     out: tyro.conf.Positional[Path]
     """What to write, in the same layout: a file, or for a Minari dataset a new folder like hopper-labelled-v0."""
     demo: str
@@ -102,10 +104,7 @@ def label(
     """
     source = resolved(config.data)
     if source.is_dir():
-        raise InputError(
-            f"{source}: LeRobot datasets cannot be labelled. Convert it first: ilfo demos convert {source} NEW.hdf5 "
-            "--to ilfo"
-        )
+        raise InputError(_only_hdf5(source))
     if config.device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device is cuda, but PyTorch sees no GPU here: use --device cpu")
     check_target(source, config.out, overwrite=config.overwrite)
@@ -127,6 +126,18 @@ def label(
             labelled = labeller.write(written, progress)
     _warn_of_ends(config, labelled)
     return labelled
+
+
+def _only_hdf5(source: Path) -> str:
+    """Why the folder of a dataset is not labelled, and how to get what is."""
+    convert = f"Convert it first: ilfo demos convert {source}"
+    if is_lerobot(source):
+        return f"{source}: LeRobot datasets cannot be labelled. {convert} NEW.hdf5 --to ilfo"
+    form = minari_metadata(source)["data_format"]
+    return (
+        f"{source}: its episodes are stored as {form!r}, and only Minari datasets in HDF5 are labelled. {convert} "
+        "NEW-v0 --to minari; or, to keep images and infos, create it again with Minari and data_format='hdf5'."
+    )
 
 
 def _make_reward(config: LabelConfig) -> RewardGenerator:

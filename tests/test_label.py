@@ -435,6 +435,11 @@ def test_ctrl_c_leaves_the_older_file_and_nothing_else(tmp_path, expert):
 def test_a_folder_of_another_layout_is_refused(tmp_path, expert):
     with pytest.raises(InputError, match="neither a Minari nor a LeRobot"):
         label(LabelConfig(str(tmp_path), tmp_path / "out", expert))
+    (tmp_path / "metadata.json").write_text('{"data_format": "arrow"}')
+    with pytest.raises(
+        InputError, match=r"stored as 'arrow', and only Minari datasets in HDF5 .*demos convert .* --to mi"
+    ):
+        label(LabelConfig(str(tmp_path), tmp_path / "out", expert))
     (tmp_path / "meta").mkdir()
     (tmp_path / "meta" / "info.json").write_text("{}")
     with pytest.raises(InputError, match=r"LeRobot datasets cannot be labelled.*ilfo demos convert"):
