@@ -14,14 +14,11 @@
 
 Reading takes the dataset's folder, its ``data`` folder or the HDF5 file. Dict observations are flattened in the
 order of the space in ``metadata.json``, which is the environment's; images and text are left out. Episodes stored as
-Arrow or parquet are read by :mod:`ilfo.demos.minari_arrow`.
+Arrow or parquet are read by :mod:`ilfo.demos.minari_arrow`; :mod:`ilfo.demos.minari_writer` writes HDF5.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -30,36 +27,30 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ilfo._tools.atomic import atomic_folder
 from ilfo._tools.errors import InputError
 from ilfo.demos._arrays import as_rows, check_keys, check_widths, checked, numeric_dataset, pick
-from ilfo.demos._demands import observation_blocks, with_actions_and_rewards
-from ilfo.demos._provenance import PROVENANCE, check_keys_add_up, parsed_json, provenance_from_json, provenance_to_json
+from ilfo.demos._provenance import PROVENANCE, check_keys_add_up, parsed_json, provenance_from_json
 from ilfo.demos._spaces import Group, Space, flattened, inferred_space
 from ilfo.demos.hdf5 import episode_group, episode_groups, with_its_end
 from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory
 
 __all__ = [
+    "EPISODES",
     "METADATA",
     "StoredEpisode",
     "minari_data",
     "minari_metadata",
-    "minari_name",
     "minari_provenance",
     "minari_space",
     "read_minari",
     "read_minari_episode",
     "read_stored",
-    "write_minari",
 ]
 
-_DATA = "main_data.hdf5"
+EPISODES = "main_data.hdf5"
+"""The file with the episodes, where they are stored in HDF5."""
 METADATA = "metadata.json"
 """The file beside the episodes that states spaces, environment and counts."""
-_VERSION = "0.5.0"
-"""The first version of Minari that reads what is written here; later ones do too."""
-_NAME = re.compile(r"[-\w]+-v\d+")
-_NAMESPACE = re.compile(r"[-\w][-\w/]*[-\w]")
 _SUCCESS = ("success", "is_success")
 
 StoredEpisode = tuple[Group, Mapping[str, Any]]
@@ -79,13 +70,13 @@ def minari_data(folder: Path) -> Path | None:
         InputError: It is one, but its episodes are missing, or stored in another way.
     """
     for data in (folder / "data", folder):
-        if (data / _DATA).is_file():
-            return data / _DATA
+        if (data / EPISODES).is_file():
+            return data / EPISODES
         form = _metadata(data).get("data_format")
         if form in ("arrow", "parquet"):
             return data
         if form == "hdf5":
-            raise InputError(f"{data}: has no file {_DATA}, which {METADATA} promises. Copy or download it again.")
+            raise InputError(f"{data}: has no file {EPISODES}, which {METADATA} promises. Copy or download it again.")
         if form is not None:
             raise InputError(
                 f"{folder}: a Minari dataset that keeps its episodes as {form!r}, expected 'hdf5', 'arrow' or "
@@ -155,50 +146,13 @@ def read_stored(
     return Demonstrations(trajectories, minari_provenance(metadata, read[0][1], path), path, "minari")
 
 
-def write_minari(path: str | os.PathLike[str], demonstrations: Demonstrations) -> Path:
-    """Writes demonstrations as a Minari dataset, whole or not at all.
-
-    Observations of several keys become a Dict, in their order. The spaces are unbounded, but for actions that all
-    lie in [-1, 1]: the environment's own bounds are not part of a demonstration.
-
-    Args:
-        path: The dataset's folder, called ``NAME-vN``. Below the folder where Minari looks for its datasets, the
-            folders between become the namespace.
-        demonstrations: Every trajectory with actions and rewards.
-
-    Returns:
-        The folder written.
-
-    Raises:
-        InputError: Something is there already, Minari does not allow the name, or the trajectories have not all that
-            the layout demands.
-
-    Warns:
-        UserWarning: Frames or goals were left out.
-    """
-    target = Path(path)
-    if target.exists():
-        raise InputError(f"{target}: is there already. Choose another version, or remove it.")
-    canonical = with_actions_and_rewards(target, demonstrations, "minari")
-    dataset_id = minari_name(target)
-    with atomic_folder(target) as folder:
-        data = folder / "data"
-        data.mkdir()
-        with h5py.File(data / _DATA, "w") as file:
-            for index, trajectory in enumerate(canonical):
-                _write_episode(file.create_group(f"episode_{index}"), index, trajectory, observation_blocks(canonical))
-        metadata = _described(canonical, dataset_id) | {"dataset_size": round((data / _DATA).stat().st_size / 1e6, 1)}
-        (data / METADATA).write_text(json.dumps(metadata), encoding="utf-8")
-    return target
-
-
 def minari_metadata(path: Path) -> dict[str, Any]:
     """What ``metadata.json`` says of a file or a folder of episodes; nothing where a file is none of a dataset.
 
     Raises:
         InputError: It is no JSON object.
     """
-    return _metadata(_metadata_file(path).parent) if path.is_dir() or path.name == _DATA else {}
+    return _metadata(_metadata_file(path).parent) if path.is_dir() or path.name == EPISODES else {}
 
 
 def _metadata_file(path: Path) -> Path:
@@ -308,94 +262,3 @@ def minari_provenance(metadata: dict[str, Any], keys: dict[str, int], path: Path
         source=", ".join(filter(None, facts)),
         own_actions=True,
     )
-
-
-def _write_episode(group: h5py.Group, index: int, trajectory: Trajectory, blocks: dict[str, slice]) -> None:
-    steps = len(trajectory)
-    last = np.arange(steps) == steps - 1
-    arrays = {
-        "actions": trajectory.actions,
-        "rewards": np.asarray(trajectory.env_rewards, np.float64),
-        "terminations": last & trajectory.terminated,
-        "truncations": last & trajectory.truncated,
-    }
-    if len(blocks) == 1:
-        arrays["observations"] = trajectory.observations
-    else:
-        arrays |= {f"observations/{key}": trajectory.observations[:, columns] for key, columns in blocks.items()}
-    if trajectory.success is not None:
-        arrays["infos/success"] = (np.arange(steps + 1) == steps) & trajectory.success
-    # Minari expects the group, also where it is empty.
-    group.create_group("infos")
-    for name, array in arrays.items():
-        group.create_dataset(name, data=array, chunks=True, compression="gzip", shuffle=True)
-    group.attrs["id"] = index
-    group.attrs["total_steps"] = steps
-    if trajectory.seed is not None:
-        group.attrs["seed"] = trajectory.seed
-
-
-def _described(demonstrations: Demonstrations, dataset_id: str) -> dict[str, Any]:
-    """What ``metadata.json`` is to say."""
-    blocks, provenance = observation_blocks(demonstrations), demonstrations.provenance
-    boxes = {key: _box(columns.stop - columns.start, np.inf) for key, columns in blocks.items()}
-    space = next(iter(boxes.values())) if len(boxes) == 1 else {"type": "Dict", "subspaces": boxes}
-    actions = [each.actions for each in demonstrations if each.actions is not None]
-    bound = 1 if all(np.abs(each).max() <= 1 for each in actions) else np.inf
-    metadata = {
-        "dataset_id": dataset_id,
-        "total_episodes": len(demonstrations),
-        "total_steps": sum(len(trajectory) for trajectory in demonstrations),
-        "data_format": "hdf5",
-        "jpeg_encoding": False,
-        "observation_space": json.dumps(space),
-        "action_space": json.dumps(_box(actions[0].shape[1], bound)),
-        "env_spec": None if provenance.env_id is None else _env_spec(provenance.env_id),
-        "minari_version": _VERSION,
-        "description": provenance.source,
-        "requirements": [f"{library}=={version}" for library, version in provenance.versions.items()],
-        PROVENANCE: provenance_to_json(demonstrations),
-    }
-    return {name: value for name, value in metadata.items() if value is not None}
-
-
-def _box(width: int, bound: float) -> Space:
-    return {
-        "type": "Box",
-        "dtype": "float32",
-        "shape": [width],
-        "low": [-float(bound)] * width,
-        "high": [float(bound)] * width,
-    }
-
-
-def _env_spec(env_id: str) -> str | None:
-    """Gymnasium's description of an environment in JSON; of its name alone where it is not registered here."""
-    import gymnasium
-
-    # ``module:Id`` says what to import; a dataset names the environment alone.
-    name = env_id.rpartition(":")[2]
-    try:
-        return gymnasium.registry.get(name, gymnasium.envs.registration.EnvSpec(name)).to_json()
-    except gymnasium.error.Error:
-        return None
-    except (ValueError, TypeError):
-        # Its entry point is a function, which JSON cannot hold.
-        return gymnasium.envs.registration.EnvSpec(name).to_json()
-
-
-def minari_name(target: Path) -> str:
-    """What Minari calls the dataset in a folder: its name, preceded by the folders between Minari's own and it.
-
-    Raises:
-        InputError: Minari does not allow it.
-    """
-    root = os.environ.get("MINARI_DATASETS_PATH") or Path.home() / ".minari" / "datasets"
-    folder, root = target.resolve(), Path(root).resolve()
-    namespace = folder.parent.relative_to(root).as_posix() if folder.is_relative_to(root) else "."
-    if not _NAME.fullmatch(folder.name) or not (namespace == "." or _NAMESPACE.fullmatch(namespace)):
-        raise InputError(
-            f"{target}: is not a name that Minari allows for a dataset; expected letters, digits, '-' and '_' with a "
-            "version at the end, e.g. hopper-expert-v0."
-        )
-    return folder.name if namespace == "." else f"{namespace}/{folder.name}"

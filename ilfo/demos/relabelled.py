@@ -19,7 +19,8 @@ from ilfo._tools.errors import InputError
 from ilfo._tools.target import file_to_write
 from ilfo.demos.hdf5 import restate_sha256
 from ilfo.demos.logged import CHUNK_CACHE, ENV_REWARDS, LABEL, Logged, Slot
-from ilfo.demos.minari import METADATA, minari_data, minari_metadata, minari_name
+from ilfo.demos.minari import METADATA, minari_data, minari_metadata
+from ilfo.demos.minari_writer import minari_name
 
 __all__ = ["NewRewards", "check_target", "relabelled"]
 

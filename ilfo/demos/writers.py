@@ -13,7 +13,7 @@ from ilfo._tools.errors import InputError, closest
 from ilfo.demos.d4rl import write_d4rl
 from ilfo.demos.files import has_frames, open
 from ilfo.demos.hdf5 import write_demonstrations
-from ilfo.demos.minari import write_minari
+from ilfo.demos.minari_writer import write_minari
 from ilfo.demos.robomimic import write_robomimic
 from ilfo.demos.trajectory import Demonstrations, Trajectory
 
