@@ -4,8 +4,10 @@ import dataclasses
 import io
 import json
 import re
+import runpy
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -53,6 +55,12 @@ def test_a_video_is_enough(episode, tmp_path):
         own, other = trained.rewards_of([episode, still]).scores.mean(dim=1)
     assert own == pytest.approx(2.0, abs=0.01), "it was filmed from where the environment is drawn"
     assert other < 1.9
+
+
+def test_a_picture_shows_the_demonstration_and_the_policy(run, tmp_path):
+    pixels = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "pixels.py"))
+    pixels["main"](run, tmp_path / "pixels.png")
+    assert (tmp_path / "pixels.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_what_seeing_takes_is_a_line_before_anything_is_seen(film, tmp_path):
