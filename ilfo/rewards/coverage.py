@@ -16,7 +16,7 @@ from ilfo.rewards.atoms import Sequences, lone_shares
 from ilfo.rewards.base import Episodes, Explanation
 from ilfo.rewards.features import StateFeatures
 from ilfo.rewards.matching import MatchingOptions
-from ilfo.rewards.stepwise import Match, StepMatching
+from ilfo.rewards.step_matching import Match, StepMatching
 
 __all__ = ["CoverageOptions", "OrderedCoverage"]
 

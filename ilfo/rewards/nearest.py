@@ -16,7 +16,7 @@ from ilfo.rewards.atoms import ExpertAtoms, Sequences, lone_shares
 from ilfo.rewards.base import Episodes, Explanation, Needs
 from ilfo.rewards.features import StateFeatures
 from ilfo.rewards.matching import MatchingOptions
-from ilfo.rewards.stepwise import Match, StepMatching
+from ilfo.rewards.step_matching import Match, StepMatching
 
 __all__ = ["NearestStep", "SegmentMatch", "SegmentOptions"]
 
@@ -179,7 +179,7 @@ class SegmentMatch(_Closest):
 
     **Termination.** The state after a termination costs ``absorbing_cost``, or as much as the episode's worst step if
     that is more, for the share of the time until the horizon of the longest demonstration in which the expert lived
-    on; for the rest, nothing. See :class:`~ilfo.rewards.stepwise.StepMatching`.
+    on; for the rest, nothing. See :class:`~ilfo.rewards.step_matching.StepMatching`.
 
     Args:
         options: The comparison and the scale.

@@ -18,7 +18,7 @@ from ilfo.rewards.labelling import imitation_rewards
 from ilfo.rewards.matching import MatchingOptions
 from ilfo.rewards.nearest import NearestStep, SegmentMatch, SegmentOptions
 from ilfo.rewards.pwil import PWIL, PWILOptions
-from ilfo.rewards.stepwise import StepMatching
+from ilfo.rewards.step_matching import StepMatching
 from ilfo.rewards.temporal import TemporalOptions, TemporalTransport
 from ilfo.rewards.transport import OptimalTransport, TransportOptions
 
