@@ -8,6 +8,7 @@ Above, the demonstration; below, an episode of the run's policy; both at the sam
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -39,14 +40,13 @@ def main(run: Annotated[Path, tyro.conf.Positional], out: Path) -> None:
         run: Its folder.
         out: The picture, a PNG.
     """
-    imitation = load(run)
-    if imitation.sight is None:
-        raise InputError(f"{run}: its reward does not see frames; expected a run with --features keypoints")
-    features = imitation.sight.features
-    expert = demos.open(imitation.config.demo, frames=True)[0]
-    policy = imitation.filmed(imitation.evaluate(1, seed=0))[0]
-    imitation.close()
-    steps = np.linspace(0, len(expert), PICTURES).round().astype(int)
+    with closing(load(run)) as imitation:
+        if imitation.sight is None:
+            raise InputError(f"{run}: its reward does not see frames; expected a run with --features keypoints")
+        features = imitation.sight.features
+        expert = demos.open(imitation.config.demo, frames=True)[0]
+        policy = imitation.filmed(imitation.evaluate(1, seed=0))[0]
+    steps = np.linspace(0, min(len(expert), len(policy)), PICTURES).round().astype(int)
     figure = new_figure(9.0, 3.4)
     for row, (name, episode) in enumerate([("demonstration", expert), ("policy", policy)]):
         for column, (step, picture) in enumerate(zip(steps, with_keypoints(episode, features, steps), strict=True)):
