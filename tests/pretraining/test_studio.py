@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from small_films import BALL_SCENE
 
 from ilfo._tools.errors import InputError
+from ilfo.pretraining.command import ErrorConfig, error_table
 from ilfo.pretraining.frames import EPISODE, HELD_OUT, read_frames, render_frames
 from ilfo.pretraining.scenes import SCENES, Scene, scenes_named
 from ilfo.pretraining.studio import Studio
@@ -158,3 +160,14 @@ def test_a_scene_of_gymnasium_robotics_shows_its_objects(studio, tmp_path):
     frames = read_frames([file])
     assert frames.images.std() > 5
     assert frames.visible[:, :4].mean() > 0.2
+
+
+def test_the_error_of_keypoints_is_measured_with_the_descriptors_asked_for(studio):
+    config = ErrorConfig(scenes=("reacher",), episodes=1, length=3, size=64, image_size=64, stride=8, k=4)
+    keys = error_table(config)
+    assert [row[:2] for row in keys] == [("reacher", each) for each in ("body0", "body1", "fingertip", "target")]
+    tokens = error_table(replace(config, facet="token"))
+    assert [row[2] for row in tokens] == [row[2] for row in keys], "the mean position is the same"
+    assert [row[4] for row in tokens] != [row[4] for row in keys]
+    with pytest.raises(InputError, match="layer is 9: ilfo_vit_tiny has 6 blocks"):
+        error_table(replace(config, layer=9))
