@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ilfo.agents._onednn import Activation, FusedPerceptron, suits_onednn
+from ilfo.agents._fused_perceptron import Activation, FusedPerceptron, suits_fusion
 
 __all__ = ["MLP"]
 
@@ -54,7 +54,7 @@ class MLP(nn.Module):
         return self._apply_to(inputs, parameters)
 
     def _apply_to(self, inputs: tuple[Tensor, ...], parameters: list[Tensor]) -> Tensor:
-        if suits_onednn(inputs[0]):
+        if suits_fusion(inputs[0]):
             outputs: Tensor = FusedPerceptron.apply(self.layer_norm, self.activation, len(inputs), *inputs, *parameters)
             return outputs
         return _plain_perceptron(inputs, parameters, self.layer_norm, self.activation)

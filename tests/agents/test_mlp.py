@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from ilfo.agents import _fused_perceptron
+from ilfo.agents._fused_perceptron import FusedPerceptron
 from ilfo.agents._mlp import MLP, _plain_perceptron
-from ilfo.agents._onednn import FusedPerceptron, suits_onednn
 from ilfo.agents._population import stack_modules
 
 STACKS = [(), (2,), (3,), (3, 2)]
@@ -17,7 +18,14 @@ WIDTHS = [(23, 64, 3), (23, 64, 64, 1), (20, 32, 48, 32, 17), (3, 7, 20), (2, 5,
 ACTIVATIONS = {"relu": nn.ReLU, "elu": nn.ELU}
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
-needs_onednn = pytest.mark.skipif(not suits_onednn(torch.zeros(64, 1)), reason="needs a PyTorch with oneDNN")
+needs_onednn = pytest.mark.skipif(not _fused_perceptron._HAS_ONEDNN, reason="needs a PyTorch with oneDNN")
+
+
+@pytest.fixture(autouse=True, params=["mkl", pytest.param("onednn", marks=needs_onednn)])
+def product(request, monkeypatch) -> str:
+    """Both matrix products are tested, whichever this machine prefers."""
+    monkeypatch.setattr(_fused_perceptron, "_PREFERS_ONEDNN", request.param == "onednn")
+    return request.param
 
 
 def make(widths, stack=(), layer_norm=False, activation="relu") -> MLP:
@@ -88,7 +96,7 @@ def plain(mlp: MLP):
     return lambda *inputs: _plain_perceptron(inputs, mlp.parameters_in_order(), mlp.layer_norm, mlp.activation)
 
 
-PATHS = [pytest.param(fused, marks=needs_onednn), plain]
+PATHS = [fused, plain]
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -150,6 +158,7 @@ class RightFactors(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+@pytest.mark.parametrize("product", ["onednn"], indirect=True)
 @needs_onednn
 def test_no_right_factor_is_a_slice_of_columns():
     """oneDNN takes a thousand times as long over one."""
@@ -167,7 +176,6 @@ def test_tensors_may_lie_in_memory_in_any_way(path):
     assert_close(computed(path(mlp), mlp, inputs, cotangent), expected(mlp, inputs, cotangent))
 
 
-@needs_onednn
 @pytest.mark.parametrize("layer_norm", [False, True])
 def test_the_fused_path_is_as_exact_as_single_precision_can_be(layer_norm):
     mlp = make((256, 256, 256, 256), layer_norm=layer_norm)
@@ -178,7 +186,6 @@ def test_the_fused_path_is_as_exact_as_single_precision_can_be(layer_norm):
         assert (found.double() - exact).norm() < 2e-6 * exact.norm()
 
 
-@needs_onednn
 def test_many_rows_of_single_precision_take_the_fused_path_and_nothing_else_does():
     mlp = make((23, 32, 3))
     assert "FusedPerceptron" in mlp(torch.randn(16, 23)).grad_fn.name()
@@ -218,7 +225,6 @@ def test_frozen_weights_get_no_gradient_and_let_it_through(rows):
     assert_close([inputs.grad], [expected(mlp, inputs, cotangent)[1]])
 
 
-@needs_onednn
 def test_weights_are_frozen_one_by_one():
     mlp, inputs, cotangent = make((23, 32, 3), (2,)), torch.randn(2, 40, 23), torch.randn(2, 40, 3)
     mlp.weight0.requires_grad_(False)
@@ -272,7 +278,6 @@ def test_every_parameter_gets_a_gradient(layer_norm):
         assert parameter.grad.abs().flatten(1).sum(1).gt(0).all()
 
 
-@needs_onednn
 def test_a_second_gradient_is_refused_rather_than_wrong():
     inputs = torch.randn(16, 23, requires_grad=True)
     outputs = make((23, 32, 1))(inputs).sum()

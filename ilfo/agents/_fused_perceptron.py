@@ -1,4 +1,4 @@
-"""The perceptron on the CPU: oneDNN's matrix products, and one node of the autograd graph for the whole network."""
+"""The perceptron on the CPU: one node of the autograd graph, with the faster of the two matrix products at hand."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Activation", "FusedPerceptron", "suits_onednn"]
+__all__ = ["Activation", "FusedPerceptron", "suits_fusion"]
 
 Activation = Literal["relu", "elu"]
 """What follows every hidden layer."""
 
 _FEW_ROWS, _NARROW = 16, 8
-_HAS_PRODUCT = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+_HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+_PREFERS_ONEDNN = _HAS_ONEDNN and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 
 
-def suits_onednn(inputs: Tensor) -> bool:
+def suits_fusion(inputs: Tensor) -> bool:
     """Whether :class:`FusedPerceptron` applies: float32 on the CPU, more than a few rows, and no compiler at work."""
     return (
-        _HAS_PRODUCT
-        and inputs.device.type == "cpu"
+        inputs.device.type == "cpu"
         and inputs.dtype == torch.float32
         and inputs.shape[-2] >= _FEW_ROWS
         and not torch.compiler.is_compiling()
@@ -35,10 +35,12 @@ class FusedPerceptron(torch.autograd.Function):
 
     The first ``pieces`` tensors are the inputs, side by side; the others are the parameters.
 
-    PyTorch hands float32 products to MKL, which does not use the widest instructions of AMD processors. oneDNN, which
-    comes with PyTorch too, does: it takes half the time at the sizes of these networks (``benchmarks/linear.py``), and
-    applies bias and ReLU on the way. Forward and backward are written out, so the autograd engine visits one node
-    instead of one per operation; the members of a stack are multiplied one after the other.
+    Forward and backward are written out, so the autograd engine visits one node instead of one per operation; the
+    members of a stack are multiplied one after the other.
+
+    PyTorch hands float32 products to MKL, which does not use the AVX-512 instructions of AMD processors. oneDNN, which
+    comes with PyTorch too, does: where there are such instructions, it takes half the time at the sizes of these
+    networks, and applies bias and ReLU on the way. Where there are none, MKL is the faster (``benchmarks/linear.py``).
     """
 
     @staticmethod
@@ -151,8 +153,7 @@ def _activation_gradient(gradient: Tensor, outputs: Tensor, activation: Activati
 
 def _product(left: Tensor, right: Tensor, bias: Tensor | None = None, activation: str = "none") -> Tensor:
     """``left @ right.T + bias``, then ReLU where asked."""
-    if min(*left.shape, right.shape[0]) < _NARROW:
-        # Too thin for oneDNN's overhead.
+    if not _PREFERS_ONEDNN or min(*left.shape, right.shape[0]) < _NARROW:  # the latter: too thin for its overhead
         outputs = F.linear(left, right, bias)
         return outputs.relu_() if activation == "relu" else outputs
     if not (right.is_contiguous() or right.t().is_contiguous()):
