@@ -70,6 +70,16 @@ class Evaluation:
         return f"{self.successes[0]} of {self.successes[1]} ({low:.0%} to {high:.0%})"
 
     @property
+    def in_words(self) -> str:
+        """How many episodes, with which seed, and what they came to."""
+        text = f"{len(self.returns)} with seed {self.seed}: return {self.return_text}; {self.length_mean:,.1f} steps"
+        if self.successes is None or self.success_interval is None:
+            return text
+        low, high = self.success_interval
+        count, played = self.successes
+        return f"{text}; {count} of {played} succeeded, 95 % Wilson interval {low:.0%} to {high:.0%}"
+
+    @property
     def time_text(self) -> str:
         """Mean steps until the first success; a dash where there is none."""
         return "–" if self.time_to_success is None else f"{self.time_to_success:,.1f}"

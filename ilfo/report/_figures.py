@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["learning_curve", "learning_curves", "plans", "reward_traces", "training_curves"]
+__all__ = ["cloning_curve", "learning_curve", "learning_curves", "plans", "reward_traces", "training_curves"]
 
 _POLICY, _WORST, _EXPERT, _RANDOM, _QUIET = "#2364aa", "#d1603d", "#2e7d32", "#7a7a7a", "#5b7083"
 _PLAN_PIXELS = 320
@@ -103,6 +103,25 @@ def _finish_learning(figure: Figure, axis: Axes, expert_return: float | None, ra
     axis.set_xlim(left=0)
     axis.set(xlabel="environment steps", ylabel="return of an evaluation episode")
     thousands(axis)
+    return png(figure)
+
+
+def cloning_curve(rows: Sequence[Row], kept: int) -> bytes:
+    """Squared error of the actions against epochs, in training and on held-out episodes, with the epoch that is kept.
+
+    Args:
+        rows: Of ``metrics.jsonl``, an epoch each.
+        kept: The number of that epoch.
+    """
+    figure, (axis,) = _canvas(1, 1, 9.0, 4.2)
+    for name, label, colour in (("loss", "training", _QUIET), ("held_out_loss", "held-out episodes", _POLICY)):
+        points = [(row["epoch"], row[name]) for row in rows if row.get(name)]  # the axis is logarithmic
+        if points:
+            axis.plot(*zip(*points, strict=True), color=colour, linewidth=1.8, label=label)
+    axis.axvline(kept, color=_WORST, linewidth=1.2, linestyle="--", label=f"kept: epoch {kept}")
+    axis.set(yscale="log", xlabel="epoch", ylabel="mean squared error of an action")
+    axis.set_xlim(left=0)
+    axis.legend(frameon=False)
     return png(figure)
 
 

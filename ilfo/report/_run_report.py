@@ -1,6 +1,6 @@
 """``ilfo report``: one HTML page on a run, with its curves, rewards, match with the expert and a video.
 
-For several seeds it writes a page on all of them, and one on the best.
+For several seeds it writes a page on all of them, and one on the best; for a cloned policy, one of its own kind.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ import numpy as np
 
 from ilfo._tools.checks import check_episode_count
 from ilfo._tools.cores import threads
+from ilfo.cloning import is_clone
 from ilfo.demos import Trajectory
-from ilfo.envs import RenderError, describe
-from ilfo.envs.video import write_video
+from ilfo.envs import RenderError
 from ilfo.evaluate import Evaluation, play
 from ilfo.report import _figures as figures
 from ilfo.report import _page as html
+from ilfo.report._clone_report import report_on_clone
+from ilfo.report._films import film_best, film_keypoints, without_video
 from ilfo.report._group_report import GroupReport
-from ilfo.report.keypoint_pictures import write_keypoints
 from ilfo.runs import read_config, read_metrics, read_summary
 from ilfo.training.imitation import Imitation, load
 from ilfo.training.run_group import seed_runs
@@ -42,10 +43,11 @@ def write_report(
     """Writes ``RUN/report/index.html``, which embeds its pictures and its video; they are also stored beside it.
 
     For several seeds the page is on all of them, with the video of the best one, whose own report is written too.
-    If the machine cannot render, the page comes without the video, and a warning says so.
+    That of a cloned policy has the error of its actions, how it does in other looks if that was measured, and what it
+    saw. If the machine cannot render, the page comes without the video, and a warning says so.
 
     Args:
-        run: Folder of a run or of several seeds, finished or under way.
+        run: Folder of a run or of several seeds, finished or under way; that of a cloned policy must be finished.
         episodes: Fresh episodes to play, of which the best and the worst are shown; at least 1.
         video: Film the best of them.
         progress: Called with what is being done.
@@ -58,6 +60,8 @@ def write_report(
     """
     check_episode_count(episodes)
     say = progress or (lambda doing: None)
+    if is_clone(run):
+        return report_on_clone(Path(run), episodes, video, say)
     seeds = seed_runs(run)
     if not seeds:
         return _report_on_one(Path(run), episodes, video, say).page
@@ -153,24 +157,18 @@ class _Report:
     def facts(self, found: Evaluation) -> dict[str, str]:
         config, evaluated = self.config["config"], self.evaluated.get("eval_returns", [])
         seconds = self.rows[-1]["seconds"] if self.rows else None
-        facts = {
+        return {
             "state of the run": "finished" if self.summary else f"under way to {config['steps']:,} steps",
             "policy's return": f"mean of {len(evaluated)} episodes of the last evaluation"
             if evaluated
             else "mean of the fresh episodes: there was no evaluation yet",
-            "fresh episodes": f"{len(found.returns)} with seed {found.seed}: return {found.return_text}; "
-            f"{found.length_mean:,.1f} steps",
+            "fresh episodes": found.in_words,
             "protocol": config["protocol"],
             "seed": str(config["seed"]),
             "training time": "–" if seconds is None else html.duration(seconds),
             "demonstration": config["demo"] or "none",
             "demonstration's SHA-256": self.config["demo_sha256"] or "–",
         }
-        if found.successes is not None and found.success_interval is not None:
-            low, high = found.success_interval
-            count, played = found.successes
-            facts["fresh episodes"] += f"; {count} of {played} succeeded, 95 % Wilson interval {low:.0%} to {high:.0%}"
-        return facts
 
     def learning(self) -> list[str]:
         sections = []
@@ -232,38 +230,23 @@ class _Report:
         return sections
 
     def film(self, found: Evaluation, say: Callable[[str], None]) -> list[str]:
-        best = found.trajectories[found.ranked()[0]]
-        path = self.folder / "best.webm"
         try:
-            write_video(
-                path,
-                best,
-                found.env_id,
-                self.imitation.config.protocol,
-                progress=lambda step, total: say(f"filming the best episode, step {step} of {total}"),
-            )
+            section, self.files["best.webm"] = film_best(found, self.folder / "best.webm", say)
         except RenderError as error:
-            warnings.warn(f"the report comes without a video: {error}", stacklevel=5)
-            return [html.section("Video", f"Not made: {error}")]
-        self.files["best.webm"] = content = path.read_bytes()
-        speed = f"Return {best.env_return or 0.0:,.1f} in {len(best)} steps, at the environment's own speed."
-        return [html.section("Best episode", speed, html.video(content)), *self._keypoints(found)]
+            return [without_video(error, stacklevel=5)]
+        return [section, *self._keypoints(found)]
 
     def _keypoints(self, found: Evaluation) -> list[str]:
         """What the reward saw of the best episode, and perhaps the policy, where it sees keypoints."""
         sight = self.imitation.sight
         if sight is None or self.film_of_best is None:
             return []
+        viewers = ("the reward",) if self.imitation.view is None else ("the policy", "the reward")
         path = self.folder / "keypoints.webm"
-        time_step = describe(found.env_id).provenance.time_step
-        write_keypoints(path, self.film_of_best, sight.features, time_step)
-        self.files["keypoints.webm"] = content = path.read_bytes()
-        who, see = ("the reward", "sees") if self.imitation.view is None else ("the policy and the reward", "see")
-        text = (
-            f"The best episode in the frames of {sight.frame_size[0]} x {sight.frame_size[1]} pixels that {who} {see}, "
-            "enlarged: a colour for each concept, a disc larger where it is more visible, and its recent path."
+        section, self.files["keypoints.webm"] = film_keypoints(
+            self.film_of_best, sight.features, found.env_id, path, viewers
         )
-        return [html.section(f"What {who} saw", text, html.video(content))]
+        return [section]
 
     def _picture(self, name: str, png: bytes, description: str) -> str:
         self.files[name] = png
@@ -285,6 +268,8 @@ def main(argv: Sequence[str]) -> int:
 
 def _command(run: Path, /, *, episodes: int = 5, video: bool = True) -> None:
     """Write one HTML page on a run: curves, rewards, matches, video. Of several seeds: on all, and on the best.
+
+    Of a cloned policy: the error of its actions, its success in other looks if that was measured, and what it saw.
 
     Args:
         run: Folder of a run or of several seeds, finished or under way.
