@@ -1,4 +1,4 @@
-"""Time of TD3's networks, plain PyTorch beside ilfo's by MKL's and by oneDNN's products, and of TD3's whole update.
+"""Time of TD3's networks, plain PyTorch beside ilfo's by either matrix product, and of TD3's whole update.
 
     python benchmarks/linear.py
     python benchmarks/linear.py --compile   # the update with torch.compile too, on the CPU
@@ -31,6 +31,7 @@ from ilfo.agents.td3 import TD3, TD3Options
 BATCH, OBSERVATIONS, ACTIONS = 256, 11, 3
 WIDTHS = {"Hopper's actor": (11, 256, 256, 3), "one of its critics": (14, 256, 256, 1), "256 x 256": (256, 256)}
 PRODUCT = "256 x 256 x 256, forwards alone"
+OWN = "MKL" if torch.backends.mkl.is_available() else "BLAS"
 PREFERS_ONEDNN = _fused_perceptron._PREFERS_ONEDNN
 
 
@@ -58,13 +59,14 @@ def both_ways(network: nn.Module, data: torch.Tensor) -> Callable[[], object]:
 
 
 def by_both_products(work: Callable[[], object]) -> dict[str, Callable[[], object]]:
-    """The same work with MKL's products and with oneDNN's, whichever ilfo chooses on this machine."""
+    """The same work with PyTorch's own products and with oneDNN's, where there are any, whichever ilfo chooses."""
 
     def chosen(onednn: bool) -> None:
         _fused_perceptron._PREFERS_ONEDNN = onednn
         work()
 
-    return {name: partial(chosen, name == "oneDNN") for name in ("MKL", "oneDNN")}
+    names = (OWN, "oneDNN") if _fused_perceptron._HAS_ONEDNN else (OWN,)
+    return {name: partial(chosen, name == "oneDNN") for name in names}
 
 
 def works(options: Options) -> dict[str, dict[str, Callable[[], object]]]:
@@ -119,7 +121,7 @@ def main() -> None:
             table.add_row(name, which, *(spread(times[which, count], ",.0f") for count in options.threads))
     console.print(table)
     rates = ", ".join(f"{rate:.0f} GFLOP/s by {means}" for means, rate in products.items())
-    chosen = "oneDNN" if PREFERS_ONEDNN else "MKL"
+    chosen = "oneDNN" if PREFERS_ONEDNN else OWN
     console.print(f"Median (lowest to highest) of {options.rounds} rounds. ilfo chooses {chosen} here. {rates}.")
     console.print(f"{machine(load)}. Instructions: {torch.backends.cpu.get_cpu_capability()}.")
     console.print(versions("ilfo", "torch") + ".")

@@ -45,7 +45,7 @@ class PlainTD3(Agent):
     def __init__(self, observation_dim, action_dim, options=None, *, device="cpu", seed=0):
         self.options = o = options or PlainTD3Options()
         self.discount, self.batch_size, self.updates = o.discount, o.batch_size, 0
-        self.generator = torch.Generator(device).manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(seed)
         with torch.random.fork_rng(devices=[]):  # a run leaves PyTorch's own stream as it found it
             torch.manual_seed(seed)
             actor = nn.Sequential(mlp(observation_dim, o.hidden_dim, action_dim), nn.Tanh())
@@ -61,7 +61,7 @@ class PlainTD3(Agent):
         return (actions + self.noise(actions, self.options.exploration_noise)).clamp(-1, 1) if explore else actions
 
     def noise(self, actions, scale):
-        return scale * torch.randn(actions.shape, generator=self.generator, device=actions.device)
+        return scale * torch.randn(actions.shape, generator=self.generator).to(actions.device)
 
     def update(self, batch):
         o, nets, targets, self.updates = self.options, self.nets, self.targets, self.updates + 1

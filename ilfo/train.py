@@ -176,12 +176,16 @@ def _measure(
     None where the previous row is already of this step: after a kill between the saves of two seeds, one of them
     resumes from before the last update of the step and the other from after it.
     """
-    rows = [{"step": training.step} | means for means in training.averages.read()]
+    measured: list[dict[str, Any]] = list(training.averages.read())
     if evaluate:
         for member, episodes in enumerate(training.evaluate_all(training.config.eval_episodes)):
-            rows[member] |= evaluation_row(training, episodes, member)
-    whole = [{"step": row["step"], "seconds": round(clock.seconds, 3)} | row for row in rows]
-    return [None if old.get("step") == new["step"] else new for old, new in zip(before, whole, strict=True)]
+            measured[member] |= evaluation_row(training, episodes, member)
+    own = {"step": training.step, "seconds": round(clock.seconds, 3)}
+    # Twice: first in the row, and whatever a plug-in calls its metrics.
+    return [
+        None if old.get("step") == training.step else own | numbers | own
+        for old, numbers in zip(before, measured, strict=True)
+    ]
 
 
 def _finish(training: Training, group: RunGroup, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -37,10 +37,10 @@ class Averages:
                 counts[each] += 1
 
     def add_own(self, member: int, metrics: Mapping[str, float]) -> None:
-        """Adds a value of each metric for one seed, such as those of an episode that ended."""
+        """Adds a value of each metric for one seed, such as those of an episode that ended: any type of number."""
         for name, value in metrics.items():
             total, count = self._own[member].get(name, (0.0, 0))
-            self._own[member][name] = total + value, count + 1
+            self._own[member][name] = total + float(value), count + 1
 
     def read(self) -> list[dict[str, float]]:
         """Of each seed, the means since the last reading by name."""

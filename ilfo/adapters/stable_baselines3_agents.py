@@ -180,13 +180,14 @@ class _SB3Agent(Agent):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores what :meth:`state_dict` returned."""
+        """Restores what :meth:`state_dict` returned; from a GPU to a CPU, or back, all but the random state."""
         self.model.set_parameters(state["parameters"], device=self._device)
         if state["temperature"] is not None:
             with torch.no_grad():
                 self.model.log_ent_coef.copy_(state["temperature"])  # type: ignore[attr-defined]
         self.model._n_updates = state["updates"]
-        self._random = state["random"].cpu()
+        if state["random"].shape == self._random.shape:  # CPU and GPU have different generators.
+            self._random = state["random"].cpu()
 
 
 class SB3SAC(_SB3Agent):

@@ -59,14 +59,16 @@ class ReplayWriter:
             env_rewards=to_device(steps.env_rewards[:, None], self._device),
             starts=to_device(steps.ages, self._device),
         )
+        # The replay gets copies of its own, lest a reward that changes what it is shown change them.
+        rewards = self._scorer.of_steps(episodes, to_device(self._horizon - steps.ages - 1, self._device))
         ages = steps.ages + 1
         ended = np.zeros(len(pairs), bool)
         ended[[row for row, _ in steps.finished]] = True
         self._replay.append(
-            self._inputs.with_time(episodes.observations[:, 0], steps.ages),
+            self._inputs.with_time(to_device(steps.observations, self._device), steps.ages),
             torch.from_numpy(steps.actions),
-            self._scorer.of_steps(episodes, to_device(self._horizon - ages, self._device)),
-            self._inputs.with_time(episodes.observations[:, 1], ages),
+            rewards,
+            self._inputs.with_time(to_device(steps.next_observations, self._device), ages),
             torch.from_numpy(self._ends(steps.terminated, ages)),
             ended,
         )

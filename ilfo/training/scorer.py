@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ilfo._tools.errors import InputError
 from ilfo.agents import Batch
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.rewards import Episodes, Explanation, RewardGenerator
@@ -43,6 +44,9 @@ class Scorer:
 
     Attributes:
         reward: The generator of the first seed.
+
+    Raises:
+        InputError: The generator does not say whether it needs transitions or trajectories.
     """
 
     def __init__(
@@ -58,6 +62,10 @@ class Scorer:
         sight: Sight | None = None,
         view: View | None = None,
     ) -> None:
+        if reward.needs not in (known := get_args(Needs)):
+            raise InputError(
+                f"{type(reward).__qualname__}.needs is {reward.needs!r}; expected {' or '.join(map(repr, known))}"
+            )
         self.reward, self._members, self._sight, self._view = reward, members, sight, view
         self._discount, self._absorbing = discount, absorbing
         self._horizon, self._time_aware, self._device = horizon, time_aware, device
@@ -223,6 +231,7 @@ class Scorer:
         """Of what the policy is shown, ``(..., D)``, the part that the generator sees."""
         return observations if self._view is None else self._view.keypoints(observations)
 
+    @torch.no_grad()
     def _labels(self, reward: RewardGenerator, episodes: Episodes, remaining: Tensor) -> Labels:
         return imitation_rewards(
             reward,

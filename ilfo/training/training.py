@@ -12,9 +12,11 @@ import torch
 
 from ilfo import demos
 from ilfo._tools.averages import Averages
+from ilfo._tools.errors import InputError
 from ilfo.agents.many import Separate, load_states
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.envs import Environments
+from ilfo.training._trials import try_acting, try_saving
 from ilfo.training.imitation import Imitation
 from ilfo.training.parts import warn_of_checkpoints
 from ilfo.training.replay import Replay
@@ -106,6 +108,7 @@ class Training(Imitation):
             seen = sources.find_keypoints(doing) if seen is None else seen
             if seen is not None:
                 training._fit(seen, on_progress)
+            training._try_parts()
         except BaseException:
             training.close()
             raise
@@ -143,6 +146,16 @@ class Training(Imitation):
         if self.inputs.normalization == "expert":
             self.inputs.fit(self._as_shown(self.demonstrations, seen))
         self.scorer.fit(self.as_compared(seen), on_progress)
+
+    def _try_parts(self) -> None:
+        """Finds now what a reward or an agent of the user's own would do wrong after hours."""
+        agents = self.agent.agents if isinstance(self.agent, Separate) else [self.agent]
+        for agent in agents:
+            try_saving(agent, agent.state_dict())
+            stack = self._stack if agent is self.agent else ()
+            observations = torch.zeros(*stack, self.config.num_envs, self.inputs.width, device=self.device)
+            try_acting(agent, observations, self._described.action_dim)
+        try_saving(self.reward, self.reward.state_dict())
 
     def as_compared(self, demonstrations: Demonstrations) -> Demonstrations:
         """Demonstrations as the reward is fitted on them: held until the time limit with ``hold_end``."""
@@ -215,6 +228,11 @@ class Training(Imitation):
         )
         if agent.refresh_priorities_every:
             self.replay.update_priorities(agent.priorities)
+        if not isinstance(metrics, Mapping):
+            raise InputError(
+                f"{type(agent).__qualname__}.update returned a {type(metrics).__name__}; expected a dictionary of "
+                "names and numbers to log, {} for none"
+            )
         self.averages.add(metrics, member)
 
     def _all_have_data(self) -> bool:

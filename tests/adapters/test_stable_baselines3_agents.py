@@ -55,6 +55,15 @@ def test_it_explores_and_it_does_not(kind):
 
 
 @BOTH
+def test_what_was_trained_on_a_gpu_acts_on_a_cpu(kind):
+    """The state of a GPU's generator has 16 bytes, which are nothing to a CPU's."""
+    trained, loaded, states = kind(3, 2, seed=1), kind(3, 2, seed=2), torch.randn(8, 3)
+    loaded.load_state_dict(trained.state_dict() | {"random": torch.zeros(16, dtype=torch.uint8)})
+    assert torch.equal(loaded.act(states, explore=False), trained.act(states, explore=False))
+    assert loaded.act(states, explore=True).shape == (8, 2)
+
+
+@BOTH
 def test_what_it_logs_is_what_the_library_logs(kind):
     agent = kind(3, 2)
     agent.update(batch())

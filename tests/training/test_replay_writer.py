@@ -30,13 +30,23 @@ class Falling(RewardGenerator):
         return -torch.ones(len(episodes.lengths))
 
 
-def remember(time_aware: bool, ages: list[int], terminated: list[bool]):
+class Careless(Falling):
+    """Forgets to leave gradients out, and halves the observations that it is shown."""
+
+    weight = torch.tensor(2.0, requires_grad=True)
+
+    def score(self, episodes):
+        episodes.observations.mul_(0.5)
+        return self.weight * episodes.mask
+
+
+def remember(time_aware: bool, ages: list[int], terminated: list[bool], reward: RewardGenerator | None = None):
     """The replay after one step of as many environments, which had lived so many steps before."""
     states = np.arange(4 * len(ages), dtype=np.float32).reshape(2, len(ages), 2)
     inputs = PolicyInputs(2, range(2), "none", ColumnOptions(), HORIZON if time_aware else None)
     replay = Replay(20, inputs.width, 1, streams=len(ages))
     scorer = Scorer(
-        *(Falling(), 1), discount=DISCOUNT, absorbing=True, horizon=HORIZON, time_aware=time_aware, device=CPU
+        *(reward or Falling(), 1), discount=DISCOUNT, absorbing=True, horizon=HORIZON, time_aware=time_aware, device=CPU
     )
     writer = ReplayWriter(replay, scorer, inputs, Averages(), horizon=HORIZON, time_aware=time_aware, device=CPU)
     ended = [row for row, age in enumerate(ages) if terminated[row] or age == HORIZON - 1]
@@ -70,6 +80,14 @@ def test_it_is_worth_what_follows_for_ever_where_nobody_is_shown_the_time():
     assert kept.terminated.tolist() == [1, 0, 0]
     torch.testing.assert_close(kept.observations, torch.from_numpy(before))
     torch.testing.assert_close(kept.next_observations, torch.from_numpy(after))
+
+
+def test_a_careless_reward_reaches_the_replay_with_neither_gradients_nor_other_observations():
+    kept, _ = remember(False, ages=[6, 6], terminated=[False, False], reward=Careless())
+    assert not kept.rewards.requires_grad
+    torch.testing.assert_close(kept.rewards, torch.tensor([2.0, 2.0]))
+    torch.testing.assert_close(kept.observations, torch.arange(4.0).reshape(2, 2))
+    torch.testing.assert_close(kept.next_observations, torch.arange(4.0, 8.0).reshape(2, 2))
 
 
 def with_column(states: np.ndarray, last: list[float]) -> torch.Tensor:

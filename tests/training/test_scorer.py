@@ -108,6 +108,13 @@ def test_a_reward_that_breaks_its_contract_is_refused_before_the_first_episode(k
         scorer(kind())
 
 
+def test_a_reward_that_needs_neither_steps_nor_episodes_is_refused():
+    reward = Steady()
+    reward.needs = "episode"
+    with pytest.raises(InputError, match=r"Steady\.needs is 'episode'; expected 'transition' or 'trajectory'"):
+        scorer(reward)
+
+
 def test_without_absorbing_states_nobody_asks_what_they_are_worth():
     assert scorer(AbsorbingEveryStep(), absorbing=False).of_episodes([episode()]).scores.shape == (1, 4)
 
