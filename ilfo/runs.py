@@ -153,6 +153,11 @@ class Run:
     def _refuse_another(self, identity: dict[str, Any]) -> None:
         stored = read_config(self.folder)
         plain = json.loads(json.dumps(identity, default=str))
+        verb, wanted = (each["config"].get("verb", "train") for each in (stored, plain))
+        if verb != wanted:
+            raise InputError(
+                f"{self.folder} holds a run of 'ilfo {verb}', and this is 'ilfo {wanted}': give another --out"
+            )
         was, now = alike(stored, plain["config"], plain["demo_sha256"])
         longer = was.get("steps", 0) < now.get("steps", 0)
         if longer and (not (self.folder / "summary.json").exists() or kept_replay(self.folder)):

@@ -18,6 +18,8 @@ from ilfo.cloning import evaluate_clone, evaluate_looks, load_clone
 from ilfo.envs import RenderError, random_policy
 from ilfo.evaluate import evaluate
 from ilfo.runs import read_config, read_metrics, read_summary
+from ilfo.train import train
+from ilfo.training.configs import TrainConfig
 from ilfo.vision import build_tiny
 
 
@@ -126,6 +128,20 @@ def test_a_finished_run_is_told_where_its_weights_lie_now(film, tmp_path):
         evaluate(tmp_path / "run")
     clone(replace(config, keypoints=replace(options, backbone_weights=str(tmp_path / "new.safetensors"))))
     assert evaluate(tmp_path / "run", SETTINGS["eval_episodes"]).returns == summary["policy_returns"]
+
+
+def test_a_folder_of_a_trained_run_is_no_place_for_a_clone_nor_the_other_way_round(imitation_run, film, runs):
+    with pytest.raises(InputError, match="holds a run of 'ilfo train', and this is 'ilfo clone': give another --out"):
+        clone(configure("states", film, imitation_run))
+    trained = TrainConfig(env=SQUARE, demo=film, out=str(runs / "states"), steps=10, random_steps=5)
+    with pytest.raises(InputError, match="holds a run of 'ilfo clone', and this is 'ilfo train'"):
+        train(trained)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_a_seed_that_no_generator_takes_is_refused(film, tmp_path, seed):
+    with pytest.raises(InputError, match=f"--seed is {seed}; expected 0 or more"):
+        configure("states", film, tmp_path / "run", seed=seed)
 
 
 def test_a_folder_that_cannot_be_used_is_refused_before_anything_is_looked_at(film, tmp_path):
@@ -243,6 +259,11 @@ class TestCommands:
             ("colours", "unseen", 2),
             ("lights", "unseen", 2),
         ]
+
+    def test_a_kind_that_cannot_be_is_refused_before_others_are_played(self, pendulum, monkeypatch):
+        monkeypatch.setattr("ilfo.cloning.looks.play_each", None)
+        with pytest.raises(InputError, match="no textures"):
+            evaluate_looks(pendulum, ["colours", "textures"], episodes=1)
 
     def test_what_is_seen_is_said(self, pendulum, capsys):
         assert main(["evaluate", str(pendulum), "--episodes", "1", "--variants", "colours", "lights"]) == 0

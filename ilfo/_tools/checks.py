@@ -71,9 +71,9 @@ def check_episode_count(episodes: int | None) -> None:
 
 
 def check_seed(seed: int | None) -> None:
-    """Refuses a ``--seed`` below 0."""
-    if seed is not None and seed < 0:
-        raise InputError(f"--seed is {seed}; expected 0 or more")
+    """Refuses a ``--seed`` that no generator takes."""
+    if seed is not None and not 0 <= seed < 2**63:
+        raise InputError(f"--seed is {seed}; expected 0 or more, and less than 2**63")
 
 
 def check_seeds(seeds: str | None) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ilfo._tools.checks import check_at_least, check_each_once, check_not_negative, check_positive
+from ilfo._tools.checks import check_at_least, check_each_once, check_not_negative, check_positive, check_seed
 from ilfo._tools.errors import InputError, closest
 from ilfo._tools.ranges import read_ranges
 from ilfo.cloning.eyes import EYES, Sees
@@ -65,7 +65,7 @@ class CloneConfig:
         if self.sees not in EYES:
             raise InputError(f"--sees is {self.sees!r}; {closest(self.sees, EYES)}")
         check_at_least(self, 1, "epochs", "batch_size", "hidden_dim", "eval_episodes", "threads")
-        check_at_least(self, 0, "seed")
+        check_seed(self.seed)
         check_positive(self, "learning_rate")
         check_not_negative(self, "held_out")
         if self.held_out >= 1:

@@ -14,7 +14,7 @@ from ilfo._tools.cores import threads
 from ilfo._tools.errors import InputError
 from ilfo._tools.marks import split_marks
 from ilfo.cloning.policy import ClonedPolicy, load_clone, play, play_each
-from ilfo.envs import Protocol
+from ilfo.envs import Protocol, describe
 from ilfo.runs import read_config, read_summary
 from ilfo.variants import Kind, Split, Variant, split_id
 
@@ -134,6 +134,8 @@ def evaluate_looks(
     config = read_config(run)["config"]
     env_id = f"{split_id(config['env'])[0]}{split_marks(config['env'])[1]}"
     protocol = config["protocol"]
+    for kind in kinds:
+        describe(f"{env_id}@{Variant(kind, 0, 'seen')}")  # Refuses now what would be found after other kinds' episodes.
     policy = load_clone(run)
     shown = _shown(run, "seen" in splits)
 

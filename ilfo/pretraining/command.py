@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+from ilfo._tools.checks import check_at_least
 from ilfo._tools.errors import InputError
 from ilfo.pretraining.frames import HELD_OUT, render_frames
 from ilfo.pretraining.keypoint_error import keypoint_errors, mean_position_errors
@@ -36,6 +37,10 @@ class FramesConfig:
     """Determines every frame."""
     size: int = 96
     """Height and width in pixels."""
+
+    def __post_init__(self) -> None:
+        check_at_least(self, 1, "number", "size")
+        check_at_least(self, 0, "seed")
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,11 @@ class ErrorConfig:
     votes: float = 0.0
     """See 'ilfo train --features keypoints --help'. By default all clusters are kept, to measure how well the
     network describes patches and not where it attends."""
+
+    def __post_init__(self) -> None:
+        check_at_least(self, 1, "episodes", "size", "image_size", "stride", "k")
+        check_at_least(self, 2, "length")
+        check_at_least(self, 0, "seed")
 
 
 def error_table(config: ErrorConfig) -> list[tuple[str, ...]]:

@@ -36,16 +36,17 @@ def vary(env: gymnasium.Env[Any, Any], variant: Variant) -> gymnasium.Env[Any, A
         raise InputError(
             f"{_name(env)} has no variants such as {variant}: it is not drawn by Gymnasium's MuJoCo renderer"
         )
-    if env.render_mode is None:
-        return env
     # Here, since they bring the libraries of windows and pictures.
     from ilfo.variants.picture import Picture
-    from ilfo.variants.renderer import PictureRenderer
 
     try:
         picture = Picture(bare.model, bare.data, variant)
     except InputError as error:
         raise InputError(f"{_name(env)}, variant {variant}: {error}") from error
+    if env.render_mode is None:
+        return env
+    from ilfo.variants.renderer import PictureRenderer
+
     bare.mujoco_renderer = PictureRenderer(bare, picture)
     return env
 

@@ -72,7 +72,10 @@ class Shapes(Look):
 
 
 def moved(model: mujoco.MjModel) -> np.ndarray:
-    """Indices ``(N,)`` of the visible geoms of moving bodies that no actuator drives; if all are driven, of all.
+    """Indices ``(N,)`` of the visible geoms of what moves and is not driven, fixed parts included; else of what moves.
+
+    A button belongs to the box that it is on, and a door to its frame: one sees hardly more of the button than that it
+    is there. Where all that moves is driven, like a robot alone, its moving bodies are taken.
 
     Raises:
         InputError: Nothing visible moves.
@@ -81,17 +84,18 @@ def moved(model: mujoco.MjModel) -> np.ndarray:
     roots = model.body_rootid[bodies]
     solid = np.isin(model.geom_type, [int(kind) for kind in _SOLID])
     visible = (model.geom_group < 3) & ((model.geom_rgba[:, 3] > 0) | (model.geom_matid >= 0))
-    moving = solid & visible & (model.body_weldid[bodies] > 0) & (model.body_mocapid[roots] < 0)
+    drawn = solid & visible & (model.body_mocapid[roots] < 0)
+    moving = drawn & (model.body_weldid[bodies] > 0)
     if not moving.any():
         raise InputError("nothing in this environment moves that has a shape to vary; take another kind")
-    passive = moving & ~np.isin(roots, model.body_rootid[_driven(model)])
-    return np.flatnonzero(passive if passive.any() else moving)
+    passive = np.setdiff1d(roots[moving], model.body_rootid[_driven(model)])
+    return np.flatnonzero(drawn & np.isin(roots, passive) if len(passive) else moving)
 
 
 def _driven(model: mujoco.MjModel) -> list[int]:
-    """Bodies that an actuator reaches, by a joint or site or body, or by a tendon through those."""
+    """Bodies that an actuator reaches, by a joint, site, body, or a tendon through those; and those tied to mocap."""
     kind, wrap = mujoco.mjtTrn, mujoco.mjtWrap
-    driven: list[int] = []
+    driven = _tied_to_mocap(model)
     for number, transmission in zip(
         model.actuator_trnid[:, 0], map(mujoco.mjtTrn, model.actuator_trntype), strict=True
     ):
@@ -109,6 +113,18 @@ def _driven(model: mujoco.MjModel) -> list[int]:
                 elif model.wrap_type[part] == wrap.mjWRAP_SITE:
                     driven.append(model.site_bodyid[model.wrap_objid[part]])
     return driven
+
+
+def _tied_to_mocap(model: mujoco.MjModel) -> list[int]:
+    """Bodies that a weld or a connection ties to a mocap body, which the environment moves as it likes."""
+    ties, site = (int(mujoco.mjtEq.mjEQ_WELD), int(mujoco.mjtEq.mjEQ_CONNECT)), int(mujoco.mjtObj.mjOBJ_SITE)
+    tied: list[int] = []
+    for kind, what, *ends in zip(model.eq_type, model.eq_objtype, model.eq_obj1id, model.eq_obj2id, strict=True):
+        if kind in ties:
+            bodies = [int(model.site_bodyid[end] if what == site else end) for end in ends]
+            if (model.body_mocapid[bodies] >= 0).any():
+                tied += bodies
+    return tied
 
 
 def _stretch(model: mujoco.MjModel, mesh: int, factors: np.ndarray) -> None:

@@ -30,6 +30,12 @@ class Look:
     def aim(self, camera: mujoco.MjvCamera) -> None:
         """Moves a camera that is not the model's, once."""
 
+    def settle(self, eye: mujoco.MjvGLCamera) -> None:
+        """Finds places for what stands beside the model, once; ``eye`` sees the pose before the first step.
+
+        No episode decides them, for a variant looks the same wherever it is asked for.
+        """
+
     def things(self, eye: mujoco.MjvGLCamera) -> list[dict[str, Any]]:
         """Geometry of the frame beside the model's: ``type``, ``size``, ``pos``, ``mat`` and ``rgba`` of each."""
         return []

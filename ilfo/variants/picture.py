@@ -57,17 +57,18 @@ class Picture:
     Attributes:
         model: The copy.
         data: Its pose.
+        home: The pose before the first step.
     """
 
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, variant: Variant) -> None:
         self.model = copy.deepcopy(model)
         self.data = mujoco.MjData(self.model)
         self._fields = [name for name in _DRAWN_FROM if hasattr(data, name)]
-        home = mujoco.MjData(self.model)
-        home.qpos[:] = data.qpos
+        self.home = mujoco.MjData(self.model)
+        self.home.qpos[:] = data.qpos
         for place in (mujoco.mj_kinematics, mujoco.mj_comPos, mujoco.mj_camlight):
-            place(self.model, home)
-        self._look = _LOOKS[variant.kind](self.model, home, variant.draw())
+            place(self.model, self.home)
+        self._look = _LOOKS[variant.kind](self.model, self.home, variant.draw())
 
     def pose(self, data: mujoco.MjData) -> None:
         """Takes the pose of a simulation, for the next frame."""
@@ -82,6 +83,10 @@ class Picture:
     def aim(self, camera: mujoco.MjvCamera) -> None:
         """Moves a camera that is not the model's, once."""
         self._look.aim(camera)
+
+    def settle(self, eye: mujoco.MjvGLCamera) -> None:
+        """Finds places for what is drawn beside the model; ``eye`` sees the model's pose at :attr:`home`."""
+        self._look.settle(eye)
 
     def things(self, eye: mujoco.MjvGLCamera) -> list[dict[str, Any]]:
         """What is drawn beside the model: ``type``, ``size``, ``pos``, ``mat`` and ``rgba`` of each."""

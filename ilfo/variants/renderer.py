@@ -32,23 +32,30 @@ class PictureRenderer(MujocoRenderer):
             plain.camera_id,
             visual_options=plain._vopt,
         )
-        self._env, self._picture = env, picture
+        self._env, self._picture, self._settled = env, picture, False
 
     def render(self, render_mode: str | None) -> Any:
         """Renders the state that the environment is in."""
         # Coarser shadows are requested by changing the simulated model.
         wanted, quality = self._env.model.vis.quality, self.model.vis.quality
         quality.shadowsize, quality.offsamples = wanted.shadowsize, wanted.offsamples
-        self._picture.pose(self._env.data)
         viewer: Any = self._get_viewer(render_mode)
         if render_mode != "human":
             fixed = self.camera_id != -1
             viewer.cam.type = mujoco.mjtCamera.mjCAMERA_FIXED if fixed else mujoco.mjtCamera.mjCAMERA_FREE
             viewer.cam.fixedcamid = self.camera_id
-        mujoco.mjv_updateCamera(self.model, self.data, viewer.cam, viewer.scn)
-        for thing in self._picture.things(mujoco.mjv_averageCamera(*viewer.scn.camera)):
+        if not self._settled:
+            self._picture.settle(self._eye(viewer, self._picture.home))
+            self._settled = True
+        for thing in self._picture.things(self._eye(viewer, self._env.data)):
             viewer.add_marker(**thing)
         return super().render(render_mode)
+
+    def _eye(self, viewer: Any, pose: mujoco.MjData) -> mujoco.MjvGLCamera:
+        """What the camera is to the picture in a pose, which the picture takes."""
+        self._picture.pose(pose)
+        mujoco.mjv_updateCamera(self.model, self.data, viewer.cam, viewer.scn)
+        return mujoco.mjv_averageCamera(*viewer.scn.camera)
 
     def _set_cam_config(self) -> None:
         super()._set_cam_config()

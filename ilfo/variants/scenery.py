@@ -28,8 +28,8 @@ class Distractors(Look):
 
     Seen: 2 to 4 boxes and balls, red over green to cyan. Unseen: 5 to 8 cylinders and capsules, cyan over blue to pink.
 
-    They are placed in the camera's first view; their height is 5 to 9 % of the picture's. If the camera travels, they
-    repeat along its way. If there is no floor, they float.
+    They are placed where the camera looks before the first step; their height is 5 to 9 % of the picture's. If the
+    camera travels, they repeat along its way. If there is no floor, they float.
     """
 
     def __init__(self, model: mujoco.MjModel, home: mujoco.MjData, draw: Draw) -> None:
@@ -40,14 +40,15 @@ class Distractors(Look):
         hues = draw.between(seen=(0.0, 0.45), unseen=(0.5, 0.95), size=count)
         self._colours = np.column_stack([hue_to_rgb(hues, 0.8, 0.9), np.ones(count)])
         self._scales = draw.random.uniform(0.05, 0.09, count)
-        self._places: np.ndarray | None = None
+
+    def settle(self, eye: mujoco.MjvGLCamera) -> None:
+        """Places all of them in the camera's view."""
+        self._places, self._sizes = self._free_places(eye)
+        self._start, self._middle = eye.pos[:2].copy(), eye.pos[:2] + self._depth(eye) * eye.forward[:2]
+        self._span = 2.2 * np.abs(self._places[:, :2] - self._middle).max(initial=1e-3)
 
     def things(self, eye: mujoco.MjvGLCamera) -> list[dict[str, Any]]:
         """All of them, each where the camera comes across it."""
-        if self._places is None:
-            self._places, self._sizes = self._settled(eye)
-            self._start, self._middle = eye.pos[:2].copy(), eye.pos[:2] + self._depth(eye) * eye.forward[:2]
-            self._span = 2.2 * np.abs(self._places[:, :2] - self._middle).max(initial=1e-3)
         travelled = eye.pos[:2] - self._start
         offsets = self._places[:, :2] - self._middle
         ahead = (offsets - travelled + self._span / 2) % self._span - self._span / 2
@@ -59,7 +60,7 @@ class Distractors(Look):
             for shape, size, place, colour in zip(self._shapes, self._sizes, places, self._colours, strict=False)
         ]
 
-    def _settled(self, eye: mujoco.MjvGLCamera) -> tuple[np.ndarray, np.ndarray]:
+    def _free_places(self, eye: mujoco.MjvGLCamera) -> tuple[np.ndarray, np.ndarray]:
         """Middles ``(N, 3)`` and half heights ``(N,)``, by rays through random points of the picture."""
         middle = self._depth(eye)
         slope = (eye.frustum_top - eye.frustum_bottom) / 2 / eye.frustum_near

@@ -290,6 +290,8 @@ def load_backbone(
             weights = TINY_WEIGHTS if download else weights
         else:
             model = _timm_model(timm, name, download)
+            if weights is not None:
+                _check_one_normalisation(timm, name)
             data = timm.data.resolve_model_data_config(model)
             mean, std = data["mean"], data["std"]
     if weights is not None:
@@ -358,6 +360,22 @@ def _timm_model(timm: Any, name: str, download: bool) -> nn.Module:
             f"the weights of {name} could not be downloaded ({reason}); connect to the internet once, or give a "
             "safetensors file with --keypoints.backbone-weights"
         ) from error
+
+
+def _check_one_normalisation(timm: Any, name: str) -> None:
+    """Refuses a name without a tag for a file of weights where the tags differ in how frames are normalised."""
+    if "." in name:
+        return
+    tags = timm.list_models(f"{name}.*", include_tags=True)
+    ways: dict[tuple[float, ...], str] = {}
+    for tag in tags:
+        config = timm.models.get_pretrained_cfg(tag)
+        ways.setdefault((*config.mean, *config.std), tag)
+    if len(ways) > 1:
+        raise InputError(
+            f"--keypoints.backbone {name} with a file of weights: networks of this name differ in how frames are "
+            f"normalised, and the file does not say how; add what it was trained as, like {' or '.join(ways.values())}"
+        )
 
 
 def import_timm() -> Any:

@@ -53,6 +53,8 @@ class ConceptOptions:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise InputError(f"{name} is {value}: it must be at least {least}")
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"seed is {self.seed}: it must lie in 0 to {2**32 - 1}")
         for name in ("elbow", "votes", "saliency_threshold"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:

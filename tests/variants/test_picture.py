@@ -145,6 +145,34 @@ def test_where_all_is_driven_all_is_reshaped():
     assert {model.geom(number).name for number in moved(model)} == {"arm"}
 
 
+def test_what_is_fixed_to_a_thing_that_moves_is_reshaped_with_it():
+    text = (
+        "<mujoco><worldbody>"
+        "<geom name='table' size='1 1 .1' type='box'/>"
+        "<body><geom name='box' size='.2 .2 .1' type='box'/>"
+        "<body pos='0 0 .2'><joint type='slide'/><geom name='button' size='.05'/></body></body>"
+        "</worldbody></mujoco>"
+    )
+    model = mujoco.MjModel.from_xml_string(text)
+    assert [model.geom(number).name for number in moved(model)] == ["box", "button"]
+
+
+@pytest.mark.parametrize(
+    "tie", ["<weld body1='mocap' body2='hand'/>", "<connect body1='hand' body2='mocap' anchor='0 0 0'/>"]
+)
+def test_what_is_tied_to_a_mocap_body_is_driven(tie):
+    text = (
+        "<mujoco><worldbody>"
+        "<body name='mocap' mocap='true'><geom name='mark' size='.1'/></body>"
+        "<body><joint/><geom name='arm' size='.1'/>"
+        "<body name='hand' pos='0 0 .2'><joint/><geom name='hand' size='.1'/></body></body>"
+        "<body><freejoint/><geom name='free' size='.1'/></body>"
+        f"</worldbody><equality>{tie}</equality></mujoco>"
+    )
+    model = mujoco.MjModel.from_xml_string(text)
+    assert [model.geom(number).name for number in moved(model)] == ["free"]
+
+
 def test_a_tendon_drives_what_it_goes_through():
     text = (
         "<mujoco><worldbody>"
@@ -203,6 +231,7 @@ def test_shapes_become_the_splits_classes(split, index):
 @pytest.mark.parametrize(("split", "index"), SEVERAL)
 def test_distractors_stand_on_what_is_there(split, index):
     model, data, taken = picture("distractors", split, index, BEHIND)
+    taken.settle(eye(model, data))
     things = taken.things(eye(model, data))
     kind = mujoco.mjtGeom
     angular, turned = {kind.mjGEOM_BOX, kind.mjGEOM_SPHERE}, {kind.mjGEOM_CYLINDER, kind.mjGEOM_CAPSULE}
@@ -218,6 +247,7 @@ def test_distractors_stand_on_what_is_there(split, index):
 def test_distractors_stay_while_the_camera_does_and_come_by_again_when_it_travels():
     model, data, taken = picture("distractors", "unseen", 0, BEHIND)
     here = eye(model, data)
+    taken.settle(here)
     places = np.array([thing["pos"] for thing in taken.things(here)])
     assert np.allclose(places, [thing["pos"] for thing in taken.things(here)])
     model.cam_pos[:, 0] += 0.01
@@ -235,6 +265,8 @@ def test_distractors_float_where_there_is_no_floor():
     model = mujoco.MjModel.from_xml_string(text)
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
-    things = Picture(model, data, Variant("distractors", 0, "unseen")).things(eye(model, data))
+    taken = Picture(model, data, Variant("distractors", 0, "unseen"))
+    taken.settle(eye(model, data))
+    things = taken.things(eye(model, data))
     assert len(things) >= 5
     assert all(abs(thing["pos"][2]) < 1e-6 for thing in things)

@@ -53,6 +53,19 @@ def test_a_variant_looks_the_same_wherever_it_is_made(camera):
     assert np.array_equal(first, second)
 
 
+def test_distractors_stand_where_they_stand_whatever_episode_was_drawn_first(camera):
+    """A camera that follows the cheetah begins elsewhere in every episode."""
+    frames = []
+    for before in ([], [9, 4]):
+        env = drawable_env(f"{CHEETAH}@distractors-unseen-1", "standard", SIZE)
+        for seed in [*before, 3]:
+            env.reset(seed=seed)
+            frame = np.array(env.render())
+        frames.append(frame)
+        env.close()
+    assert np.array_equal(*frames)
+
+
 def test_what_a_variant_does_not_change_is_drawn_as_it_was(camera):
     """All that varies is behind the camera's back: arm, tip and rope are drawn where they are, pixel for pixel."""
     plain = life(drawable_env("RoomBehind-v0", "standard", SIZE))[1]
@@ -107,6 +120,13 @@ def test_what_has_nothing_to_vary_is_named():
     with pytest.raises(InputError, match=r"InvertedPendulum-v5, variant textures-seen-0: .* no textures"):
         vary(env, Variant("textures", 0))
     env.close()
+
+
+@pytest.mark.parametrize("make", [describe, make_env])
+def test_it_is_named_where_nothing_is_drawn_too(make):
+    """A run that learns from states would else be trained, and could never be filmed."""
+    with pytest.raises(InputError, match=r"InvertedPendulum-v5, variant textures-seen-0: .* no textures"):
+        make("InvertedPendulum-v5@textures-seen-0")
 
 
 def test_an_unknown_variant_is_refused_before_anything_is_made():

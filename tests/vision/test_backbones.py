@@ -201,6 +201,14 @@ def test_the_head_of_a_classifier_is_left_out(tmp_path, name):
     assert torch.equal(seen.model.blocks[0].attn.qkv.weight, classifier.blocks[0].attn.qkv.weight)
 
 
+def test_a_name_that_does_not_say_how_frames_are_normalised_is_refused_with_a_file():
+    """Of timm's, DINO and MAE take ImageNet's mean, others a half."""
+    with pytest.raises(InputError, match=r"differ in how frames are normalised.*vit_small_patch16_224\.dino"):
+        load_backbone("vit_small_patch16_224", weights="dino.safetensors")
+    with pytest.raises(InputError, match="cannot be read"):
+        load_backbone("vit_small_patch16_224.dino", weights="dino.safetensors")
+
+
 def test_the_packages_own_weights_are_there_small_and_trained():
     own, fresh = load_backbone(), load_backbone(pretrained=False)
     assert TINY_WEIGHTS.stat().st_size <= 16 * 2**20

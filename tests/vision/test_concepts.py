@@ -78,7 +78,10 @@ def test_more_clusters_than_patches_are_refused():
         find_concepts(descriptors, saliency)
 
 
-@pytest.mark.parametrize("option", [{"k": 0}, {"max_k": 0}, {"fit_frames": 0}, {"votes": 1.5}, {"elbow": -1.0}])
+@pytest.mark.parametrize(
+    "option",
+    [{"k": 0}, {"max_k": 0}, {"fit_frames": 0}, {"votes": 1.5}, {"elbow": -1.0}, {"seed": -1}, {"seed": 2**32}],
+)
 def test_options_out_of_range_are_refused(option):
     with pytest.raises(InputError, match=next(iter(option))):
         ConceptOptions(**option)
