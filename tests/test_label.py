@@ -15,6 +15,7 @@ from ilfo import demos
 from ilfo._dataset_labeller import DatasetLabeller
 from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations, Provenance, Trajectory
+from ilfo.demos.files import resolved
 from ilfo.demos.logged import open_logged
 from ilfo.label import LabelConfig, label, main, parse_label
 from ilfo.rewards import Episodes, OptimalTransport, RewardGenerator, StateFeatures
@@ -96,6 +97,12 @@ def rewards_in(path):
         return file["rewards"][()]
 
 
+def rewards_of_each(path):
+    """What a learner finds as the rewards of each episode."""
+    with open_logged(resolved(path)) as logged:
+        return [logged.file[slot.group]["rewards"][slot.start : slot.stop] for slot in logged.slots]
+
+
 @pytest.fixture
 def expert(tmp_path):
     """A file with one walk, which is all that a reward of height needs."""
@@ -111,11 +118,11 @@ def test_every_transition_gets_its_own_reward(tmp_path, expert, layout):
     demos.write(data, Demonstrations(tuple(clipped), Provenance(env_id="Walk-v0")), layout)
     counts = []
     labelled = label(LabelConfig(str(data), out, expert, reward=HEIGHT), progress=lambda *done: counts.append(done))
-    found = demos.open(out)
-    for truth, trajectory in zip(walks, found, strict=True):
-        assert trajectory.env_rewards.tolist() == truth.observations[1:, 0].tolist()
+    found = rewards_of_each(out)
+    for truth, rewards in zip(walks, found, strict=True):
+        assert rewards.tolist() == truth.observations[1:, 0].tolist()
     assert (labelled.episodes, labelled.transitions) == (4, 24)
-    assert labelled.mean_reward == pytest.approx(np.mean([r for each in found for r in each.env_rewards]))
+    assert labelled.mean_reward == pytest.approx(np.concatenate(found).mean())
     assert (labelled.continued, labelled.averaged, labelled.terminated) == (0, 0, 0)
     assert counts[-1] == (24, 24)
 
@@ -124,9 +131,9 @@ def test_the_rewards_are_those_of_the_generator_alone(tmp_path, expert):
     walks = logged_file(tmp_path / "data.hdf5", (5, 8, 3, 8, 1), terminated=(0, 3))
     label(LabelConfig(str(tmp_path / "data.hdf5"), tmp_path / "out.hdf5", expert))
     reward = OptimalTransport(features=StateFeatures()).fit(demos.open(expert))
-    for truth, found in zip(walks, demos.open(tmp_path / "out.hdf5"), strict=True):
+    for truth, rewards in zip(walks, rewards_of_each(tmp_path / "out.hdf5"), strict=True):
         alone = Episodes.from_trajectories([Trajectory(truth.observations, terminated=False)])
-        assert found.env_rewards.tolist() == reward.score(alone)[0].tolist()
+        assert rewards.tolist() == reward.score(alone)[0].tolist()
 
 
 def test_a_large_dataset_is_read_by_parts_and_scored_by_length(tmp_path, expert):
@@ -221,7 +228,7 @@ class TestTerminations:
             LabelConfig(str(tmp_path / "data.hdf5"), tmp_path / "out.hdf5", expert, reward=HEIGHT, fold_absorbing=0.9)
         )
         own = [each.observations[1:, 0] for each in walks]
-        found = [each.env_rewards for each in demos.open(tmp_path / "out.hdf5")]
+        found = rewards_of_each(tmp_path / "out.hdf5")
         np.testing.assert_array_equal(found[0], own[0])
         np.testing.assert_array_equal(found[1][:-1], own[1][:-1])
         assert found[1][-1] == pytest.approx(own[1][-1] + 9 * -9, rel=1e-5)
@@ -238,7 +245,7 @@ class TestTerminations:
             for discount in (None, 0.9):
                 out = tmp_path / f"{ends}-{discount}.hdf5"
                 label(LabelConfig(str(tmp_path / "data.hdf5"), out, name, fold_absorbing=discount))
-                found[ends, discount] = np.concatenate([each.env_rewards for each in demos.open(out)])
+                found[ends, discount] = np.concatenate(rewards_of_each(out))
         assert found[True, None].tolist() == found[False, None].tolist()
         assert found[True, 0.9].tolist() != found[False, 0.9].tolist()
 
@@ -314,8 +321,8 @@ def test_a_sum_of_rewards_is_weighed_and_scaled(tmp_path, expert):
     walks = logged_file(tmp_path / "data.hdf5")
     flags = ["--reward", f"{HEIGHT} + 0.5*test_label:Watched", "--scaling.method", "fixed", "--scaling.factor", "2"]
     label(parse_label([str(tmp_path / "data.hdf5"), str(tmp_path / "out.hdf5"), "--demo", expert, *flags]))
-    for truth, found in zip(walks, demos.open(tmp_path / "out.hdf5"), strict=True):
-        np.testing.assert_allclose(found.env_rewards, 3 * truth.observations[1:, 0], rtol=1e-6)
+    for truth, found in zip(walks, rewards_of_each(tmp_path / "out.hdf5"), strict=True):
+        np.testing.assert_allclose(found, 3 * truth.observations[1:, 0], rtol=1e-6)
 
 
 def test_the_demonstration_is_brought_into_the_datasets_order(tmp_path):
@@ -324,7 +331,7 @@ def test_the_demonstration_is_brought_into_the_datasets_order(tmp_path):
     keys = {"pace": 1, "height": 1}
     expert = demos.write(tmp_path / "expert.hdf5", Demonstrations((turned,), Provenance(observation_keys=keys)))
     label(LabelConfig(str(tmp_path / "data.hdf5"), tmp_path / "out.hdf5", str(expert)))
-    assert demos.open(tmp_path / "out.hdf5")[0].env_rewards.tolist() == [2.0] * 5
+    assert rewards_of_each(tmp_path / "out.hdf5")[0].tolist() == [2.0] * 5
 
 
 def test_a_filter_key_chooses_the_experts_and_not_what_is_labelled(tmp_path):
@@ -336,9 +343,9 @@ def test_a_filter_key_chooses_the_experts_and_not_what_is_labelled(tmp_path):
     with h5py.File(data, "r+") as file:
         file["mask/good"] = np.array(["demo_1"], dtype="S")
     label(LabelConfig(str(data), tmp_path / "out.hdf5", str(data), filter_key="good"))
-    first, second = demos.open(tmp_path / "out.hdf5")
-    assert second.env_rewards.tolist() == [2.0] * 5
-    assert first.env_rewards.max() < 2
+    first, second = rewards_of_each(tmp_path / "out.hdf5")
+    assert second.tolist() == [2.0] * 5
+    assert first.max() < 2
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from ilfo._tools.errors import InputError
 from ilfo._tools.words import counted
 from ilfo.demos._arrays import as_float32, check_widths, checked, mean_return, numeric_dataset, pick, rewards_of_steps
 from ilfo.demos._demands import with_actions_and_rewards
+from ilfo.demos._labels import rewards_name
 from ilfo.demos._provenance import PROVENANCE, check_keys_add_up, provenance_from_json, provenance_to_json
 from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory
 
@@ -137,13 +138,14 @@ def write_d4rl(path: str | os.PathLike[str], demonstrations: Demonstrations) -> 
 
 
 def d4rl_columns(file: h5py.File) -> dict[str, h5py.Dataset]:
-    """The columns of a file that count here, by name.
+    """The columns of a file that count here, by name; ``rewards`` are the environment's also where it was labelled.
 
     Raises:
         InputError: They do not have one row a step, or states are not vectors.
     """
     path = file.filename
-    columns = {name: numeric_dataset(file, name, path) for name in _COLUMNS if name in file}
+    stored = {name: name for name in _COLUMNS} | {"rewards": rewards_name(file)}
+    columns = {name: numeric_dataset(file, place, path) for name, place in stored.items() if place in file}
     _check_columns(columns, path)
     return columns
 

@@ -35,9 +35,10 @@ from ilfo._tools.errors import InputError
 from ilfo._tools.pieces import pieces_of
 from ilfo._tools.target import file_to_write
 from ilfo.demos._arrays import canonical, check_frames, check_widths, checked, ends_at_last_step, numeric_dataset, pick
+from ilfo.demos._labels import ENV_LAST_REWARD, ENV_REWARDS, rewards_name
 from ilfo.demos._provenance import check_keys_add_up
 from ilfo.demos.stored_frames import StoredFrames
-from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory, sha256_of
+from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory
 
 __all__ = [
     "FORMAT_VERSION",
@@ -47,7 +48,6 @@ __all__ = [
     "ilfo_provenance",
     "read_episode",
     "read_episodes",
-    "restate_sha256",
     "with_its_end",
     "write_demonstrations",
 ]
@@ -252,7 +252,7 @@ def read_episode(file: h5py.File, name: str, path: str, frames: bool) -> Traject
         Trajectory(
             observations=observations,
             actions=read("actions"),
-            env_rewards=read("rewards"),
+            env_rewards=read(rewards_name(group)),
             success=None if success is None else bool(success),
             success_step=int(success_step) if isinstance(success_step, np.integer) else None,
             seed=int(seed) if isinstance(seed, np.integer) else None,
@@ -268,8 +268,9 @@ def read_episode(file: h5py.File, name: str, path: str, frames: bool) -> Traject
 
 
 def _last_reward(group: h5py.Group, where: str) -> float | None:
-    value = group.attrs.get("last_reward")
-    return None if value is None else _converted(float, value, "last_reward", "a number", where)
+    name = ENV_LAST_REWARD if rewards_name(group) == ENV_REWARDS else "last_reward"
+    value = group.attrs.get(name)
+    return None if value is None else _converted(float, value, name, "a number", where)
 
 
 def ilfo_provenance(file: h5py.File, path: str) -> Provenance:
@@ -322,20 +323,6 @@ def check_version(file: h5py.File, path: str) -> None:
         raise InputError(
             f"{path}: written in format version {version}, this ilfo reads up to {FORMAT_VERSION}. Update ilfo."
         )
-
-
-def restate_sha256(file: h5py.File) -> None:
-    """Updates the SHA-256 that a file states, if any, after its arrays were changed.
-
-    Args:
-        file: Open for writing; read episode by episode.
-    """
-    for name, frames in (("sha256", False), ("sha256_with_frames", True)):
-        if name in file.attrs:
-            read = ((group, read_episode(file, group, file.filename, frames)) for group in episode_groups(file))
-            # Not by StoredFrames, which opens the file once more.
-            episodes = (replace(each, frames=file[group]["frames"]) if frames else each for group, each in read)
-            file.attrs[name] = sha256_of(episodes)
 
 
 def _check_sha256(file: h5py.File, demonstrations: Demonstrations) -> None:

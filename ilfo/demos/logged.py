@@ -17,6 +17,7 @@ import numpy as np
 
 from ilfo._tools.errors import InputError
 from ilfo.demos._arrays import numeric_dataset
+from ilfo.demos._labels import rewards_name
 from ilfo.demos._provenance import PROVENANCE, check_keys_add_up
 from ilfo.demos._robomimic_facts import RobomimicFacts
 from ilfo.demos.d4rl import d4rl_columns, d4rl_provenance, episode_bounds, episode_observations
@@ -26,12 +27,7 @@ from ilfo.demos.minari import minari_metadata, minari_provenance, minari_space, 
 from ilfo.demos.robomimic import demo_names, read_demo
 from ilfo.demos.trajectory import Provenance, Trajectory
 
-__all__ = ["CHUNK_CACHE", "ENV_REWARDS", "LABEL", "Logged", "Slot", "is_labelled", "open_logged"]
-
-LABEL = "ilfo_label"
-"""Attribute of a file whose rewards were replaced: where the new ones came from, as JSON."""
-ENV_REWARDS = "env_rewards"
-"""Dataset beside ``rewards`` that keeps the environment's own in such a file."""
+__all__ = ["CHUNK_CACHE", "Logged", "Slot", "open_logged"]
 
 CHUNK_CACHE = {"rdcc_nbytes": 64 * 1024**2, "rdcc_nslots": 10_007}
 """HDF5's cache for files that are read or written by slices: it holds a row of chunks of any width, so that no chunk is
@@ -129,18 +125,10 @@ class Logged:
         with readable(self.path):
             if slot.group not in self._opened:
                 self._opened.clear()
-                name = ENV_REWARDS if LABEL in self.file.attrs else "rewards"
-                self._opened[slot.group] = self.file[slot.group].get(name)
+                group = self.file[slot.group]
+                self._opened[slot.group] = group.get(rewards_name(group))
             rewards = self._opened[slot.group]
             return None if rewards is None else np.ravel(rewards[slot.start : slot.stop])
-
-
-def is_labelled(path: Path) -> bool:
-    """Whether ``ilfo label`` replaced the rewards of a file; a folder has none."""
-    if not path.is_file():
-        return False
-    with h5py.File(path) as file:
-        return LABEL in file.attrs
 
 
 @contextmanager

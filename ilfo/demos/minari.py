@@ -29,6 +29,7 @@ import numpy as np
 
 from ilfo._tools.errors import InputError
 from ilfo.demos._arrays import as_rows, check_keys, check_widths, checked, numeric_dataset, pick
+from ilfo.demos._labels import rewards_name
 from ilfo.demos._provenance import PROVENANCE, check_keys_add_up, parsed_json, provenance_from_json
 from ilfo.demos._spaces import Group, Space, flattened, inferred_space
 from ilfo.demos.hdf5 import episode_group, episode_groups, with_its_end
@@ -192,12 +193,12 @@ def read_minari_episode(
     """
     group, attributes = stored
     blocks = flattened(group, "observations", space or inferred_space(group["observations"]), where, left_out)
-    seed = attributes.get("seed")
+    seed, rewards = attributes.get("seed"), rewards_name(group)
     trajectory = checked(
         Trajectory(
             observations=np.concatenate(list(blocks.values()), axis=1),
             actions=_read_actions(group, where),
-            env_rewards=numeric_dataset(group, "rewards", where)[()] if "rewards" in group else None,
+            env_rewards=numeric_dataset(group, rewards, where)[()] if rewards in group else None,
             success=_read_success(group, where),
             seed=int(seed) if isinstance(seed, int | np.integer) else None,
         ),

@@ -17,8 +17,8 @@ import numpy as np
 from ilfo._tools.atomic import atomic_folder, atomic_path
 from ilfo._tools.errors import InputError
 from ilfo._tools.target import file_to_write
-from ilfo.demos.hdf5 import restate_sha256
-from ilfo.demos.logged import CHUNK_CACHE, ENV_REWARDS, LABEL, Logged, Slot
+from ilfo.demos._labels import ENV_LAST_REWARD, ENV_REWARDS, LABEL
+from ilfo.demos.logged import CHUNK_CACHE, Logged, Slot
 from ilfo.demos.minari import METADATA, minari_data, minari_metadata
 from ilfo.demos.minari_writer import minari_name
 
@@ -67,7 +67,7 @@ class NewRewards:
             )
         group.move("rewards", ENV_REWARDS)
         if "last_reward" in group.attrs:
-            group.attrs["env_last_reward"] = group.attrs["last_reward"]
+            group.attrs[ENV_LAST_REWARD] = group.attrs["last_reward"]
             del group.attrs["last_reward"]
         for name in [each for each in group.attrs if each.startswith("rewards_")]:  # Minari's sum, mean and so on.
             del group.attrs[name]
@@ -109,8 +109,8 @@ def relabelled(logged: Logged, out: Path, facts: Mapping[str, Any]) -> Iterator[
     """Yields the rewards of a copy, which is moved into place once they are written.
 
     The file is copied byte for byte: what is not a reward stays as it is, down to its compression. Only what would
-    become untrue is updated or left out: the SHA-256 stated in a file of ilfo's layout, and the name of a Minari
-    dataset with what it says of its returns.
+    become untrue is updated or left out: the name of a Minari dataset with what it says of its returns. The SHA-256
+    stated in a file of ilfo's layout stays true, since it is that of the environment's rewards.
 
     Args:
         logged: The dataset.
@@ -145,8 +145,6 @@ def _rewritten(copy: Path, logged: Logged, facts: Mapping[str, Any]) -> Iterator
     with h5py.File(copy, "r+", **CHUNK_CACHE) as file:
         yield NewRewards(file, logged.slots, logged.path)
         file.attrs[LABEL] = json.dumps(facts, default=str)
-        if logged.layout == "ilfo":
-            restate_sha256(file)
 
 
 def _dataset_folder(file: Path) -> Path | None:

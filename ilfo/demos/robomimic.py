@@ -44,6 +44,7 @@ from ilfo.demos._arrays import (
     rewards_of_steps,
 )
 from ilfo.demos._demands import check_actions_within_one, observation_blocks, with_actions_and_rewards
+from ilfo.demos._labels import rewards_name
 from ilfo.demos._provenance import PROVENANCE, check_keys_add_up, provenance_to_json
 from ilfo.demos._robomimic_facts import RobomimicFacts, env_args_of
 from ilfo.demos.trajectory import Demonstrations, Trajectory
@@ -224,7 +225,7 @@ def read_demo(
         else:
             observations = np.concatenate([observations, final[None]])
     steps = len(observations) - 1
-    actions, rewards = (_column(group, kind, rows, where) for kind in ("actions", "rewards"))
+    actions, rewards = (_column(group, kind, rows, where) for kind in ("actions", rewards_name(group)))
     terminated = bool(group.attrs.get("terminated", False))
     seed = group.attrs.get("seed")
     trajectory = Trajectory(
@@ -299,11 +300,11 @@ def _column(group: h5py.Group, name: str, rows: int, where: str) -> np.ndarray |
 
 def _mean_return(data: h5py.Group, names: Sequence[str], path: str) -> float | None:
     """Mean return of the demonstrations, the reward of every row counted; None where one records none."""
-    rewards = []
+    rewards, kind = [], rewards_name(data)
     for name in names:
-        if not isinstance(data[name], h5py.Group) or "rewards" not in data[name]:
+        if not isinstance(data[name], h5py.Group) or kind not in data[name]:
             return None
-        rewards.append(numeric_dataset(data[name], "rewards", f"{path}, group 'data/{name}'")[()])
+        rewards.append(numeric_dataset(data[name], kind, f"{path}, group 'data/{name}'")[()])
     return mean_return(rewards)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from ilfo._tools.errors import InputError, closest
+from ilfo.demos._labels import is_labelled
 from ilfo.demos.d4rl import write_d4rl
 from ilfo.demos.files import has_frames, open
 from ilfo.demos.hdf5 import write_demonstrations
@@ -90,7 +91,7 @@ def convert(
         InputError: What :func:`~ilfo.demos.open` or :func:`write` refuses, or both paths are the same.
 
     Warns:
-        UserWarning: What they warn of, or frames were left out.
+        UserWarning: What they warn of, or frames or the rewards of ``ilfo label`` were left out.
     """
     frames = has_frames(source)
     demonstrations = open(
@@ -112,6 +113,12 @@ def convert(
         demonstrations = replace(demonstrations, provenance=known)
     if clip_actions:
         demonstrations = replace(demonstrations, trajectories=tuple(map(_clipped, demonstrations)))
+    if demonstrations.path is not None and is_labelled(demonstrations.path):
+        warnings.warn(
+            f"{source}: the rewards that 'ilfo label' wrote are left out, and the environment's own are taken. To have "
+            "the others in that layout too, convert the dataset first and label the result.",
+            stacklevel=2,
+        )
     write(target, demonstrations, layout)
     if frames and layout != "ilfo":
         warnings.warn(f"{target}: frames left out, only the ilfo layout has a place for that.", stacklevel=2)

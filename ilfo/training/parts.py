@@ -16,7 +16,6 @@ from ilfo.agents import Agent, make_agent
 from ilfo.agents.many import Separate
 from ilfo.demos import Demonstrations, Provenance
 from ilfo.demos.checks import differences
-from ilfo.demos.logged import is_labelled
 from ilfo.plugins import option_group, resolve
 from ilfo.rewards import RewardGenerator
 from ilfo.rewards.registry import terms_of
@@ -57,8 +56,7 @@ def open_demonstrations(
         InputError: The file cannot be read, or lacks what the reward or the policy looks at.
 
     Warns:
-        UserWarning: One for each difference between file and environment, one where states are left out, and one where
-            the file's rewards are not the environment's.
+        UserWarning: One for each difference between file and environment, and one where states are left out.
     """
     assert config.demo is not None
     everything = environment.observation_keys
@@ -78,21 +76,9 @@ def open_demonstrations(
         fitting, found = _without_states(opened, environment)
         why = str(error) if opened.observation_dim else f"{opened.path}: holds frames and no states."
         found.insert(0, f"{why} Only its frames are used; policy inputs are standardised by random steps.")
-    if opened.path is not None and is_labelled(opened.path):
-        fitting = _without_rewards(fitting)
-        found.append(
-            f"{opened.path}: 'ilfo label' replaced its rewards, which are not the environment's: the expert's return "
-            "is not known. The file that it was made from has it."
-        )
     for difference in found:
         warnings.warn(difference, stacklevel=2)
     return fitting, opened.sha256
-
-
-def _without_rewards(demonstrations: Demonstrations) -> Demonstrations:
-    silent = (replace(each, env_rewards=None, last_reward=None) for each in demonstrations)
-    provenance = replace(demonstrations.provenance, expert_return=None)
-    return replace(demonstrations, trajectories=tuple(silent), provenance=provenance)
 
 
 def _without_states(opened: Demonstrations, environment: Provenance) -> tuple[Demonstrations, list[str]]:

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 from d4rl_readers import get_dataset, sequence_dataset
-from full_episodes import episode, experts
+from full_episodes import PROVENANCE, differences, episode, experts
 from robomimic_readers import SequenceDataset, get_dataset_info
 
 import ilfo.demos
@@ -25,6 +25,12 @@ OUT = {"ilfo": "new.hdf5", "d4rl": "new.hdf5", "robomimic": "new.hdf5", "minari"
 def inside(path):
     """The file with the episodes."""
     return path / "data" / "main_data.hdf5" if path.is_dir() else path
+
+
+def rewards_of_each(path):
+    """What a learner finds as the rewards of each episode."""
+    with open_logged(inside(path)) as logged:
+        return [logged.file[slot.group]["rewards"][slot.start : slot.stop].tolist() for slot in logged.slots]
 
 
 def made(folder, layout, demonstrations=None):
@@ -85,7 +91,6 @@ def test_everything_but_the_rewards_is_kept_bit_for_bit(tmp_path, layout):
     old, new = content(inside(source)), content(inside(out))
     root = new["/"]
     assert json.loads(root.pop("ilfo_label")[1]) == {"reward": "by hand", "reward_keys": ["angle"]}
-    root.pop("sha256", None), old["/"].pop("sha256", None)
     for name in [name for name in old if name.rpartition("/")[2] == "rewards"]:
         kept, replaced = name.removesuffix("rewards") + "env_rewards", new.pop(name)
         assert new.pop(kept) == old[name], "the environment's rewards stay beside them"
@@ -94,15 +99,14 @@ def test_everything_but_the_rewards_is_kept_bit_for_bit(tmp_path, layout):
 
 
 @pytest.mark.parametrize("layout", FILE)
-def test_the_rewards_are_the_new_ones_and_the_file_opens(tmp_path, layout):
+def test_the_rewards_are_the_new_ones_and_demonstrations_have_the_environments(tmp_path, layout):
     source, out = made(tmp_path, layout), tmp_path / OUT[layout]
     slots = relabel(source, out)
+    assert rewards_of_each(out) == [new_rewards(slot).tolist() for slot in slots]
     before, after = ilfo.demos.open(source), ilfo.demos.open(out)
-    for slot, old, new in zip(slots, before, after, strict=True):
-        assert new.env_rewards.tolist() == new_rewards(slot).tolist()
-        np.testing.assert_array_equal(new.observations, old.observations)
-        np.testing.assert_array_equal(new.actions, old.actions)
+    assert [differences(old, new) for old, new in zip(before, after, strict=True)] == [[]] * len(slots)
     assert after.provenance == before.provenance
+    assert after.sha256 == before.sha256
     with open_logged(inside(out)) as logged:
         kept = [logged.env_rewards(slot) for slot in logged.slots]
     assert all(np.array_equal(one, other.env_rewards) for one, other in zip(kept, before, strict=True))
@@ -141,11 +145,31 @@ def test_minari_reads_its_layout(tmp_path, monkeypatch):
     assert (tmp_path / "hopper-new-v1" / "figures").is_dir()
 
 
-def test_the_sha256_of_a_file_with_frames_is_stated_anew(tmp_path):
+def test_the_returns_of_a_file_that_states_none_are_the_environments(tmp_path):
+    for layout, place in (("d4rl", "/"), ("robomimic", "data")):
+        path = ilfo.demos.write(tmp_path / f"{layout}.hdf5", experts(), layout)
+        with h5py.File(path, "r+") as file:
+            del file[place].attrs["ilfo_provenance"]
+        relabel(path, tmp_path / f"{layout}-new.hdf5")
+        before, after = ilfo.demos.open(path), ilfo.demos.open(tmp_path / f"{layout}-new.hdf5")
+        assert after.expert_return == before.expert_return
+
+
+def test_robosuites_success_is_read_from_its_own_rewards(tmp_path):
+    paid = Demonstrations((episode(env_rewards=np.eye(5, dtype=np.float32)[4]),), PROVENANCE)
+    path = ilfo.demos.write(tmp_path / "x.hdf5", paid, "robomimic")
+    with h5py.File(path, "r+") as file:
+        del file["data"].attrs["ilfo_provenance"]
+        file["data"].attrs["env_args"] = '{"env_name": "Lift", "type": 1, "env_kwargs": {}}'
+    relabel(path, tmp_path / "new.hdf5")
+    assert [each.success for each in ilfo.demos.open(tmp_path / "new.hdf5")] == [True]
+
+
+def test_the_sha256_of_a_file_with_frames_stays_true(tmp_path):
     frames = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 3), np.uint8)
     path = ilfo.demos.write(tmp_path / "x.hdf5", Demonstrations((episode(frames=frames),) * 2))
     relabel(path, tmp_path / "new.hdf5")
-    assert ilfo.demos.open(tmp_path / "new.hdf5").sha256 != ilfo.demos.open(path).sha256
+    assert ilfo.demos.open(tmp_path / "new.hdf5").sha256 == ilfo.demos.open(path).sha256
     with_frames = ilfo.demos.open(tmp_path / "new.hdf5", frames=True)
     np.testing.assert_array_equal(with_frames[1].frames, frames)
 
@@ -172,11 +196,12 @@ def test_rewards_are_added_where_there_were_none(tmp_path, layout):
     path = ilfo.demos.write(tmp_path / "x.hdf5", experts(), layout)
     with h5py.File(path, "r+") as file:
         file.attrs.pop("sha256", None)
+        file.attrs.pop("ilfo_provenance", None), file.attrs.pop("expert_return", None)
         for group in {"d4rl": [file], "robomimic": file.get("data", {}).values(), "ilfo": file.values()}[layout]:
             del group["rewards"]
     slots = relabel(path, tmp_path / "new.hdf5")
-    found = ilfo.demos.open(tmp_path / "new.hdf5")
-    assert [each.env_rewards.tolist() for each in found] == [new_rewards(slot).tolist() for slot in slots]
+    assert rewards_of_each(tmp_path / "new.hdf5") == [new_rewards(slot).tolist() for slot in slots]
+    assert all(each.env_rewards is None for each in ilfo.demos.open(tmp_path / "new.hdf5"))
     with open_logged(tmp_path / "new.hdf5") as logged:
         assert logged.env_rewards(slots[0]) is None, "what was never recorded is not made up"
 
@@ -190,16 +215,18 @@ def test_labelled_twice_the_environments_rewards_are_still_there(tmp_path):
     with open_logged(tmp_path / "twice.hdf5") as logged:
         for slot, expert in zip(logged.slots, experts(), strict=True):
             assert logged.env_rewards(slot).tolist() == expert.env_rewards.tolist()
-            assert not logged.read(slot).env_rewards.any()
+            assert logged.read(slot).env_rewards.tolist() == expert.env_rewards.tolist()
+    assert not np.concatenate(rewards_of_each(tmp_path / "twice.hdf5")).any()
 
 
-def test_the_reward_of_a_step_that_is_none_does_not_count_among_the_new_ones(tmp_path):
+def test_the_reward_of_a_step_that_is_none_stays_beside_the_environments(tmp_path):
     expert = Demonstrations((replace(experts()[4], last_reward=100.0),))
     relabel(ilfo.demos.write(tmp_path / "x.hdf5", expert), tmp_path / "new.hdf5")
     (new,) = ilfo.demos.open(tmp_path / "new.hdf5")
-    assert new.last_reward is None
+    assert new.last_reward == 100
     with h5py.File(tmp_path / "new.hdf5") as file:
         assert file["episode_0"].attrs["env_last_reward"] == 100
+        assert "last_reward" not in file["episode_0"].attrs
 
 
 def test_another_dataset_called_env_rewards_is_not_overwritten(tmp_path):

@@ -205,6 +205,17 @@ def test_frames_go_from_file_to_file_where_both_have_a_place_for_them(tmp_path):
         ilfo.demos.open(tmp_path / "flat.hdf5", frames=True)
 
 
+def test_of_a_labelled_file_the_environments_rewards_are_converted_aloud(tmp_path):
+    source = write(tmp_path, experts(), "d4rl")
+    with h5py.File(source, "r+") as file:
+        file.move("rewards", "env_rewards")
+        file["rewards"], file.attrs["ilfo_label"] = np.zeros(len(file["env_rewards"])), "{}"
+    with pytest.warns(UserWarning, match="the rewards that 'ilfo label' wrote are left out"):
+        ilfo.demos.convert(source, tmp_path / "copy.hdf5", "robomimic")
+    for one, other in zip(experts(), ilfo.demos.open(tmp_path / "copy.hdf5"), strict=True):
+        np.testing.assert_array_equal(other.env_rewards, one.env_rewards)
+
+
 def test_a_file_is_not_converted_onto_itself(tmp_path):
     source = write(tmp_path, experts(), "ilfo")
     before = source.read_bytes()

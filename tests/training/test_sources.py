@@ -47,12 +47,10 @@ def test_states_are_seen_as_they_are(demo, tmp_path):
     assert sources.demo_sha256 == demos.open(demo).sha256
 
 
-def test_rewards_that_were_replaced_are_not_the_experts(demo, tmp_path):
+def test_the_experts_return_is_the_environments_also_where_rewards_were_replaced(demo, tmp_path):
     out = tmp_path / "labelled.hdf5"
     assert main(["label", str(demo), str(out), "--demo", str(demo), "--reward", "nearest"]) == 0
-    with pytest.warns(UserWarning, match="'ilfo label' replaced its rewards"):
-        sources = Sources(configure(out, tmp_path / "run"))
-    assert sources.expert_return is None
+    assert Sources(configure(out, tmp_path / "run")).expert_return == 40
     assert Sources(configure(demo, tmp_path / "run")).expert_return == 40
 
 
