@@ -187,37 +187,22 @@ def episode_bounds(
         InputError: Ends cannot be told without ``max_episode_steps``, or it is below 1.
 
     Warns:
-        UserWarning: Nothing marks where episodes end; a limit was assumed; or, in a file with 'timeouts', rows do not
-            continue where no flag ends an episode.
+        UserWarning: Nothing marks where time limits ended episodes; a limit was assumed; or, in a file with 'timeouts',
+            rows do not continue where no flag ends an episode.
     """
-    terminals = _flags(columns, "terminals", path)
-    ends = terminals | _flags(columns, "timeouts", path)
-    if max_episode_steps is None and not columns.keys() & {"timeouts", "next_observations"}:
-        if assumed is not None and _hides_time_limits(terminals, assumed):
-            max_episode_steps = assumed
-            _warn_of_assumed(assumed, path)
-        else:
-            _check_terminals_suffice(terminals, path)
-    stated = bool(ends.any())
-    if "next_observations" in columns:
-        jumps = _jumps(columns["observations"], columns["next_observations"])
-        # Without timeouts nothing else marks time limits, and a jump is where one is expected.
-        if stated and "timeouts" in columns and (unmarked := int((jumps & ~ends).sum())):
-            found, marked = int((jumps | ends).sum()), int(ends.sum())
-            warnings.warn(
-                f"{path}: the next observations of {counted(unmarked, 'row')} are not in the row below, although "
-                f"neither 'terminals' nor 'timeouts' ends an episode there. Read as ends: {found:,} episodes in place "
-                f"of {marked:,}. If it should have fewer, its rows are out of order.",
-                stacklevel=2,
-            )
-        ends |= jumps
-    if max_episode_steps is not None:
-        limited = _with_time_limit(ends, max_episode_steps)
-        stated |= bool((limited & ~ends).any())
-        ends = limited
-    # Where a file marks ends, rows after the last mark are an episode that was cut off; where it marks none,
+    terminals, timeouts = (_flags(columns, name, path) for name in ("terminals", "timeouts"))
+    flagged = terminals | timeouts
+    if max_episode_steps is None and not timeouts.any() and "next_observations" not in columns:
+        max_episode_steps = _limit_instead(terminals, assumed, path)
+    jumps = _jumps(columns)
+    # Without timeouts nothing else marks time limits, and a jump is where one is expected.
+    if "timeouts" in columns and flagged.any():
+        _warn_of_jumps(jumps, flagged, path)
+    marked = flagged | jumps
+    ends = marked if max_episode_steps is None else _with_time_limit(marked, max_episode_steps)
+    # Where flags or a limit end episodes, rows after the last end are an episode that was cut off; where neither does,
     # they are an episode like the others.
-    if not stated:
+    if not flagged.any() and np.array_equal(ends, marked):
         ends[-1] = True
     stops = np.flatnonzero(ends) + 1
     starts = [0, *stops[:-1].tolist()]
@@ -231,6 +216,28 @@ def _flags(columns: dict[str, h5py.Dataset], name: str, path: str) -> np.ndarray
     return as_float32(columns[name][()].reshape(-1), f"{path}, dataset {name!r}") != 0
 
 
+def _limit_instead(terminals: np.ndarray, assumed: int | None, path: str) -> int | None:
+    """The time limit in place of timeouts and next observations: what is assumed if it is needed, else none.
+
+    Raises:
+        InputError: Ends cannot be told without one.
+
+    Warns:
+        UserWarning: The limit was assumed, or the file can only be believed.
+    """
+    if assumed is None or not _hides_time_limits(terminals, assumed):
+        _check_terminals_suffice(terminals, path)
+        return None
+    warnings.warn(
+        f"{path}: no timeout is marked, and there are no 'next_observations' to tell its episodes apart; read as if "
+        f"the environment's time limit, {assumed:,} steps, had ended those that go on. If another one had, convert it "
+        f"first by that: ilfo demos convert {path} NEW.hdf5 --to ilfo --max-episode-steps N; if none had, by more than "
+        "its rows.",
+        stacklevel=2,
+    )
+    return assumed
+
+
 def _hides_time_limits(terminals: np.ndarray, limit: int) -> bool:
     """Whether, under this time limit, more than 'terminals' must have ended episodes.
 
@@ -242,35 +249,30 @@ def _hides_time_limits(terminals: np.ndarray, limit: int) -> bool:
     return bool(np.diff([0, *stops, len(terminals)]).max() > limit + 1)
 
 
-def _warn_of_assumed(limit: int, path: str) -> None:
-    warnings.warn(
-        f"{path}: no 'timeouts' and no 'next_observations' to tell its episodes apart; read as if the environment's "
-        f"time limit, {limit:,} steps, had ended those that go on. If another one had, convert it first by that: "
-        f"ilfo demos convert {path} NEW.hdf5 --to ilfo --max-episode-steps N; if none had, by more than its rows.",
-        stacklevel=2,
-    )
-
-
 def _check_terminals_suffice(terminals: np.ndarray, path: str) -> None:
     """Refuses a file whose time limits are invisible; warns where it can only be believed."""
     if terminals.any() and not terminals[-1]:
         raise InputError(
             f"{path}: 'terminals' ends some episodes, but nothing says where a time limit ended the others: "
-            "expected 'timeouts' or 'next_observations' too. Give the environment's limit once and keep the result: "
-            f"ilfo demos convert {path} NEW.hdf5 --to ilfo --max-episode-steps 1000."
+            "expected marks in 'timeouts', or 'next_observations', too. Give the environment's limit once and keep the "
+            f"result: ilfo demos convert {path} NEW.hdf5 --to ilfo --max-episode-steps 1000. If none did, give more "
+            "than its rows."
         )
     count = max(int(terminals.sum()), 1)
     warnings.warn(
-        f"{path}: no 'timeouts' and no 'next_observations' to tell its episodes apart; read as "
-        f"{count} episode{'' if count == 1 else 's'}. If a time limit ended some, convert it with --max-episode-steps.",
+        f"{path}: no timeout is marked, and there are no 'next_observations' to tell its episodes apart; read as "
+        f"{counted(count, 'episode')}. If a time limit ended some, convert it with --max-episode-steps.",
         stacklevel=2,
     )
 
 
-def _jumps(observations: h5py.Dataset, next_observations: h5py.Dataset) -> np.ndarray:
-    """Rows ``(N,)`` bool whose next observation is not the observation of the row below."""
+def _jumps(columns: dict[str, h5py.Dataset]) -> np.ndarray:
+    """Rows ``(N,)`` bool whose next observation is not the observation of the row below; none where there are none."""
+    observations, next_observations = columns["observations"], columns.get("next_observations")
     rows = observations.shape[0]
     jumps = np.zeros(rows, bool)
+    if next_observations is None:
+        return jumps
     for start in range(0, rows - 1, _BLOCK_ROWS):
         stop = min(start + _BLOCK_ROWS, rows - 1)
         expected = observations[start + 1 : stop + 1].astype(np.float64)
@@ -280,6 +282,18 @@ def _jumps(observations: h5py.Dataset, next_observations: h5py.Dataset) -> np.nd
             far = (distance > 1e-6 + 1e-5 * np.abs(expected)) & np.isfinite(distance)
             jumps[start:stop] = far.any(axis=1)
     return jumps
+
+
+def _warn_of_jumps(jumps: np.ndarray, flagged: np.ndarray, path: str) -> None:
+    """Says where rows do not continue although no flag ends an episode."""
+    unmarked, found = int((jumps & ~flagged).sum()), int((jumps | flagged).sum())
+    if unmarked:
+        warnings.warn(
+            f"{path}: the next observations of {counted(unmarked, 'row')} are not in the row below, although neither "
+            f"'terminals' nor 'timeouts' ends an episode there. Read as ends: {found:,} episodes in place of "
+            f"{int(flagged.sum()):,}. If it should have fewer, its rows are out of order.",
+            stacklevel=2,
+        )
 
 
 def _with_time_limit(ends: np.ndarray, limit: int) -> np.ndarray:

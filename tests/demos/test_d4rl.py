@@ -222,8 +222,13 @@ def test_the_time_limit_leaves_an_unfinished_rest_out(tmp_path):
         ([3, 5, 5, 2], [0, 3], [2, 4, 4, 1]),
     ],
 )
-def test_a_limit_is_assumed_where_the_file_does_not_tell_its_episodes_apart(tmp_path, lengths, terminated, found):
+@pytest.mark.parametrize("unmarked", [False, True])
+def test_a_limit_is_assumed_where_the_file_does_not_tell_its_episodes_apart(
+    tmp_path, lengths, terminated, found, unmarked
+):
     columns = flat(walk(lengths), terminated=terminated, following=False, timeouts=False)
+    if unmarked:
+        columns["timeouts"] = np.zeros(len(columns["terminals"]), bool)
     path = save(tmp_path / "x.hdf5", columns)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -261,6 +266,18 @@ def test_a_file_without_means_to_split_it_is_believed_aloud(tmp_path, terminated
     columns = flat(walk([5, 4]), terminated=terminated, following=False, timeouts=False, actions=False, rewards=False)
     with pytest.warns(UserWarning, match=f"read as {count} episode"):
         assert len(ilfo.demos.open(save(tmp_path / "x.hdf5", columns))) == count
+
+
+def test_timeouts_that_are_never_set_mark_nothing(tmp_path):
+    columns = flat(walk([5, 4]), following=False, actions=False, rewards=False)
+    columns["timeouts"][:] = False
+    path = save(tmp_path / "x.hdf5", columns)
+    with pytest.warns(UserWarning, match="no timeout is marked.*read as 1 episode"):
+        assert [len(each) for each in ilfo.demos.open(path)] == [8]
+    columns["terminals"][2] = True
+    path = save(tmp_path / "x.hdf5", columns)
+    with pytest.raises(InputError, match=r"nothing says where a time limit ended the others.*marks in 'timeouts'"):
+        ilfo.demos.open(path)
 
 
 def test_observations_alone_are_enough(tmp_path):
