@@ -19,6 +19,7 @@ from ilfo import demos, rewards
 from ilfo._dataset_labeller import DatasetLabeller, Labelled
 from ilfo._tools.errors import InputError
 from ilfo._tools.ranges import with_columns_spelled_out
+from ilfo._tools.target import check_not_read
 from ilfo._tools.words import counted
 from ilfo.demos import Demonstrations
 from ilfo.demos.files import resolved
@@ -168,9 +169,7 @@ def _make_reward(config: LabelConfig) -> RewardGenerator:
 def _open_demonstrations(config: LabelConfig, logged: Logged) -> tuple[Demonstrations, str]:
     """The demonstrations in the dataset's layout, and the SHA-256 of their file's data as it is."""
     opened = demos.open(config.demo, filter_key=config.filter_key, assumed_episode_steps=config.max_episode_steps)
-    read = (opened.path or Path()).resolve()
-    if config.out.resolve() in (read, *read.parents):
-        raise InputError(f"{config.out}: is the demonstration. Name another output.")
+    check_not_read(config.out, [opened.path])
     fitting, differences = demos.fit_to(opened, logged.provenance, keys=config.reward_keys)
     for difference in differences:
         warnings.warn(difference, stacklevel=3)

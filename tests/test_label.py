@@ -416,8 +416,8 @@ def test_neither_dataset_nor_demonstration_is_overwritten(tmp_path, expert):
     logged_file(tmp_path / "data.hdf5")
     data = str(tmp_path / "data.hdf5")
     for out, overwrite, message in (
-        (data, True, "is the dataset that is read"),
-        (expert, True, "is the demonstration"),
+        (data, True, "is what is read"),
+        (expert, True, "is what is read"),
         (expert, False, "is there already"),
     ):
         with pytest.raises(InputError, match=message):

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from ilfo._tools.errors import InputError
 
-__all__ = ["file_to_write"]
+__all__ = ["check_not_read", "file_to_write"]
 
 
-def file_to_write(path: str | os.PathLike[str]) -> Path:
+def file_to_write(path: str | os.PathLike[str], *, reads: Iterable[Path | None] = ()) -> Path:
     """The path of a file that can be written; it may be there already.
 
+    Args:
+        path: Of the file.
+        reads: See :func:`check_not_read`.
+
     Raises:
-        InputError: Its folder does not exist or cannot be written to, or it is a folder itself.
+        InputError: Its folder does not exist or cannot be written to, it is a folder itself, or it is read.
     """
     target = Path(path)
     if not target.parent.is_dir():
@@ -23,4 +28,22 @@ def file_to_write(path: str | os.PathLike[str]) -> Path:
         raise InputError(f"{target}: the folder {target.parent} cannot be written to. Change its permissions.")
     if target.is_dir():
         raise InputError(f"{target}: is a folder, expected the file to write. Name one in it.")
+    check_not_read(target, reads)
     return target
+
+
+def check_not_read(target: Path, reads: Iterable[Path | None]) -> None:
+    """Refuses to write over what is read.
+
+    Args:
+        target: A file or folder, there already or not.
+        reads: Files and folders that it is made from, under any name; None: what lies in no file.
+
+    Raises:
+        InputError: The target is one of these, or holds one.
+    """
+    for read in filter(None, reads):
+        if target.exists() and read.exists() and target.samefile(read):
+            raise InputError(f"{target}: is what is read. Name another output, and remove the old one afterwards.")
+        if target.resolve() in read.resolve().parents:
+            raise InputError(f"{target}: holds what is read, {read}. Name another output.")

@@ -14,6 +14,7 @@ import numpy as np
 import ilfo.demos
 from ilfo._tools.errors import InputError
 from ilfo._tools.ranges import read_size
+from ilfo._tools.target import file_to_write
 from ilfo._tools.words import counted
 from ilfo.demos.files import has_frames
 from ilfo.demos.trajectory import Demonstrations
@@ -169,6 +170,7 @@ def _from_videos(
         time_step: Seconds from one frame to the next: take those of the environment's step ('ilfo demos info' of a
             demonstration of it tells). By default every frame of the video.
     """
+    file_to_write(out, reads=videos)
     size = None if frame_size is None else read_size("--frame-size", frame_size)
     made = ilfo.demos.from_videos(videos, frame_size=size, time_step=time_step)
     console = new_console()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ilfo._tools.atomic import atomic_path
+from ilfo._tools.errors import InputError
 from ilfo._tools.figures import new_figure, tidy
 from ilfo._tools.target import file_to_write
 from ilfo.demos.trajectory import Demonstrations
@@ -35,9 +36,11 @@ def plot_demonstrations(demonstrations: Demonstrations, path: str | os.PathLike[
         The path written.
 
     Raises:
-        InputError: The folder does not exist, or the path is a folder itself.
+        InputError: The folder does not exist, or the path is a folder itself, no PNG, or the demonstrations' own.
     """
-    target = file_to_write(path)
+    target = file_to_write(path, reads=[demonstrations.path])
+    if target.suffix.lower() != ".png":
+        raise InputError(f"{target}: states are drawn as .png; name such a file")
     labels = _labels(demonstrations)[:_MOST_DIMENSIONS]
     shown = demonstrations[:_MOST_EPISODES]
     rewards = [trajectory.env_rewards for trajectory in shown if trajectory.env_rewards is not None]

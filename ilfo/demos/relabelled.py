@@ -16,7 +16,7 @@ import numpy as np
 
 from ilfo._tools.atomic import atomic_folder, atomic_path
 from ilfo._tools.errors import InputError
-from ilfo._tools.target import file_to_write
+from ilfo._tools.target import check_not_read, file_to_write
 from ilfo.demos._labels import ENV_LAST_REWARD, ENV_REWARDS, LABEL
 from ilfo.demos.logged import CHUNK_CACHE, Logged, Slot
 from ilfo.demos.minari import METADATA, minari_data, minari_metadata
@@ -87,11 +87,9 @@ def check_target(source: Path, out: Path, *, overwrite: bool) -> None:
             does not; or it is a folder that is no Minari dataset, or none where one is needed.
     """
     folder = _dataset_folder(source)
-    read = (folder or source).resolve()
-    if out.resolve() == read or read in out.resolve().parents or (out.exists() and out.samefile(read)):
-        raise InputError(f"{out}: is the dataset that is read. Name another output, and remove the old one afterwards.")
-    if out.resolve() in read.parents:
-        raise InputError(f"{out}: holds the dataset that is read. Name another output.")
+    check_not_read(out, [folder or source])
+    if folder is not None and folder.resolve() in out.resolve().parents:
+        raise InputError(f"{out}: lies in the dataset that is read. Name another output.")
     if out.exists() and not overwrite:
         raise InputError(f"{out}: is there already. Choose another name, or give --overwrite.")
     if folder is None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from ilfo._tools.errors import InputError, closest
+from ilfo._tools.target import check_not_read
 from ilfo.demos._labels import is_labelled
 from ilfo.demos.d4rl import write_d4rl
 from ilfo.demos.files import has_frames, open
@@ -88,7 +89,7 @@ def convert(
         What was written. Of chosen episodes the expert's return is their own mean, not the whole file's.
 
     Raises:
-        InputError: What :func:`~ilfo.demos.open` or :func:`write` refuses, or both paths are the same.
+        InputError: What :func:`~ilfo.demos.open` or :func:`write` refuses, or the target is what is read.
 
     Warns:
         UserWarning: What they warn of, or frames or the rewards of ``ilfo label`` were left out.
@@ -101,8 +102,7 @@ def convert(
         filter_key=filter_key,
         frames=frames and layout == "ilfo",
     )
-    if demonstrations.path is not None and demonstrations.path.resolve() == Path(target).resolve():
-        raise InputError(f"{target}: is the file to read. Write to another, then remove the old one.")
+    check_not_read(Path(target), [demonstrations.path])
     if episodes is not None or filter_key is not None:
         # What the source states is the mean over all of its episodes; that of the chosen ones is in their rewards.
         unstated = replace(demonstrations.provenance, expert_return=None)

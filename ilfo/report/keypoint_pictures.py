@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +44,7 @@ def draw_demonstrations(
     Raises:
         InputError: There are no frames, ``out`` cannot be written, or the network cannot be had.
     """
-    target = _target(out)
+    target = _target(out, reads=[demonstrations.path])
     features = KeypointFeatures(options)
     doing(f"seeing {features.plan(demonstrations)}")
     features.fit(demonstrations)
@@ -88,8 +88,8 @@ def write_keypoints(
     return target
 
 
-def _target(out: str | os.PathLike[str]) -> Path:
-    target = file_to_write(out)
+def _target(out: str | os.PathLike[str], reads: Iterable[Path | None] = ()) -> Path:
+    target = file_to_write(out, reads=reads)
     if target.suffix.lower() not in (*SUFFIXES, ".png"):
         raise InputError(f"{target}: keypoints are drawn as {', '.join(SUFFIXES)} or .png; name such a file")
     return target

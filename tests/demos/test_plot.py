@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from ilfo import demos
 from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations, Provenance, Trajectory, plot_demonstrations
 
@@ -55,6 +56,18 @@ def test_the_same_demonstrations_give_the_same_picture(tmp_path):
     first = plot_demonstrations(expert(4, 2), tmp_path / "first.png")
     second = plot_demonstrations(expert(4, 2), tmp_path / "second.png")
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_only_a_png_is_drawn_and_never_over_the_states(tmp_path):
+    path = demos.write(tmp_path / "states.hdf5", expert(2))
+    hidden = path.rename(tmp_path / "hidden.png")
+    before = hidden.read_bytes()
+    with pytest.raises(InputError, match=r"states\.hdf5: states are drawn as \.png"):
+        plot_demonstrations(expert(2), path)
+    with pytest.raises(InputError, match=r"hidden\.png: is what is read"):
+        plot_demonstrations(demos.open(hidden), hidden)
+    assert hidden.read_bytes() == before
+    assert not path.exists()
 
 
 def test_no_folder_is_refused(tmp_path):

@@ -281,12 +281,12 @@ def test_the_dataset_is_never_its_own_output(tmp_path, layout):
     link.symlink_to(source)
     for out in (source, link, source.parent / "." / source.name, tmp_path / "sub" / ".." / source.name):
         (tmp_path / "sub").mkdir(exist_ok=True)
-        with pytest.raises(InputError, match="is the dataset that is read"):
+        with pytest.raises(InputError, match="is what is read"):
             check_target(inside(source), out, overwrite=True)
     hard = tmp_path / "hard.hdf5"
     if source.is_file():
         hard.hardlink_to(source)
-        with pytest.raises(InputError, match="is the dataset that is read"):
+        with pytest.raises(InputError, match="is what is read"):
             check_target(source, hard, overwrite=True)
 
 
@@ -309,9 +309,9 @@ def test_what_cannot_be_written_is_refused_at_once(tmp_path):
         (flat, "no/new.hdf5", False, "the folder .* does not exist"),
         (minari, "no/new-v0", False, "the folder .* does not exist"),
         (minari, "new", False, "not a name that Minari allows"),
-        (minari, "x-v0/new-v0", False, "is the dataset that is read"),
+        (minari, "x-v0/new-v0", False, "lies in the dataset that is read"),
         (minari, "folder-v0", True, "is not a Minari dataset"),
-        (minari, ".", True, "holds the dataset that is read"),
+        (minari, ".", True, "holds what is read"),
     ):
         with pytest.raises(InputError, match=message):
             check_target(inside(source), tmp_path / out, overwrite=overwrite)

@@ -9,6 +9,7 @@ from small_videos import write_video
 from ilfo import demos
 from ilfo._tools.errors import InputError
 from ilfo.cli import main
+from ilfo.demos import commands
 from ilfo.demos.videos import VideoFrames
 
 RATE, COUNT = 20, 25
@@ -75,6 +76,14 @@ def test_the_command_writes_what_ilfo_trains_on(video, tmp_path, capsys):
     assert [len(episode) for episode in written] == [12, 5]
     assert written.provenance.time_step == 0.1
     assert np.array_equal(written[0].frames[:], VideoFrames(video, (24, 16), 0.1)[:])
+
+
+def test_the_command_does_not_write_over_a_video(video, tmp_path, monkeypatch):
+    before = video.read_bytes()
+    monkeypatch.chdir(video.parent)
+    with pytest.raises(InputError, match=r"film\.avi: is what is read"):
+        commands.main(["from-videos", str(video), "--out", video.name])
+    assert video.read_bytes() == before
 
 
 @pytest.mark.parametrize(

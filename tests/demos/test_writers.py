@@ -219,7 +219,7 @@ def test_of_a_labelled_file_the_environments_rewards_are_converted_aloud(tmp_pat
 def test_a_file_is_not_converted_onto_itself(tmp_path):
     source = write(tmp_path, experts(), "ilfo")
     before = source.read_bytes()
-    with pytest.raises(InputError, match="is the file to read"):
+    with pytest.raises(InputError, match="is what is read"):
         ilfo.demos.convert(source, os.path.relpath(source), "d4rl")
     assert source.read_bytes() == before
 
@@ -228,7 +228,7 @@ def test_the_file_in_a_dataset_is_not_converted_onto_itself(tmp_path):
     source = write(tmp_path, experts(), "minari")
     inside = source / "data" / "main_data.hdf5"
     before = inside.read_bytes()
-    with pytest.raises(InputError, match="is the file to read"):
+    with pytest.raises(InputError, match="is what is read"):
         ilfo.demos.convert(source, inside, "ilfo")
     assert inside.read_bytes() == before
 

@@ -1,0 +1,18 @@
+"""What is read is never written over, whatever name it goes by; what is not read may be replaced."""
+
+import pytest
+
+from ilfo._tools.errors import InputError
+from ilfo._tools.target import file_to_write
+
+
+def test_what_is_read_is_not_written_over(tmp_path):
+    read, other = tmp_path / "a.hdf5", tmp_path / "b.hdf5"
+    link, hard = tmp_path / "link.hdf5", tmp_path / "hard.hdf5"
+    read.write_text("a"), other.write_text("b")
+    link.symlink_to(read), hard.hardlink_to(read)
+    for out in (read, link, hard, tmp_path / "." / "a.hdf5"):
+        with pytest.raises(InputError, match="is what is read"):
+            file_to_write(out, reads=[None, other.with_name("c.hdf5"), read])
+    assert file_to_write(str(other), reads=[read]) == other
+    assert file_to_write(tmp_path / "new.hdf5", reads=[read]) == tmp_path / "new.hdf5"
