@@ -21,12 +21,13 @@ class StoredFrames(LazyFrames):
     memory to be encoded.
 
     Args:
-        dataset: ``(T+1, H, W, 3)`` uint8; its file may be closed afterwards.
+        dataset: ``(T+1, H, W, 3)`` uint8, of a file open for reading, which may be closed afterwards.
     """
 
     def __init__(self, dataset: h5py.Dataset) -> None:
         super().__init__(dataset.shape, dataset.dtype)
         self._path, self._name = Path(dataset.file.filename).absolute(), str(dataset.name)
+        self._stamp = _stamp(self._path)
 
     def __getitem__(self, index: Any) -> np.ndarray:
         """The frames of an index, a slice, or an array of indices.
@@ -40,11 +41,10 @@ class StoredFrames(LazyFrames):
         if not isinstance(index, slice):
             index = range(len(self))[index]
         try:
-            with h5py.File(self._path, "r") as file:
-                dataset = file[self._name]
-                if dataset.shape == self.shape:
-                    return np.asarray(dataset[index])
-                found = f"it has shape {dataset.shape}, and had {self.shape}"
+            if _stamp(self._path) == self._stamp:
+                with h5py.File(self._path, "r") as file:
+                    return np.asarray(file[self._name][index])
+            found = "another file is there now, or it was written to"
         except (OSError, KeyError) as error:
             found = str(error)
         raise InputError(
@@ -58,3 +58,9 @@ class StoredFrames(LazyFrames):
 
     def __repr__(self) -> str:
         return f"StoredFrames({self._path}, {self._name!r}, shape={self.shape})"
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    """What differs once another file is there, or this one was written to."""
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns

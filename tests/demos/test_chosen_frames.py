@@ -20,7 +20,9 @@ def frames(request, tmp_path):
     if request.param == "memory":
         return PICTURES
     with h5py.File(tmp_path / "film.hdf5", "w") as file:
-        return StoredFrames(file.create_dataset("frames", data=PICTURES))
+        file["frames"] = PICTURES
+    with h5py.File(tmp_path / "film.hdf5") as file:
+        return StoredFrames(file["frames"])
 
 
 @pytest.mark.parametrize("numbers", [HELD, SHUFFLED])
