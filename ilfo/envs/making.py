@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import logging
+import re
 import sys
 import traceback
 from collections.abc import Mapping
@@ -156,15 +157,32 @@ def _wrapped(env: gymnasium.Env[Any, Any], env_id: str, protocol: Protocol) -> g
         raise InputError(f"environment {env_id!r} has observations {space}; expected one vector or a dict of vectors")
     if not isinstance(actions, gymnasium.spaces.Box) or len(actions.shape) != 1:
         raise InputError(f"environment {env_id!r} has actions {actions}; expected a continuous vector (Box)")
-    if not actions.is_bounded():
-        raise InputError(
-            f"environment {env_id!r} has unbounded actions {actions}; wrap it in ClipAction or RescaleAction"
-        )
+    _check_range(env_id, actions)
     if not _within_one(actions):
         env = gymnasium.wrappers.RescaleAction(env, np.float32(-1), np.float32(1))
     if env.spec is None or env.spec.max_episode_steps is None:
         raise InputError(f"environment {env_id!r} has no time limit: give it one, {env_id}@1000-steps")
     return FixedHorizon(env) if protocol == "fixed-horizon" else env
+
+
+def _check_range(env_id: str, actions: gymnasium.spaces.Box) -> None:
+    """Refuses actions onto which [-1, 1] cannot be stretched."""
+    if not np.issubdtype(actions.dtype, np.floating):
+        raise InputError(
+            f"environment {env_id!r} has actions of whole numbers, {actions}; expected real ones: register it with a "
+            "Box of float32, and round in its step"
+        )
+    if not actions.is_bounded():
+        raise InputError(
+            f"environment {env_id!r} has unbounded actions {actions}; wrap it in ClipAction or RescaleAction"
+        )
+    fixed = np.flatnonzero(actions.low == actions.high)
+    if len(fixed):
+        raise InputError(
+            f"environment {env_id!r} has actions {actions}, of which dimension {fixed[0]} can only be "
+            f"{actions.low[fixed[0]]:g}; expected bounds that differ: leave that dimension out of its space, and add "
+            "it in its step"
+        )
 
 
 def _check_vectors(env_id: str, space: gymnasium.spaces.Dict, path: str = "") -> None:
@@ -191,8 +209,9 @@ def _make_as_registered(env_id: str, render: bool = False) -> gymnasium.Env[Any,
     wanted: dict[str, Any] = {"render_mode": "rgb_array"} if render else {}
     try:
         env = gymnasium.make(plain_id, max_episode_steps=marks.steps, disable_env_checker=True, **wanted)
-    except (gymnasium.error.Error, ModuleNotFoundError) as error:
-        hint = f"; {hint}" if (hint := name_for_file(plain_id) or _module_for(env_id)) else ""
+    except (gymnasium.error.Error, ImportError) as error:
+        found = name_for_file(plain_id) or _module_for(env_id) or _successor(plain_id)
+        hint = f"; {found}" if found else ""
         why = str(error).removesuffix(".") if hint else str(error)
         raise InputError(f"environment {env_id!r} cannot be made: {why}{hint}") from error
     except AssertionError as error:
@@ -223,6 +242,17 @@ def _module_for(env_id: str) -> str | None:
             extra = module.rpartition(".")[2]
             return f"put {module}: in front, {module}:{env_id} (pip install 'ilfo[{extra}]')"
     return None
+
+
+def _successor(plain_id: str) -> str | None:
+    """What Gymnasium has in place of the MuJoCo environments that it gave away; None where it has none."""
+    later = re.sub(r"-v[23]$", "-v5", plain_id)
+    if later == plain_id or later not in gymnasium.registry:
+        return None
+    return (
+        f"{later} is the same robot, for most with the same states: 'ilfo demos validate FILE --env {later}' says "
+        "whether a demonstration fits"
+    )
 
 
 def _is_of_joint_kinds(error: AssertionError) -> bool:

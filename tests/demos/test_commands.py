@@ -180,6 +180,16 @@ def test_convert_prints_what_was_left_out(tmp_path, capsys):
     assert done.startswith(str(tmp_path / "flat.hdf5"))
 
 
+@pytest.mark.filterwarnings("ignore:.*is out of date")
+def test_convert_works_for_an_environment_that_cannot_be_made_here(tmp_path, capsys):
+    states = np.linspace(-0.5, 0.5, 30, dtype=np.float32).reshape(10, 3)
+    known = Provenance("Hopper-v2", own_actions=False)
+    one = Demonstrations((Trajectory(states, np.zeros((9, 1)), np.ones(9)),), known)
+    source = ilfo.demos.write(tmp_path / "x.hdf5", one)
+    assert main(["convert", str(source), str(tmp_path / "flat.hdf5"), "--to", "d4rl"]) == 0
+    assert "layout d4rl, 1 episode, 9 steps" in capsys.readouterr().out
+
+
 def test_help_names_the_layouts(capsys):
     with pytest.raises(SystemExit):
         main(["convert", "--help"])

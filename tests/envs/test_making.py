@@ -176,6 +176,26 @@ def test_a_matrix_among_the_observations_is_a_vector_by_its_rows():
         del gymnasium.registry["Arms-v0"]
 
 
+@pytest.mark.parametrize(
+    ("actions", "message"),
+    [
+        (gymnasium.spaces.Box(-1, 1, (2,), np.int8), "actions of whole numbers, .* register it with a Box of float32"),
+        (
+            gymnasium.spaces.Box(np.array([-2, 3], np.float32), np.array([2, 3], np.float32)),
+            "dimension 1 can only be 3; expected bounds that differ: leave that dimension out",
+        ),
+        (gymnasium.spaces.Box(-np.inf, 1, (1,), np.float32), "unbounded actions"),
+    ],
+)
+def test_actions_that_cannot_be_scaled_are_refused(actions, message):
+    gymnasium.register("Odd-v0", type("Odd", (Late,), {"action_space": actions}), max_episode_steps=40)
+    try:
+        with pytest.raises(InputError, match=message):
+            make_env("Odd-v0")
+    finally:
+        del gymnasium.registry["Odd-v0"]
+
+
 class Sent(DictLedge):
     """The same, sent to a goal that is part of what it sees."""
 
@@ -264,6 +284,14 @@ def test_success_is_found_under_either_name(info, success):
 )
 def test_environments_that_cannot_be_used_are_refused(env_id, message):
     with pytest.raises(InputError, match=message):
+        make_env(env_id)
+
+
+@pytest.mark.filterwarnings("ignore:.*is out of date")
+@pytest.mark.parametrize("env_id", ["Hopper-v2", "Ant-v3@30-steps"])
+def test_the_successor_of_an_environment_that_gymnasium_gave_away_is_named(env_id):
+    later = env_id.partition("-")[0] + "-v5"
+    with pytest.raises(InputError, match=f"'{env_id}' cannot be made: .*; {later} is the same robot"):
         make_env(env_id)
 
 
