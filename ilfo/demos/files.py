@@ -47,7 +47,8 @@ def open(
         frames: Whether to read the frames too; only files of the toolkit's own layout can have them.
 
     Returns:
-        The demonstrations, every value finite and every length checked.
+        The demonstrations, every value finite and every length checked. Of chosen episodes the expert's return is their
+        own mean where they have rewards, not the whole file's.
 
     Raises:
         InputError: The file is missing, damaged, of another layout, or holds an episode that cannot be used; or it
@@ -75,12 +76,14 @@ def open(
         layout = layout_of(opened)
         _refuse(file, layout, filter_key, max_episode_steps, frames)
         if layout == "ilfo":
-            return read_episodes(opened, episodes, frames=frames)
-        if layout == "minari":
-            return read_minari(opened, episodes)
-        if layout == "robomimic":
-            return read_robomimic(opened, episodes, filter_key)
-        return read_d4rl(opened, episodes, max_episode_steps, assumed_episode_steps)
+            found = read_episodes(opened, episodes, frames=frames)
+        elif layout == "minari":
+            found = read_minari(opened, episodes)
+        elif layout == "robomimic":
+            found = read_robomimic(opened, episodes, filter_key)
+        else:
+            found = read_d4rl(opened, episodes, max_episode_steps, assumed_episode_steps)
+    return found if episodes is None else found.with_own_return()
 
 
 def has_frames(path: str | os.PathLike[str], *, alone: bool = False) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, overload
@@ -109,6 +109,8 @@ def spans_of(keys: Mapping[str, int]) -> dict[str, range]:
 class Demonstrations(Sequence[Trajectory]):
     """A sequence of expert trajectories with their provenance: what a reward generator is fitted on.
 
+    A slice is of the same kind; the expert's return of some of the episodes is their own mean where they have rewards.
+
     Attributes:
         trajectories: At least one, all of one width.
         provenance: Where they came from.
@@ -140,9 +142,10 @@ class Demonstrations(Sequence[Trajectory]):
     @overload
     def __getitem__(self, index: slice) -> Demonstrations: ...
     def __getitem__(self, index: int | slice) -> Trajectory | Demonstrations:
-        if isinstance(index, slice):
-            return Demonstrations(self.trajectories[index], self.provenance, self.path, self.layout)
-        return self.trajectories[index]
+        if not isinstance(index, slice):
+            return self.trajectories[index]
+        chosen = replace(self, trajectories=self.trajectories[index])
+        return chosen if len(chosen) == len(self) else chosen.with_own_return()
 
     def __iter__(self) -> Iterator[Trajectory]:
         return iter(self.trajectories)
@@ -165,6 +168,11 @@ class Demonstrations(Sequence[Trajectory]):
         returns = [trajectory.env_return for trajectory in self.trajectories]
         known = [value for value in returns if value is not None]
         return float(np.mean(known)) if known and len(known) == len(returns) else None
+
+    def with_own_return(self) -> Demonstrations:
+        """The same, of whose rewards the expert's return is the mean, if they have some; not that of a larger whole."""
+        own = replace(self, provenance=replace(self.provenance, expert_return=None))
+        return self if own.expert_return is None else own
 
     @property
     def sha256(self) -> str:

@@ -86,7 +86,7 @@ def convert(
         clip_actions: Cut actions to [-1, 1], as an environment with these bounds does when it steps.
 
     Returns:
-        What was written. Of chosen episodes the expert's return is their own mean, not the whole file's.
+        What was written.
 
     Raises:
         InputError: What :func:`~ilfo.demos.open` or :func:`write` refuses, or the target is what is read.
@@ -103,10 +103,6 @@ def convert(
         frames=frames and layout == "ilfo",
     )
     check_not_read(Path(target), [demonstrations.path])
-    if episodes is not None or filter_key is not None:
-        # What the source states is the mean over all of its episodes; that of the chosen ones is in their rewards.
-        unstated = replace(demonstrations.provenance, expert_return=None)
-        demonstrations = replace(demonstrations, provenance=unstated)
     if demonstrations.provenance.own_actions is None:
         # What a file does not say goes without saying in its layout, and is to be known in the other one too.
         known = replace(demonstrations.provenance, own_actions=demonstrations.layout != "ilfo")

@@ -288,11 +288,12 @@ def test_observations_alone_are_enough(tmp_path):
     assert expert.expert_return is None
 
 
-def test_chosen_episodes_keep_the_return_of_the_whole_file(tmp_path):
+def test_the_return_of_chosen_episodes_is_their_own(tmp_path):
     path = save(tmp_path / "x.hdf5", flat(walk([5, 3, 4])))
     whole, chosen = ilfo.demos.open(path), ilfo.demos.open(path, episodes=[2, 0])
     assert [len(each) for each in chosen] == [4, 5]
-    assert chosen.expert_return == whole.expert_return
+    assert chosen.expert_return == np.mean([whole[2].env_return, whole[0].env_return])
+    assert chosen.expert_return != whole.expert_return
 
 
 @pytest.mark.parametrize(

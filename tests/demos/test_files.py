@@ -101,6 +101,24 @@ def test_slicing_the_whole_is_opening_the_slice(tmp_path, whole):
     assert ilfo.demos.open(path)[1:].sha256 == ilfo.demos.open(path, episodes=[1]).sha256
 
 
+def test_a_part_of_a_file_states_its_own_return(tmp_path):
+    states = np.zeros((6, 2), np.float32)
+    paid = tuple(Trajectory(states, env_rewards=np.full(5, worth, np.float32)) for worth in (1, 2, 6))
+    path = ilfo.demos.write(tmp_path / "three.hdf5", Demonstrations(paid))
+    opened = ilfo.demos.open(path)
+    assert opened[:].provenance.expert_return == opened.expert_return == 15
+    assert ilfo.demos.open(path, episodes=[0, 1]).expert_return == opened[:2].expert_return == 7.5
+    part = ilfo.demos.write(tmp_path / "one.hdf5", opened[:1])
+    assert ilfo.demos.open(part).provenance.expert_return == 5
+
+
+def test_a_part_without_rewards_keeps_what_is_known_of_the_expert(tmp_path):
+    silent = (Trajectory(np.zeros((6, 2), np.float32)),) * 2
+    path = ilfo.demos.write(tmp_path / "two.hdf5", Demonstrations(silent, Provenance(expert_return=8.0)))
+    assert ilfo.demos.open(path)[:1].expert_return == 8
+    assert ilfo.demos.open(path, episodes=[1]).expert_return == 8
+
+
 @pytest.mark.parametrize("layout", ["ilfo", "robomimic", "minari"])
 def test_a_time_limit_is_refused_where_nothing_needs_it(tmp_path, layout):
     states = np.linspace(-0.5, 0.5, 30, dtype=np.float32).reshape(10, 3)
