@@ -66,7 +66,7 @@ def read_lerobot(path: Path, episodes: Sequence[int] | None = None) -> Demonstra
     ``action`` gives actions, ``next.reward`` the environment's rewards. An episode terminated where the last
     ``next.terminated`` says so, or the last ``next.done`` without ``next.truncated``; it succeeded where any
     ``next.success`` does. Without either of these, ``next.done`` is believed only if it is False at the end of some
-    episode: many recorders set it at the end of each, whatever ended it.
+    episode whose file is there, chosen or not: many recorders set it at the end of each, whatever ended it.
 
     Args:
         path: The folder that holds ``meta`` and ``data``.
@@ -99,7 +99,9 @@ def read_lerobot(path: Path, episodes: Sequence[int] | None = None) -> Demonstra
         if "next.reward" in values:
             returns.append(values["next.reward"].sum(dtype=np.float64))
     check_widths(trajectories, names, str(path))
-    if not widths.keys() & {"next.terminated", "next.truncated"} and all(each.terminated for each in trajectories):
+    says_more = widths.keys() & {"next.terminated", "next.truncated"}
+    others = [episode for episode in listed if episode not in chosen and episode.file.is_file()]
+    if not says_more and all(each.terminated for each in trajectories) and _all_done(path, others):
         trajectories = [replace(each, terminated=False, truncated=True) for each in trajectories]
         warnings.warn(
             f"{path}: next.done is set at the end of every episode, as many recorders do, and is not taken for the "
@@ -296,6 +298,15 @@ def _frames_of(episode: _Episode, frames: dict[str, np.ndarray]) -> tuple[str, d
         )
     columns = [name for name in frames if name not in (*_INDICES, "file")]
     return where, {name: as_float32(frames[name][start:stop], f"{where}, column {name!r}") for name in columns}
+
+
+def _all_done(root: Path, episodes: Sequence[_Episode]) -> bool:
+    """Whether ``next.done`` is set at the end of each of these episodes; nothing else is read of them."""
+    if not episodes:
+        return True
+    frames = _read_frames(root, episodes, {"next.done": 1})
+    ends = np.flatnonzero(np.diff(frames["episode_index"], append=-1))
+    return bool(frames["next.done"][ends].all())
 
 
 def _trajectory(values: dict[str, np.ndarray], keys: Sequence[str], where: str) -> Trajectory:

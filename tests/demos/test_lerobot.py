@@ -292,6 +292,19 @@ def test_one_warning_names_everything_that_is_left_out(tmp_path):
     assert expert.provenance.observation_keys == KEYS
 
 
+def test_how_chosen_episodes_ended_is_judged_by_all_that_are_there(tmp_path):
+    features = {"observation.state": feature(shape=[3]), "next.done": feature("bool")}
+    rows = rows_of([4, 4, 4]) | {"next.done": np.array([0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0], bool)}
+    files = [(0, 0)] * 8 + [(0, 1)] * 4
+    folder = save_v3(tmp_path, [4, 4, 4], files, rows=rows, info={"features": features})
+    assert [each.terminated for each in read_lerobot(folder)] == [True, True, False]
+    assert read_lerobot(folder, [1])[0].terminated
+    assert not read_lerobot(folder, [2])[0].terminated
+    (folder / "data/chunk-000/file-001.parquet").unlink()
+    with pytest.warns(UserWarning, match="next.done is set at the end of every episode"):
+        assert not read_lerobot(folder, [1])[0].terminated
+
+
 def save_v2(root, lengths, **info):
     rows, chunk_size = rows_of(lengths), 2
     for number in range(len(lengths)):
