@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from ilfo._tools.errors import InputError
 
-__all__ = ["check_not_read", "file_to_write"]
+__all__ = ["check_not_read", "check_room", "file_to_write"]
+
+_SPARE = 4 * 2**20
+"""Bytes that stay free: what a file needs to be closed."""
 
 
 def file_to_write(path: str | os.PathLike[str], *, reads: Iterable[Path | None] = ()) -> Path:
@@ -47,3 +51,21 @@ def check_not_read(target: Path, reads: Iterable[Path | None]) -> None:
             raise InputError(f"{target}: is what is read. Name another output, and remove the old one afterwards.")
         if target.resolve() in read.resolve().parents:
             raise InputError(f"{target}: holds what is read, {read}. Name another output.")
+
+
+def check_room(target: Path, size: int) -> None:
+    """Refuses what the disk has no room for, where HDF5 would bring the whole process down.
+
+    Args:
+        target: What is to be written, in a folder that exists.
+        size: Bytes that it takes at most.
+
+    Raises:
+        InputError: The disk has fewer left.
+    """
+    needed, free = size + _SPARE, shutil.disk_usage(target.parent).free
+    if needed > free:
+        raise InputError(
+            f"{target}: takes up to {needed / 1e6:,.1f} MB, but its disk has {free / 1e6:,.1f} MB left. Make room "
+            "there, or name an output on another disk."
+        )

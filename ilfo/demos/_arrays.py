@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 
 from ilfo._tools.errors import InputError
+from ilfo._tools.target import check_room
 from ilfo.demos._provenance import check_keys_add_up
 from ilfo.demos.lazy_frames import LazyFrames
 from ilfo.demos.trajectory import Demonstrations, Trajectory
@@ -144,14 +145,14 @@ def checked(trajectory: Trajectory, where: str) -> Trajectory:
 
 
 def canonical(demonstrations: Demonstrations, target: Path) -> Demonstrations:
-    """The demonstrations as they will be written: in canonical form, and sure to be readable.
+    """The demonstrations as they will be written: in canonical form, and sure to be readable and to find room.
 
     Args:
         demonstrations: Any.
         target: Where they are going to be written, for the sentences of errors.
 
     Raises:
-        InputError: No trajectory, one that reading would refuse, other widths, or keys that do not add up.
+        InputError: No trajectory, one that reading would refuse, other widths, keys that do not add up, or no room.
     """
     if not len(demonstrations):
         raise InputError(f"{target}: no trajectory to write, expected at least one.")
@@ -160,6 +161,9 @@ def canonical(demonstrations: Demonstrations, target: Path) -> Demonstrations:
     check_widths(trajectories, names, str(target))
     written = Demonstrations(trajectories, demonstrations.provenance)
     check_keys_add_up(written.provenance, written.observation_dim, f"{target}, observation keys")
+    # Some layouts store observations twice. How far frames can be packed is seen only as they are written.
+    stored = ((each.observations, each.observations, each.actions, each.env_rewards) for each in trajectories)
+    check_room(target, sum(array.nbytes for arrays in stored for array in arrays if array is not None))
     return written
 
 

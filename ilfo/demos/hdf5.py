@@ -20,6 +20,7 @@ A file with such groups and without the root attributes is Minari's.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,7 @@ import numpy as np
 from ilfo._tools.atomic import atomic_path
 from ilfo._tools.errors import InputError
 from ilfo._tools.pieces import pieces_of
-from ilfo._tools.target import file_to_write
+from ilfo._tools.target import check_room, file_to_write
 from ilfo.demos._arrays import canonical, check_frames, check_widths, checked, ends_at_last_step, numeric_dataset, pick
 from ilfo.demos._labels import ENV_LAST_REWARD, ENV_REWARDS, rewards_name
 from ilfo.demos._provenance import check_keys_add_up
@@ -70,13 +71,14 @@ def write_demonstrations(path: str | os.PathLike[str], demonstrations: Demonstra
         The path written.
 
     Raises:
-        InputError: A path that is a folder or in a missing one, no trajectory, or one that reading would refuse.
+        InputError: A path that is a folder or in a missing one, no trajectory, one that reading would refuse, or no
+            room on the disk.
     """
     target = file_to_write(path)
     written = canonical(demonstrations, target)
     with atomic_path(target) as temporary, h5py.File(temporary, "w") as file:
         for index, trajectory in enumerate(written):
-            _write_episode(file.create_group(f"episode_{index}"), index, trajectory)
+            _write_episode(file.create_group(f"episode_{index}"), index, trajectory, target)
         _write_provenance(file, written)
     return target
 
@@ -173,7 +175,7 @@ def with_its_end(
     )
 
 
-def _write_episode(group: h5py.Group, index: int, trajectory: Trajectory) -> None:
+def _write_episode(group: h5py.Group, index: int, trajectory: Trajectory, target: Path) -> None:
     steps = len(trajectory)
     last = np.arange(steps) == steps - 1
     arrays = {
@@ -193,6 +195,7 @@ def _write_episode(group: h5py.Group, index: int, trajectory: Trajectory) -> Non
                 name, array.shape, array.dtype, chunks=chunks, compression="gzip", shuffle=True
             )
             for piece in pieces_of(array, multiple=rows):
+                check_room(target, (piece.stop - piece.start) * array.dtype.itemsize * math.prod(array.shape[1:]))
                 dataset[piece] = array[piece]
     group.attrs["id"] = index
     group.attrs["total_steps"] = steps

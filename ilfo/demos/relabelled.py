@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -16,13 +17,16 @@ import numpy as np
 
 from ilfo._tools.atomic import atomic_folder, atomic_path
 from ilfo._tools.errors import InputError
-from ilfo._tools.target import check_not_read, file_to_write
+from ilfo._tools.target import check_not_read, check_room, file_to_write
 from ilfo.demos._labels import ENV_LAST_REWARD, ENV_REWARDS, LABEL
 from ilfo.demos.logged import CHUNK_CACHE, Logged, Slot
 from ilfo.demos.minari import METADATA, minari_data, minari_metadata
 from ilfo.demos.minari_writer import minari_name
 
 __all__ = ["NewRewards", "check_target", "relabelled"]
+
+_REWARD_BYTES = 8
+"""Most that a new reward takes."""
 
 
 class NewRewards:
@@ -116,27 +120,41 @@ def relabelled(logged: Logged, out: Path, facts: Mapping[str, Any]) -> Iterator[
         facts: Where the new rewards come from, for the attribute ``ilfo_label`` of the file.
 
     Raises:
-        InputError: See :meth:`NewRewards.write`.
+        InputError: The disk has no room for the copy; or see :meth:`NewRewards.write`.
     """
     folder = _dataset_folder(logged.path)
+    copied = [logged.path] if folder is None else sorted(folder.rglob("*"))
+    check_room(out, sum(each.stat().st_size for each in copied) + _REWARD_BYTES * len(logged))
     if folder is None:
         with atomic_path(out) as copy:
-            shutil.copyfile(logged.path, copy)
+            _copy(logged.path, copy, out)
             yield from _rewritten(copy, logged, facts)
         return
     with _replacing_folder(out) as copy:
-        for each in sorted(folder.rglob("*")):
+        for each in copied:
             target = copy / each.relative_to(folder)
             if each.is_dir():
                 target.mkdir()
             else:
-                shutil.copyfile(each, target)
+                _copy(each, target, out)
         inside = copy / logged.path.relative_to(folder)
         yield from _rewritten(inside, logged, facts)
         metadata = minari_metadata(logged.path) | {"dataset_id": minari_name(out)}
         for name in ("ref_min_score", "ref_max_score", "num_episodes_average_score"):
             metadata.pop(name, None)
         inside.with_name(METADATA).write_text(json.dumps(metadata), encoding="utf-8")
+
+
+def _copy(source: Path, target: Path, out: Path) -> None:
+    """Copies a file, and blames a full disk on the output."""
+    try:
+        shutil.copyfile(source, target)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise InputError(
+            f"{out}: cannot be written: {error.strerror}. Make room there, or name an output on another disk."
+        ) from error
 
 
 def _rewritten(copy: Path, logged: Logged, facts: Mapping[str, Any]) -> Iterator[NewRewards]:

@@ -1,5 +1,6 @@
 """Copies with other rewards: whole or absent, everything else as it was, and read by those whose layout it is."""
 
+import errno
 import json
 import shutil
 from dataclasses import replace
@@ -288,6 +289,24 @@ def test_the_dataset_is_never_its_own_output(tmp_path, layout):
         hard.hardlink_to(source)
         with pytest.raises(InputError, match="is what is read"):
             check_target(source, hard, overwrite=True)
+
+
+@pytest.mark.parametrize("layout", FILE)
+def test_a_full_disk_is_blamed_on_the_output(tmp_path, monkeypatch, layout):
+    source, out = made(tmp_path, layout), tmp_path / OUT[layout]
+
+    def full(read, written):
+        raise OSError(errno.ENOSPC, "No space left on device", str(read))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "copyfile", full)
+        with pytest.raises(InputError, match=rf"{out.name}: cannot be written: No space left"):
+            relabel(source, out)
+    free = inside(source).stat().st_size
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(0, 0, free))
+    with pytest.raises(InputError, match=rf"{out.name}: takes up to .* MB, but its disk has"):
+        relabel(source, out)
+    assert list(tmp_path.iterdir()) == [source]
 
 
 def test_a_minari_dataset_in_any_storage_may_be_overwritten(tmp_path):

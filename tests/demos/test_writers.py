@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shutil
 from dataclasses import replace
 
 import h5py
@@ -247,6 +248,24 @@ def test_an_error_in_the_middle_of_writing_leaves_nothing(tmp_path, layout):
     unwritable = replace(PROVENANCE, versions={"mujoco": object()})
     with pytest.raises(TypeError, match="not JSON serializable"):
         write(tmp_path, experts(unwritable), layout)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_full_disk_is_refused_before_anything_is_written(tmp_path, monkeypatch, layout):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 1000, 1000))
+    with pytest.raises(InputError, match=r"takes up to .* MB, but its disk has 0\.0 MB left"):
+        write(tmp_path, experts(), layout)
+    assert not list(tmp_path.iterdir())
+
+
+def test_frames_are_written_as_long_as_there_is_room(tmp_path, monkeypatch):
+    """They may pack well, so what they take is not known before."""
+    left = itertools.chain([50e6] * 8, itertools.repeat(4.2e6))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(0, 0, next(left)))
+    film = episode(frames=np.zeros((6, 400, 400, 3), np.uint8))
+    with pytest.raises(InputError, match=r"takes up to 7\.1 MB, but its disk has 4\.2 MB left"):
+        write(tmp_path, Demonstrations((film, film), PROVENANCE), "ilfo")
     assert not list(tmp_path.iterdir())
 
 
