@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ilfo._tools.errors import InputError
 
-__all__ = ["Marks", "split_marks"]
+__all__ = ["Marks", "plain_id", "split_marks"]
 
 _MEANINGS = {"steps": r"(\d+)-steps", "seed": r"seed-(\d+)", "shadows": r"no-shadows"}
 
@@ -28,6 +28,16 @@ class Marks(NamedTuple):
     def __str__(self) -> str:
         limit = "" if self.steps is None else f"@{self.steps}-steps"
         return limit + ("" if self.seed is None else f"@seed-{self.seed}") + ("" if self.shadows else "@no-shadows")
+
+
+def plain_id(env_id: str) -> str:
+    """The id as Gymnasium knows it: without marks, and without the variant, which is marked alike.
+
+    Examples:
+        >>> plain_id("ilfo.metaworld:MetaWorld/reach-v3@100-steps@lights-seen-0")
+        'ilfo.metaworld:MetaWorld/reach-v3'
+    """
+    return env_id.partition("@")[0]
 
 
 def split_marks(env_id: str) -> tuple[str, Marks]:

@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from ilfo._tools.marks import split_marks
+from ilfo._tools.marks import plain_id
 from ilfo.demos._provenance import PROVENANCE, parsed_json, provenance_from_json
 from ilfo.demos.trajectory import Provenance
 
@@ -94,8 +94,8 @@ class RobomimicFacts:
 def env_args_of(provenance: Provenance) -> dict[str, Any]:
     """The environment as robomimic describes it; its simulator's other arguments are not known here."""
     version = provenance.versions.get("robosuite")
-    name = provenance.env_id or ""
-    task = _TASK.fullmatch(split_marks(name)[0])
+    name = plain_id(provenance.env_id or "")
+    task = _TASK.fullmatch(name)
     if version is None and task is None:
         return {"env_name": name, "type": _GYM, "env_kwargs": {}}
     kwargs: dict[str, Any] = {"control_freq": round(1 / provenance.time_step)} if provenance.time_step else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from ilfo._tools.atomic import atomic_folder
 from ilfo._tools.errors import InputError
+from ilfo._tools.marks import plain_id, split_marks
 from ilfo.demos._demands import observation_blocks, with_actions_and_rewards
 from ilfo.demos._provenance import PROVENANCE, provenance_to_json
 from ilfo.demos._spaces import Space
@@ -129,15 +131,18 @@ def _env_spec(env_id: str) -> str | None:
     """Gymnasium's description of an environment in JSON; of its name alone where it is not registered here."""
     import gymnasium
 
-    # ``module:Id`` says what to import; a dataset names the environment alone.
-    name = env_id.rpartition(":")[2]
+    # ``module:Id`` says what to import; a dataset names the environment alone. Of marks it knows the time limit.
+    name, steps = plain_id(env_id).rpartition(":")[2], split_marks(env_id)[1].steps
     try:
-        return gymnasium.registry.get(name, gymnasium.envs.registration.EnvSpec(name)).to_json()
+        named = gymnasium.envs.registration.EnvSpec(name, max_episode_steps=steps)
     except gymnasium.error.Error:
         return None
+    known = gymnasium.registry.get(name, named)
+    try:
+        return replace(known, max_episode_steps=steps or known.max_episode_steps).to_json()
     except (ValueError, TypeError):
         # Its entry point is a function, which JSON cannot hold.
-        return gymnasium.envs.registration.EnvSpec(name).to_json()
+        return named.to_json()
 
 
 def minari_name(target: Path) -> str:

@@ -305,6 +305,16 @@ def test_minari_reads_one_vector_and_makes_its_environment(root):
         assert env.spec.max_episode_steps == 200
 
 
+def test_marks_of_the_environment_are_not_part_of_its_name(root):
+    marked = Provenance("Pendulum-v1@50-steps@seed-3@lights-seen-0")
+    ilfo.demos.write(root / "pendulum-v0", Demonstrations((episode(),), marked), "minari")
+    with minari.load_dataset("pendulum-v0").recover_environment() as env:
+        assert env.spec.id == "Pendulum-v1"
+        assert env.spec.max_episode_steps == 50
+    assert gymnasium.spec("Pendulum-v1").max_episode_steps == 200
+    assert ilfo.demos.open(root / "pendulum-v0").provenance.env_id == marked.env_id
+
+
 @pytest.mark.parametrize(
     ("env_id", "found"),
     [

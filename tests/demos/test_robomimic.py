@@ -310,6 +310,20 @@ def test_what_robosuite_recorded_is_written_as_robosuites(tmp_path):
     assert copy.provenance == expert.provenance
 
 
+@pytest.mark.parametrize(
+    ("env_id", "name"),
+    [
+        ("Pendulum-v1@50-steps@seed-3", "Pendulum-v1"),
+        ("ilfo.metaworld:MetaWorld/reach-v3@lights-seen-0", "ilfo.metaworld:MetaWorld/reach-v3"),
+        ("ilfo.robosuite:robosuite/Lift-Panda-v1@50-steps@colours-unseen-1", "Lift"),
+    ],
+)
+def test_marks_of_the_environment_are_not_part_of_its_name(tmp_path, env_id, name):
+    path = ilfo.demos.write(tmp_path / "x.hdf5", Demonstrations((episode(),), Provenance(env_id)), "robomimic")
+    assert get_dataset_info(path)["env_meta"]["env_name"] == name
+    assert ilfo.demos.open(path).provenance.env_id == env_id
+
+
 def test_an_environment_that_is_not_known_is_not_named_aloud(tmp_path):
     with pytest.warns(UserWarning, match="names no environment"):
         path = ilfo.demos.write(tmp_path / "x.hdf5", Demonstrations((episode(),)), "robomimic")
