@@ -12,7 +12,7 @@ import numpy as np
 
 from ilfo._tools.errors import InputError
 from ilfo._tools.target import check_room
-from ilfo.demos._provenance import check_keys_add_up
+from ilfo.demos._provenance import check_keys_add_up, plain_provenance
 from ilfo.demos.lazy_frames import LazyFrames
 from ilfo.demos.trajectory import Demonstrations, Trajectory
 
@@ -159,7 +159,7 @@ def canonical(demonstrations: Demonstrations, target: Path) -> Demonstrations:
     names = [f"episode {index}" for index in range(len(demonstrations))]
     trajectories = tuple(checked(each, f"{target}, {name}") for each, name in zip(demonstrations, names, strict=True))
     check_widths(trajectories, names, str(target))
-    written = Demonstrations(trajectories, demonstrations.provenance)
+    written = Demonstrations(trajectories, plain_provenance(demonstrations.provenance, str(target)))
     check_keys_add_up(written.provenance, written.observation_dim, f"{target}, observation keys")
     # Some layouts store observations twice. How far frames can be packed is seen only as they are written.
     stored = ((each.observations, each.observations, each.actions, each.env_rewards) for each in trajectories)

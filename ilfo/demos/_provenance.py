@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields, replace
 from typing import Any
 
 from ilfo._tools.errors import InputError
 from ilfo.demos.trajectory import Demonstrations, Provenance
 
-__all__ = ["PROVENANCE", "check_keys_add_up", "parsed_json", "provenance_from_json", "provenance_to_json"]
+__all__ = [
+    "PROVENANCE",
+    "check_keys_add_up",
+    "parsed_json",
+    "plain_provenance",
+    "provenance_from_json",
+    "provenance_to_json",
+]
 
 PROVENANCE = "ilfo_provenance"
 """Attribute of an HDF5 file or group, or key of a JSON file, that holds it. A file that has it was written by ilfo."""
@@ -33,7 +40,23 @@ def provenance_from_json(text: Any, where: str) -> Provenance:
         InputError: Not such an object.
     """
     where = f"{where}, attribute {PROVENANCE!r}"
-    stated = parsed_json(text, where)
+    return _made_of(parsed_json(text, where), where, "Remove the attribute, or convert again.")
+
+
+def plain_provenance(provenance: Provenance, where: str) -> Provenance:
+    """The same in Python's own numbers and text, which every layout has a place for; they may be NumPy's.
+
+    Args:
+        provenance: As given.
+        where: The start of an error's sentence: the file to write.
+
+    Raises:
+        InputError: A field is no number, or no mapping, where it should be one.
+    """
+    return _made_of(vars(provenance), f"{where}, provenance", "Correct it.")
+
+
+def _made_of(stated: Mapping[str, Any], where: str, remedy: str) -> Provenance:
     known = {each.name for each in fields(Provenance)}
     values = {}
     for name, value in stated.items():
@@ -41,7 +64,7 @@ def provenance_from_json(text: Any, where: str) -> Provenance:
             try:
                 values[name] = _CONVERT.get(name, str)(value)
             except (ValueError, TypeError, AttributeError) as error:
-                raise InputError(f"{where}: {name} is {value!r}. Remove the attribute, or convert again.") from error
+                raise InputError(f"{where}: {name} is {value!r}. {remedy}") from error
     return Provenance(**values)
 
 
@@ -98,4 +121,4 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "action_repeat": int,
     "own_actions": bool,
 }
-"""From JSON to a field of ``Provenance``; text where nothing is said."""
+"""From what is stated to a field of ``Provenance``; text where nothing is said."""

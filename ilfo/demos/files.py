@@ -184,6 +184,10 @@ def readable(path: Path) -> Iterator[None]:
         yield
     except InputError:
         raise
+    except BlockingIOError as error:
+        raise InputError(
+            f"{path}: another program has it open and may be writing to it. Wait until it is done, or close it there."
+        ) from error
     # h5py maps HDF5's error stack to all of these, depending on where the damage is.
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError) as error:
         reason = " ".join(str(error).strip("'\"").split()) or type(error).__name__

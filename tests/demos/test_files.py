@@ -1,5 +1,7 @@
 """Opening: the layout is recognised, and what cannot be opened is refused in one sentence."""
 
+import fcntl
+
 import h5py
 import numpy as np
 import pytest
@@ -87,6 +89,15 @@ def test_wiped_bytes_are_refused_or_harmless(tmp_path, whole, data):
         assert str(path) in str(error)  # noqa: PT017
     else:
         assert [len(each) for each in expert] == [399, 199]
+
+
+def test_a_file_that_is_being_written_to_is_not_called_damaged(tmp_path, whole):
+    path = tmp_path / "expert.hdf5"
+    path.write_bytes(whole)
+    with path.open("r+b") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match=r"expert\.hdf5: another program has it open and may be writing to it"):
+            ilfo.demos.open(path)
 
 
 def test_a_string_opens_as_well_as_a_path(tmp_path, whole):

@@ -245,10 +245,22 @@ def test_frames_of_some_episodes_alone_are_not_left_out_in_silence(tmp_path):
 
 @pytest.mark.parametrize("layout", FOREIGN)
 def test_an_error_in_the_middle_of_writing_leaves_nothing(tmp_path, layout):
-    unwritable = replace(PROVENANCE, versions={"mujoco": object()})
-    with pytest.raises(TypeError, match="not JSON serializable"):
+    unwritable = replace(PROVENANCE, env_id="a\0", observation_keys={"\0": 1, "angle": 2})
+    with pytest.raises(ValueError, match=r"embedded NULLs|empty string"):
         write(tmp_path, experts(unwritable), layout)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_provenance_of_numpys_numbers_is_written(tmp_path, layout):
+    numbers = {"time_step": np.float32(0.5), "action_repeat": np.int64(4), "own_actions": np.bool_(True)}
+    keys = {"velocity": np.int64(1), "angle": np.uint8(2)}
+    path = write(tmp_path, experts(replace(PROVENANCE, observation_keys=keys, **numbers)), layout)
+    plain = {"time_step": 0.5, "action_repeat": 4, "own_actions": True}
+    assert ilfo.demos.open(path).provenance == replace(PROVENANCE, **plain)
+    (tmp_path / "other").mkdir()
+    with pytest.raises(InputError, match=r"provenance: time_step is 'fast'\. Correct it"):
+        write(tmp_path / "other", experts(replace(PROVENANCE, time_step="fast")), layout)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
