@@ -34,48 +34,49 @@ class NewRewards:
 
     Args:
         file: The copy, open for writing.
-        slots: Of all its episodes.
+        slots: Of all its episodes, in order.
         source: What was copied, for the sentences of errors.
+
+    Raises:
+        InputError: ``env_rewards`` is there already, and not by a labelling.
     """
 
     def __init__(self, file: h5py.File, slots: Collection[Slot], source: Path) -> None:
-        self._file, self._source = file, source
-        self._labelled = LABEL in file.attrs
-        self._rows = {slot.group: slot.stop for slot in slots}
+        self._file = file
         # HDF5 packs a chunk when it closes the dataset: the one that is being filled is kept open.
         self._open: tuple[str, h5py.Dataset] | None = None
+        if LABEL not in file.attrs:
+            for group, rows in {slot.group: slot.stop for slot in slots}.items():
+                _set_aside(file[group], rows, source)
 
     def write(self, slot: Slot, rewards: np.ndarray) -> None:
-        """Writes the rewards ``(len(slot),)`` of one episode.
-
-        Raises:
-            InputError: ``env_rewards`` is there already, and not by a labelling.
-        """
+        """Writes the rewards ``(len(slot),)`` of one episode."""
         if self._open is None or self._open[0] != slot.group:
-            self._open = slot.group, self._dataset(slot.group)
+            self._open = slot.group, self._file[slot.group]["rewards"]
         dataset = self._open[1]
         dataset[slot.start : slot.stop] = rewards.reshape(-1, *dataset.shape[1:])
 
-    def _dataset(self, group_name: str) -> h5py.Dataset:
-        """The rewards of a group, which were not written yet or are being written."""
-        group = self._file[group_name]
-        if self._labelled or group_name not in self._rows:
-            return group["rewards"]
-        rows = self._rows.pop(group_name)
-        if "rewards" not in group:
-            return group.create_dataset("rewards", (rows,), np.float32, chunks=True, compression="gzip", shuffle=True)
-        if ENV_REWARDS in group:
-            raise InputError(
-                f"{self._source}, group {group_name!r}: has a dataset {ENV_REWARDS!r} already, where the rewards "
-                "that are replaced would be kept. Rename it."
-            )
-        group.move("rewards", ENV_REWARDS)
-        if "last_reward" in group.attrs:
-            group.attrs[ENV_LAST_REWARD] = group.attrs["last_reward"]
-            del group.attrs["last_reward"]
-        for name in [each for each in group.attrs if each.startswith("rewards_")]:  # Minari's sum, mean and so on.
-            del group.attrs[name]
-        return _empty_like(group[ENV_REWARDS], group, "rewards")
+
+def _set_aside(group: h5py.Group, rows: int, source: Path) -> None:
+    """Moves the environment's rewards of a group to ``env_rewards``, and makes room for as many new ones.
+
+    What the group says of them is moved or left out. Where there are none, there is room for one reward a row.
+    """
+    if ENV_REWARDS in group:
+        raise InputError(
+            f"{source}, group {group.name!r}: has a dataset {ENV_REWARDS!r} already, where the rewards that are "
+            "replaced would be kept. Rename it."
+        )
+    if "rewards" not in group:
+        group.create_dataset("rewards", (rows,), np.float32, chunks=True, compression="gzip", shuffle=True)
+        return
+    group.move("rewards", ENV_REWARDS)
+    if "last_reward" in group.attrs:
+        group.attrs[ENV_LAST_REWARD] = group.attrs["last_reward"]
+        del group.attrs["last_reward"]
+    for name in [each for each in group.attrs if each.startswith("rewards_")]:  # Minari's sum, mean and so on.
+        del group.attrs[name]
+    _make_empty_like(group[ENV_REWARDS], group, "rewards")
 
 
 def check_target(source: Path, out: Path, *, overwrite: bool) -> None:
@@ -120,7 +121,7 @@ def relabelled(logged: Logged, out: Path, facts: Mapping[str, Any]) -> Iterator[
         facts: Where the new rewards come from, for the attribute ``ilfo_label`` of the file.
 
     Raises:
-        InputError: The disk has no room for the copy; or see :meth:`NewRewards.write`.
+        InputError: The disk has no room for the copy; or see :class:`NewRewards`.
     """
     folder = _dataset_folder(logged.path)
     copied = [logged.path] if folder is None else sorted(folder.rglob("*"))
@@ -170,10 +171,10 @@ def _dataset_folder(file: Path) -> Path | None:
     return file.parent.parent if file.parent.name == "data" else file.parent
 
 
-def _empty_like(old: h5py.Dataset, group: h5py.Group, name: str) -> h5py.Dataset:
-    """A dataset of the same shape, packed in the same way, for real numbers."""
+def _make_empty_like(old: h5py.Dataset, group: h5py.Group, name: str) -> None:
+    """Makes a dataset of the same shape, packed in the same way, for real numbers."""
     is_real = old.dtype.kind == "f" and old.dtype.itemsize >= 4
-    return group.create_dataset(
+    group.create_dataset(
         name,
         old.shape,
         old.dtype if is_real else np.float32,

@@ -230,10 +230,13 @@ def test_the_reward_of_a_step_that_is_none_stays_beside_the_environments(tmp_pat
         assert "last_reward" not in file["episode_0"].attrs
 
 
-def test_another_dataset_called_env_rewards_is_not_overwritten(tmp_path):
+@pytest.mark.parametrize("rewarded", [True, False])
+def test_another_dataset_called_env_rewards_is_not_overwritten(tmp_path, rewarded):
     path = ilfo.demos.write(tmp_path / "x.hdf5", experts(), "d4rl")
     with h5py.File(path, "r+") as file:
         file["env_rewards"] = np.zeros(3)
+        if not rewarded:
+            del file["rewards"]
     with pytest.raises(InputError, match="has a dataset 'env_rewards' already") as caught:
         relabel(path, tmp_path / "new.hdf5")
     assert str(path) in str(caught.value)
