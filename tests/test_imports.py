@@ -37,7 +37,7 @@ STOREYS = (
 
 INSIDE = {
     "training": (
-        {"priorities", "policy_inputs", "scorer"},
+        {"_trials", "priorities", "policy_inputs", "scorer"},
         {"replay", "configs"},
         {"flags", "replay_writer", "parts", "run_group"},
         {"sources"},
