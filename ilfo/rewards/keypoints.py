@@ -13,7 +13,7 @@ import torch
 from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.vision.backbones import Backbone, Resize, import_timm, load_backbone
-from ilfo.vision.cache import cached, fingerprint
+from ilfo.vision.cache import cached, fingerprint, is_cached
 from ilfo.vision.concepts import VOTES, ConceptOptions, Concepts, find_concepts
 from ilfo.vision.descriptors import DescriptorOptions
 from ilfo.vision.encoding import EncodingPlan, encode, plan_encoding
@@ -148,14 +148,24 @@ class KeypointFeatures:
     def plan(self, trajectories: Sequence[Trajectory]) -> EncodingPlan:
         """The memory and time that fitting to these and seeing them will take; as text, one line.
 
-        It is measured on a few of their frames. Those in which concepts are sought are encoded again to be seen.
+        It is measured on a few of their frames. Those in which concepts are sought are encoded again to be seen; what
+        the cache has is not.
 
         Raises:
             InputError: Frames are missing, or not one fits into the memory.
         """
         reel: Any = _reel(trajectories)
-        sought = min(len(reel), self.options.fit_frames)
-        return plan_encoding(reel, self.backbone, self.options, memory_gib=self.options.memory_gib, twice=sought)
+        passes = self._passes(reel, trajectories)
+        return plan_encoding(reel, self.backbone, self.options, memory_gib=self.options.memory_gib, passes=passes)
+
+    def _passes(self, reel: Reel, trajectories: Sequence[Trajectory]) -> int:
+        """How often a frame has to go through the network."""
+        sample = reel.evenly(self.options.fit_frames)
+        if not (self.options.cache and is_cached(self._key_of_concepts(sample))):
+            return len(reel) + len(sample)
+        centroids = self._concepts_in(sample).centroids.numpy()
+        frames: list[Any] = [each.frames for each in trajectories]
+        return sum(len(each) for each in frames if not is_cached(self._key_of_keypoints(each, centroids)))
 
     def fit(self, demonstrations: Demonstrations) -> KeypointFeatures:
         """Finds the concepts in the demonstrations' frames; returns itself.
@@ -163,17 +173,26 @@ class KeypointFeatures:
         Raises:
             InputError: Frames are missing or differ in size, not one fits into the memory, or there is no concept.
         """
-        sample = _reel(demonstrations).evenly(self.options.fit_frames)
-        settings = self._settings(DescriptorOptions, ConceptOptions) | {"patches_of_a_frame": PATCHES_PER_FRAME}
+        self._concepts = self._concepts_in(_reel(demonstrations).evenly(self.options.fit_frames))
+        return self
+
+    def _concepts_in(self, sample: np.ndarray) -> Concepts:
+        """The concepts in these frames, from the cache where it has them."""
 
         def make() -> dict[str, np.ndarray]:
             state = self._find(sample).state_dict()
             return {name: np.asarray(value) for name, value in state.items()}
 
         names = ("centroids", "saliency", "votes", "clusters")
-        entry = cached(fingerprint([sample], settings), names, make) if self.options.cache else make()
-        self._concepts = Concepts.from_state_dict(entry)
-        return self
+        entry = cached(self._key_of_concepts(sample), names, make) if self.options.cache else make()
+        return Concepts.from_state_dict(entry)
+
+    def _key_of_concepts(self, sample: np.ndarray) -> str:
+        settings = self._settings(DescriptorOptions, ConceptOptions) | {"patches_of_a_frame": PATCHES_PER_FRAME}
+        return fingerprint([sample], settings)
+
+    def _key_of_keypoints(self, frames: np.ndarray, centroids: np.ndarray) -> str:
+        return fingerprint([frames, centroids], self._settings(DescriptorOptions, LocationOptions))
 
     def _find(self, sample: np.ndarray) -> Concepts:
         descriptors, saliency, at = [], [], 0
@@ -265,7 +284,6 @@ class KeypointFeatures:
             InputError: As :meth:`see_all`.
         """
         keys = {f"concept {k}": 3 for k in range(len(self.concepts))}
-        settings = self._settings(DescriptorOptions, LocationOptions)
         centroids, seen = self.concepts.centroids.numpy(), []
         _reel(demonstrations)
         for trajectory in demonstrations:
@@ -275,8 +293,9 @@ class KeypointFeatures:
             def make(frames: np.ndarray = frames) -> dict[str, np.ndarray]:
                 return {"keypoints": self(frames)}
 
-            key = fingerprint([frames, centroids], settings)
-            entry = cached(key, ["keypoints"], make) if self.options.cache else make()
+            entry = (
+                cached(self._key_of_keypoints(frames, centroids), ["keypoints"], make) if self.options.cache else make()
+            )
             seen.append(replace(trajectory, observations=entry["keypoints"]))
         provenance = replace(demonstrations.provenance, observation_keys=keys)
         return replace(demonstrations, trajectories=tuple(seen), provenance=provenance)

@@ -16,7 +16,7 @@ import numpy as np
 from ilfo._tools.atomic import atomic_path
 from ilfo._tools.pieces import pieces_of
 
-__all__ = ["cache_folder", "cached", "fingerprint"]
+__all__ = ["cache_folder", "cached", "fingerprint", "is_cached"]
 
 
 VERSION = 1
@@ -39,6 +39,15 @@ def fingerprint(arrays: Sequence[np.ndarray], settings: Mapping[str, Any]) -> st
     return digest.hexdigest()
 
 
+def is_cached(key: str) -> bool:
+    """Whether there is an entry; it may still turn out to be damaged."""
+    return _entry(key).is_file()
+
+
+def _entry(key: str) -> Path:
+    return cache_folder() / f"{key}.npz"
+
+
 def cached(key: str, names: Sequence[str], make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Reads arrays from the cache, or makes and stores them.
 
@@ -49,7 +58,7 @@ def cached(key: str, names: Sequence[str], make: Callable[[], dict[str, np.ndarr
         names: Names of the arrays in an entry.
         make: Makes them, by name.
     """
-    path = cache_folder() / f"{key}.npz"
+    path = _entry(key)
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as entry:
             return {name: entry[name] for name in names}

@@ -32,7 +32,8 @@ class EncodingPlan:
         cols: Patches from left to right.
         batch_size: Frames encoded at once.
         bytes: Estimated memory of a batch.
-        passes: Times that a frame goes through the network: more than frames where some are encoded twice.
+        passes: Times that a frame goes through the network: more than frames where some are encoded twice, fewer where
+            what is to be seen in them is in the cache.
         seconds_per_pass: Expected time of each, measured on a few.
         device: Where they are encoded.
     """
@@ -55,7 +56,7 @@ class EncodingPlan:
         took = f"{self.seconds:.0f} s" if self.seconds < 90 else f"{self.seconds / 60:.0f} min"
         return (
             f"{counted(self.frames, 'frame')} as {self.rows} x {self.cols} patches, {self.batch_size} at a time in "
-            f"{self.bytes / GIB:.2f} GiB: about {took} on {self.device}"
+            f"{self.bytes / GIB:.2f} GiB: {f'about {took} on {self.device}' if self.passes else 'all in the cache'}"
         )
 
 
@@ -130,7 +131,7 @@ def plan_encoding(
     options: DescriptorOptions | None = None,
     *,
     memory_gib: float = 2.0,
-    twice: int = 0,
+    passes: int | None = None,
 ) -> EncodingPlan:
     """What encoding these frames will take, measured on up to four of them.
 
@@ -139,7 +140,7 @@ def plan_encoding(
         backbone: The network.
         options: Layer and facet.
         memory_gib: Memory that a batch may take.
-        twice: How many of the frames are encoded twice.
+        passes: Times that a frame goes through the network; None: once each.
 
     Raises:
         InputError: The frames are no such array, or not one fits into the memory.
@@ -160,7 +161,7 @@ def plan_encoding(
         *backbone.grid(height, width),
         batch_size=batch,
         bytes=batch * bytes_per_frame(backbone, height, width),
-        passes=len(frames) + twice,
+        passes=len(frames) if passes is None else passes,
         seconds_per_pass=took / len(few),
         device=str(backbone.device),
     )

@@ -217,6 +217,19 @@ def test_a_plan_counts_what_goes_through_the_network(demonstrations, fit_frames)
     assert planned == sum(encoded)
 
 
+def test_a_plan_counts_what_the_cache_has_as_done(demonstrations, tmp_path, monkeypatch):
+    monkeypatch.setenv("ILFO_CACHE", str(tmp_path))
+    frames, sought = sum(len(each.frames) for each in demonstrations), OPTIONS.fit_frames
+    features = KeypointFeatures(OPTIONS)
+    assert features.plan(demonstrations).passes == frames + min(frames, sought)
+    features.fit(demonstrations)
+    assert features.plan(demonstrations).passes == frames
+    features.see_demonstrations(demonstrations)
+    assert str(KeypointFeatures(OPTIONS).plan(demonstrations)).endswith("all in the cache")
+    others = KeypointFeatures(replace(OPTIONS, k=3)).plan(demonstrations)
+    assert others.passes == frames + min(frames, sought)
+
+
 def test_a_grid_that_does_not_fit_is_refused_before_anything_is_encoded(demonstrations):
     features = KeypointFeatures(replace(OPTIONS, stride=1, memory_gib=0.003))
     encoded = count_encoded(features)

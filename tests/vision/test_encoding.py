@@ -49,10 +49,12 @@ def test_a_plan_says_what_encoding_will_take():
     assert str(plan).endswith("on cpu")
 
 
-def test_frames_that_are_encoded_twice_count_twice():
-    plan = plan_encoding(noise(5), small_backbone(), twice=3)
+@pytest.mark.parametrize("passes", [0, 3, 8])
+def test_frames_may_be_encoded_twice_or_not_at_all(passes):
+    plan = plan_encoding(noise(5), small_backbone(), passes=passes)
     assert plan.frames == 5
-    assert plan.seconds == 8 * plan.seconds_per_pass
+    assert plan.seconds == passes * plan.seconds_per_pass
+    assert str(plan).endswith("on cpu" if passes else "all in the cache")
 
 
 def test_only_as_many_frames_are_looked_at_as_there_are():
