@@ -101,8 +101,10 @@ def test_a_demonstration_that_was_replaced_is_noticed(demo, tmp_path):
     compare(options(file, out, rewards=("transport",)), FLAGS)
     file.unlink()
     demos.write(file, Demonstrations(expert().trajectories * 2))
-    with pytest.raises(InputError, match=r"demo was '.*with SHA-256 \w+' and is now '.*with SHA-256 \w+'"):
-        compare(options(file, out, rewards=("transport",)), FLAGS)
+    shutil.copytree(out, tmp_path / "copied later", copy_function=shutil.copyfile)
+    for folder in (out, tmp_path / "copied later"):
+        with pytest.raises(InputError, match=r"demo was '.*with SHA-256 \w+' and is now '.*with SHA-256 \w+'"):
+            compare(options(file, folder, rewards=("transport",)), FLAGS)
 
 
 @pytest.mark.parametrize("flag", ["--steps=90", "--seeds", "--reward", "--out", "--dry-run", "--seed"])

@@ -10,7 +10,6 @@ from ilfo._tools.errors import InputError
 from ilfo._tools.seeds import EVALUATION, derived_seed
 from ilfo.clone import clone
 from ilfo.cloning import EYES, CloneConfig, evaluate_looks, parse_clone
-from ilfo.cloning.data import open_demonstrations
 from ilfo.cloning.eyes import Sees
 from ilfo.evaluate import write_looks
 from ilfo.fleet.jobs import Work, check_unchanged, without_flags
@@ -72,6 +71,11 @@ class CloneJob(Work):
         """Passes over the demonstrations."""
         return self.config.epochs
 
+    @property
+    def takes_frames(self) -> bool:
+        """Whether it learns from the frames of its demonstrations too."""
+        return EYES[self.config.sees].takes_frames
+
     def check(self) -> None:
         """Refuses a folder that holds a run of other flags, finished or not.
 
@@ -88,12 +92,6 @@ class CloneJob(Work):
                 f"{self.folder} was cloned by earlier code, which did not keep the variants that demonstrations show: "
                 "remove it, or name another --out"
             )
-
-    def _demo_sha256(self) -> str | None:
-        try:
-            return open_demonstrations(self.config)[1]
-        except InputError:
-            return None
 
     def run(self, console: Console | None) -> None:
         """Does it in this process."""

@@ -8,6 +8,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from ilfo import demos
 from ilfo._progress import Progress
 from ilfo._same_run import NOT_OF_THE_RUN, alike
 from ilfo._tools.errors import InputError
+from ilfo.demos.files import has_frames
+from ilfo.demos.trajectory import sha256_of
 from ilfo.envs import describe
 from ilfo.evaluate import evaluate, evaluate_seeds, write_evaluation
 from ilfo.plugins import option_group
@@ -87,23 +90,22 @@ class Work(ABC):
     def run(self, console: Console | None) -> None:
         """Does it in this process."""
 
+    @property
     @abstractmethod
-    def _demo_sha256(self) -> str | None:
-        """Hash of the demonstrations, by which they are known under any name; None where they cannot be read."""
+    def takes_frames(self) -> bool:
+        """Whether it learns from the frames of its demonstrations too."""
 
     def _compared(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Settings of the run in its folder, and its own, ready to compare: see :func:`ilfo._same_run.alike`.
 
-        Options of a table go by their dotted names. Demonstrations are read, and known by their content, if they have
-        another path than those of the run or were written since it began.
+        Options of a table go by their dotted names. Demonstrations are known by their content, where they can be read.
         """
         stored, given = read_config(self.folder), json.loads(json.dumps(dataclasses.asdict(self.config), default=str))
         files = [given["demo"]] if isinstance(given["demo"], str) else given["demo"] or []
-        begun = (self.folder / "config.json").stat().st_mtime
-        moved = stored["config"].get("demo") != given["demo"]
-        unsure = moved or any(_written_since(begun, file) for file in files)
-        digest, before = self._demo_sha256() if unsure else None, stored.get("demo_sha256")
+        written = tuple(_written(file) for file in files)
+        digest = _sha256_of_files(tuple(files), written, given["env"], given["filter_key"], self.takes_frames)
         was, now = map(_dotted, alike(stored, given, digest))
+        before, moved = stored.get("demo_sha256"), stored["config"].get("demo") != given["demo"]
         if not moved and digest is not None and before is not None and digest != before:
             was["demo"], now["demo"] = (f"{given['demo']} with SHA-256 {each[:12]}" for each in (before, digest))
         return was, now
@@ -150,6 +152,11 @@ class Job(Work):
         """Environment steps of every seed."""
         return self.config.steps
 
+    @property
+    def takes_frames(self) -> bool:
+        """Whether it learns from the frames of its demonstrations too."""
+        return self.config.sees == "keypoints"
+
     def check_finished(self, every_flag: bool = False, may_grow: bool = True) -> None:
         """Refuses a finished run that was trained with other settings than a table will state.
 
@@ -173,21 +180,6 @@ class Job(Work):
         if may_grow and stored.get("steps", 0) < self.config.steps and kept_replay(self.folder):
             del now["steps"]
         check_unchanged(self.folder, was, now, "finished run")
-
-    def _demo_sha256(self) -> str | None:
-        config = self.config
-        if config.demo is None:
-            return None
-        try:
-            opened = demos.open(
-                config.demo,
-                frames=config.sees == "keypoints",
-                filter_key=config.filter_key,
-                assumed_episode_steps=describe(config.env).horizon,
-            )
-        except InputError:
-            return None
-        return opened.sha256
 
     def run(self, console: Console | None) -> None:
         """Does it in this process."""
@@ -253,11 +245,30 @@ def _dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _written_since(moment: float, file: str) -> bool:
-    """Whether a file, or one in a folder, was written or put there after a moment; not where there is none."""
-    paths = [Path(file), *Path(file).rglob("*")] if Path(file).is_dir() else [Path(file)]
-    found = [path.stat() for path in paths if path.exists()]
-    return any(max(each.st_mtime, each.st_ctime) > moment for each in found)
+def _written(file: str) -> tuple[tuple[str, int, int], ...]:
+    """Path, size and time of a file, or of all in a folder: another content has others; nothing where there is none."""
+    paths = sorted(Path(file).rglob("*")) if Path(file).is_dir() else [Path(file)]
+    found = [(str(path), path.stat()) for path in paths if path.exists()]
+    return tuple((path, each.st_size, each.st_mtime_ns) for path, each in found)
+
+
+@cache
+def _sha256_of_files(
+    files: tuple[str, ...], written: object, env: str, filter_key: str | None, frames: bool
+) -> str | None:
+    """Hash of the demonstrations in files as a run reads them; None where there are none, or they cannot be read.
+
+    All cells of a table learn from a few files, which are read once as long as they stay as ``written`` says.
+    """
+    try:
+        horizon = describe(env).horizon
+        opened = [
+            demos.open(file, frames=frames and has_frames(file), filter_key=filter_key, assumed_episode_steps=horizon)
+            for file in files
+        ]
+    except InputError:
+        return None
+    return sha256_of(each for part in opened for each in part) if files else None
 
 
 def check_unchanged(folder: Path, was: Mapping[str, Any], now: Mapping[str, Any], what: str = "run") -> None:
