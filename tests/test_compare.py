@@ -79,6 +79,13 @@ def test_other_flags_than_a_finished_cell_had_are_refused_unless_it_is_only_show
     assert all(cell.summary for cell in compare(replace(asked, show=True), other))
 
 
+def test_a_reward_whose_folder_has_the_same_name_is_not_shown_as_another(demo, tmp_path):
+    one, other = (options(demo, tmp_path, rewards=(f"transport + {sign}0.5*nearest",), seeds="0") for sign in ("", "-"))
+    compare(one, FLAGS)
+    with pytest.raises(InputError, match=r"reward was 'transport \+ 0.5\*nearest' and is now 'transport \+ -0.5"):
+        compare(replace(other, show=True), FLAGS)
+
+
 def test_a_finished_cell_is_known_by_the_content_of_its_demonstration(compared, demo, tmp_path):
     asked, cells = compared
     moved, other = tmp_path / "moved.hdf5", tmp_path / "other.hdf5"

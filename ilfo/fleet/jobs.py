@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ilfo import demos
 from ilfo._progress import Progress
@@ -167,12 +167,13 @@ class Job(Work):
             every_flag: Compare every setting that this code and the run's have in common, not only those of a table.
 
         Raises:
-            InputError: Environment, demonstration, steps, protocol, seeds or another compared flag differs.
+            InputError: Environment, demonstration, reward, agent, steps, protocol, seeds or another compared flag differs.
         """
         if read_summary(self.folder) is None:
             return
         stored, plain = self._compared()
-        names: list[str] = [name for name in ("env", "demo", "steps", "protocol") if name in plain]
+        stated = ("env", "demo", "reward", "agent", "steps", "protocol")
+        names: list[str] = [name for name in stated if name in plain]
         if every_flag:
             names += sorted((plain.keys() & stored.keys()) - {*names, *NOT_OF_THE_RUN, "seed", "seeds"})
         was = {name: stored.get(name) for name in names} | {"seeds": several_seeds(stored.get("seeds", ""))}
@@ -338,13 +339,28 @@ def without_flags(flags: Sequence[str], beginnings: Sequence[str]) -> list[str]:
 
 
 def job_folder(out: Path, *names: str) -> Path:
-    """The folder of the run that these names tell from others: ``transport--td3`` in ``out``."""
-    return out / "--".join(re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-") for name in names)
+    """The folder of the run that these names tell from others: ``transport--td3`` in ``out``.
+
+    Letters of any script stay, and whatever else there is becomes a hyphen.
+    """
+    return out / "--".join(re.sub(r"(?:[^\w.]|_)+", "-", name).strip("-") for name in names)
 
 
-def check_apart(jobs: Iterable[Work]) -> None:
-    """Refuses jobs that would share a folder."""
-    known: dict[Path, Work] = {}
+class _Placed(Protocol):
+    """What has a name, and a folder of its own."""
+
+    @property
+    def name(self) -> str:
+        """Its name in tables."""
+
+    @property
+    def folder(self) -> Path:
+        """Where it is kept."""
+
+
+def check_apart(jobs: Iterable[_Placed]) -> None:
+    """Refuses jobs, or cells of a table, that would share a folder."""
+    known: dict[Path, _Placed] = {}
     for job in jobs:
         other = known.setdefault(job.folder, job)
         if other is not job:

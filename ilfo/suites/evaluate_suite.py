@@ -29,7 +29,7 @@ from ilfo.suites.command import chosen_tasks, run_on, suite_command, suite_folde
 from ilfo.suites.figure import suite_figure
 from ilfo.suites.suite import Suite, Task
 from ilfo.suites.table import LeftOut, SuiteCell, left_out_before, seeds_of, suite_table
-from ilfo.training.configs import several_seeds
+from ilfo.training.configs import config_type, several_seeds
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -99,8 +99,8 @@ def evaluate_suite(
 
     Raises:
         InputError: A name is unknown or given twice; ``ilfo train`` refuses a flag, or the table decides it; a finished
-            cell has other flags (to show: seeds, steps or episodes) than were asked for, or is of a demonstration that
-            was replaced; a demonstration was recorded of another expert or environment; or no task can be run.
+            cell has other flags (to show: environment, reward, agent, protocol, seeds, steps or episodes) than were
+            asked for, or is of a demonstration that was replaced; two cells would share a folder; a demonstration was recorded of another expert or environment; or no task can be run.
         KeyboardInterrupt: After Ctrl-C, once all runs under way have saved.
 
     Warns:
@@ -111,8 +111,9 @@ def evaluate_suite(
     out = suite_folder(suite, options)
     if options.show:
         cells = list(_cells(tasks, options, out))
+        check_apart(cells)
         for cell in cells:
-            _check_shown(cell, options)
+            _check_shown(cell, suite, options)
         _write(suite, cells, left_out_before(out / "table.md"), out)
         return cells, []
     runnable, left = _demonstrations(suite, tasks, out, options.demo_dir)
@@ -138,19 +139,24 @@ def _check(options: SuiteOptions) -> None:
     check_at_least(options, 1, "steps")
     check_episode_count(options.episodes)
     check_demo_dir(options.demo_dir)
+    for reward in options.rewards:
+        for agent in options.agents:
+            config_type({"reward": reward, "agent": agent})  # Refuses names that are none.
 
 
-def _check_shown(cell: SuiteCell, options: SuiteOptions) -> None:
-    """Refuses to show a cell under flags that it was not trained or evaluated with."""
+def _check_shown(cell: SuiteCell, suite: Suite, options: SuiteOptions) -> None:
+    """Refuses to show a cell under names or flags that it was not trained or evaluated with."""
     if cell.summary is None or cell.seeds is None:
         return
+    stored = read_config(cell.folder)["config"]
     others = [number for number in cell.episodes if number != options.episodes]
-    was = {
-        "seeds": several_seeds(cell.seeds),
-        "steps": read_config(cell.folder)["config"]["steps"],
-        "episodes": others[0] if others else options.episodes,
-    }
+    was = {name: stored[name] for name in ("env", "reward", "agent", "protocol", "steps")}
+    was |= {"seeds": several_seeds(cell.seeds), "episodes": others[0] if others else options.episodes}
     asked = {
+        "env": next(task.env for task in suite.tasks if task.name == cell.task),
+        "reward": cell.reward,
+        "agent": cell.agent,
+        "protocol": suite.protocol,
         "seeds": options.seeds and several_seeds(options.seeds),
         "steps": options.steps,
         "episodes": options.episodes,

@@ -251,6 +251,7 @@ def test_numbers_of_jobs():
 
 def test_jobs_that_would_share_a_folder_are_refused(demo, tmp_path):
     assert job_folder(tmp_path, "transport + 0.5*flow", "td3").name == "transport-0.5-flow--td3"
+    assert job_folder(tmp_path, "拾う", "own_plugins:Höhe").name == "拾う--own-plugins-Höhe"
     first, second = job(demo, tmp_path / "a"), job(demo, tmp_path / "a")
     with pytest.raises(InputError, match="a and a would share the folder"):
         check_apart([first, second])

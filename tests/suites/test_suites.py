@@ -303,6 +303,24 @@ def test_show_trains_nothing(evaluated, suite_file):
     assert "| walk | environment | td3 | – | – | – | – | – | – |" in (options.out / "table.md").read_text()
 
 
+def test_another_run_is_not_shown_as_this_one(evaluated, suite_file):
+    suite, options = open_suite(str(suite_file)), replace(evaluated[0], show=True)
+    before = (options.out / "table.md").read_text()
+    walk, on = suite.tasks
+    for changed, message in (
+        ({"tasks": (replace(walk, env="small_envs:Reusing-v0"), on)}, f"env was '{LEDGE}' and is now 'small_envs:Reus"),
+        ({"protocol": "fixed-horizon"}, "protocol was 'standard' and is now 'fixed-horizon'"),
+        ({"tasks": (walk, replace(walk, name="walk!"))}, "walk/transport/td3 and walk!/transport/td3 would share the"),
+    ):
+        with pytest.raises(InputError, match=message):
+            evaluate_suite(replace(suite, **changed), options)
+    with pytest.raises(InputError, match="reward was 'transport' and is now 'transport '"):
+        evaluate_suite(suite, replace(options, rewards=("transport ",)))
+    with pytest.raises(InputError, match="no reward is called 'transprot'; did you mean 'transport'"):
+        evaluate_suite(suite, replace(options, rewards=("transprot",)))
+    assert (options.out / "table.md").read_text() == before
+
+
 def test_what_is_shown_is_called_what_it_is(evaluated, suite_file, demo, tmp_path, capsys):
     kept = tmp_path / "kept"
     shutil.copytree(evaluated[0].out, kept)
