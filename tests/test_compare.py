@@ -13,7 +13,7 @@ from ilfo._tools.errors import InputError
 from ilfo.cli import main
 from ilfo.compare import Cell, CompareOptions, compare, table
 from ilfo.demos import Demonstrations, Trajectory
-from ilfo.fleet.jobs import flags_of_cell
+from ilfo.fleet.cell_flags import flags_of_cell
 from ilfo.runs import read_config, read_summary
 from ilfo.training.run_group import seed_runs
 
@@ -130,6 +130,16 @@ def test_a_file_of_settings_that_would_not_be_heard_is_refused(demo, tmp_path):
     cells = compare(options(demo, tmp_path / "out", rewards=("transport",)), ["--config", str(file)])
     config = read_config(cells[0].folder)["config"]
     assert (config["steps"], config["eval_every"], config["td3"]["hidden_dim"]) == (200, 50, 4)
+
+
+def test_a_preset_that_would_not_be_heard_is_refused(demo, tmp_path):
+    asked = options(demo, tmp_path, rewards=("transport",), show=True, steps=60_000)
+    with pytest.raises(InputError, match="--preset has the reward 'environment', and the table decides 'transport'"):
+        compare(asked, ["--preset", "td7"])
+    with pytest.raises(InputError, match="--preset has the agent 'td7', and the table decides 'td3'"):
+        compare(replace(asked, rewards=("environment",)), ["--preset", "td7"])
+    compare(replace(asked, rewards=("environment",), agents=("td7",)), ["--preset", "td7"])
+    compare(asked, ["--preset=oops"])  # Its protocol is heard, and its steps are the table's.
 
 
 def test_one_cell_alone(demo, tmp_path):

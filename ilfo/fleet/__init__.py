@@ -1,16 +1,13 @@
 """Runs jobs side by side, with one display for all, on this machine's cores or on a Ray cluster."""
 
+from ilfo.fleet.cell_flags import check_free, flags_of_cell, without_columns, words_of_cell
 from ilfo.fleet.fleet import Failure, Fleet, failures_in_words, run_jobs, spare_cores
 from ilfo.fleet.jobs import (
     Job,
     Work,
     check_apart,
-    check_free,
     check_unchanged,
-    flags_of_cell,
     job_folder,
-    without_columns,
-    words_of_cell,
 )
 from ilfo.fleet.ray_fleet import RayFleet
 

@@ -12,7 +12,8 @@ from ilfo.clone import clone
 from ilfo.cloning import EYES, CloneConfig, evaluate_looks, parse_clone
 from ilfo.cloning.eyes import Sees
 from ilfo.evaluate import write_looks
-from ilfo.fleet.jobs import Work, check_unchanged, without_flags
+from ilfo.fleet.cell_flags import without_flags
+from ilfo.fleet.jobs import Work, check_unchanged
 from ilfo.runs import read_summary
 from ilfo.variants import Kind
 

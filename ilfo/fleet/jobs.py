@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,13 +20,12 @@ from ilfo.demos.files import has_frames
 from ilfo.demos.trajectory import sha256_of
 from ilfo.envs import describe
 from ilfo.evaluate import evaluate, evaluate_seeds, write_evaluation
-from ilfo.plugins import option_group
+from ilfo.fleet.cell_flags import dotted
 from ilfo.report import update_report
-from ilfo.rewards.registry import terms_of
 from ilfo.runs import kept_replay, read_config, read_summary
 from ilfo.train import train
 from ilfo.training.configs import TrainConfig, several_seeds
-from ilfo.training.flags import file_of, parse_train, sees_of
+from ilfo.training.flags import parse_train
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,13 +34,8 @@ __all__ = [
     "Job",
     "Work",
     "check_apart",
-    "check_free",
     "check_unchanged",
-    "flags_of_cell",
     "job_folder",
-    "without_columns",
-    "without_flags",
-    "words_of_cell",
 ]
 
 
@@ -104,7 +98,7 @@ class Work(ABC):
         files = [given["demo"]] if isinstance(given["demo"], str) else given["demo"] or []
         written = tuple(_written(file) for file in files)
         digest = _sha256_of_files(tuple(files), written, given["env"], given["filter_key"], self.takes_frames)
-        was, now = map(_dotted, alike(stored, given, digest))
+        was, now = map(dotted, alike(stored, given, digest))
         before, moved = stored.get("demo_sha256"), stored["config"].get("demo") != given["demo"]
         if not moved and digest is not None and before is not None and digest != before:
             was["demo"], now["demo"] = (f"{given['demo']} with SHA-256 {each[:12]}" for each in (before, digest))
@@ -167,7 +161,8 @@ class Job(Work):
             every_flag: Compare every setting that this code and the run's have in common, not only those of a table.
 
         Raises:
-            InputError: Environment, demonstration, reward, agent, steps, protocol, seeds or another compared flag differs.
+            InputError: Environment, demonstration, reward, agent, steps, protocol, seeds or another compared flag
+                differs.
         """
         if read_summary(self.folder) is None:
             return
@@ -195,55 +190,6 @@ class Job(Work):
             write_evaluation(self.folder, evaluate_seeds(self.folder, self.episodes))
         elif self.episodes:
             write_evaluation(self.folder, evaluate(self.folder, self.episodes))
-
-
-def check_free(flags: Sequence[str], decided: Collection[str]) -> None:
-    """Refuses flags that are decided otherwise: they would win, and what is shown would not be what was run.
-
-    Raises:
-        InputError: Names the first.
-    """
-    for word in flags:
-        name = word.partition("=")[0].replace("_", "-")
-        if word.startswith("--") and name in decided:
-            hint = {"--seed": "give --seeds before '--'", "--dry-run": "it is for 'ilfo train' alone"}
-            raise InputError(
-                f"{word} after '--', or among a suite's flags: the table decides that for every cell; "
-                f"{hint.get(name, f'if {name} may be given before --, give it there, else leave it out')}"
-            )
-
-
-def words_of_cell(decided: Mapping[str, str], flags: Sequence[str], own: Sequence[str] = ()) -> list[str]:
-    """The flags of ``ilfo train`` for a cell of a table.
-
-    Args:
-        decided: Values of flags that the table decides, by their names without hyphens.
-        flags: What its user chose beyond.
-        own: Further flags of the table; where ``flags`` has the same, those count.
-
-    Raises:
-        InputError: A flag of ``flags`` or ``own`` is decided, or would train nothing; or a configuration file that
-            ``flags`` names sets what is decided or among ``own``, which would count for more than the file.
-    """
-    check_free([*own, *flags], [*(f"--{name}" for name in decided), "--seed", "--seeds", "--dry-run"])
-    before = [*(part for name, value in decided.items() for part in (f"--{name}", value)), *own]
-    set_before = {word[2:].partition("=")[0].replace("-", "_") for word in before if word.startswith("--")}
-    set_before |= {"seed"} | ({"sees"} if "features" in set_before else set())
-    unheard = sorted(set_before & _dotted(file_of([*before, *flags])).keys())
-    if unheard:
-        raise InputError(
-            f"the file of --config sets {', '.join(unheard)}, which flags of the table set too, and flags count for "
-            "more: take it out of the file, and give it as a flag if it may be chosen"
-        )
-    return [*before, *flags]
-
-
-def _dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Settings by their names, those of a table with its name and a dot in front."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        found |= _dotted(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return found
 
 
 def _written(file: str) -> tuple[tuple[str, int, int], ...]:
@@ -284,58 +230,6 @@ def check_unchanged(folder: Path, was: Mapping[str, Any], now: Mapping[str, Any]
             f"{folder} holds a {what} of another kind: {'; '.join(changed)}. Give the same values to go on with it or "
             "to show it, or another --out to start afresh"
         )
-
-
-def flags_of_cell(
-    flags: Sequence[str], reward: str, agent: str, rewards: Sequence[str], agents: Sequence[str]
-) -> list[str]:
-    """Selects the flags of ``ilfo train`` for one cell of a table: those of other rewards and agents are left out.
-
-    Args:
-        flags: Words for the whole table.
-        reward: The cell's reward, or sum of rewards.
-        agent: The cell's agent.
-        rewards: All rewards of the table.
-        agents: All agents of the table.
-
-    Examples:
-        >>> flags = ["--td3.layer-norm", "--td7.batch-size", "128", "--num-envs", "2"]
-        >>> flags_of_cell(flags, "nearest", "td7", rewards=["nearest"], agents=["td3", "td7"])
-        ['--td7.batch-size', '128', '--num-envs', '2']
-    """
-    own = {option_group(name) for name in (*terms_of(reward), agent)}
-    known = {option_group(name) for each in rewards for name in terms_of(each)} | set(map(option_group, agents))
-    return without_flags(flags, [f"--{group}." for group in known - own])
-
-
-def without_columns(own: Sequence[str], given: Sequence[str]) -> list[str]:
-    """Removes a suite's own flags that choose parts of states, if the given flags switch the reward to keypoints.
-
-    They switch by ``--features``, or in the file that ``--config`` names. If the suite itself uses keypoints, its flags
-    are about keypoints, and stay.
-
-    Raises:
-        InputError: See :func:`ilfo.training.flags.sees_of`.
-
-    Examples:
-        >>> without_columns(["--features.dims", "3", "--eval-every", "9"], ["--features", "keypoints"])
-        ['--eval-every', '9']
-    """
-    named = ("--features.dims", "--features.relative", "--reward-keys")
-    turned = sees_of([*own, *given]) == "keypoints" != sees_of(own)
-    return without_flags(own, named if turned else ())
-
-
-def without_flags(flags: Sequence[str], beginnings: Sequence[str]) -> list[str]:
-    """Removes flags with one of these beginnings, and their values; underscores count as hyphens."""
-    unwanted = tuple(each.replace("_", "-") for each in beginnings)
-    kept, concerns = [], True
-    for word in flags:
-        if word.startswith("--"):
-            concerns = not word.replace("_", "-").startswith(unwanted)
-        if concerns:
-            kept.append(word)
-    return kept
 
 
 def job_folder(out: Path, *names: str) -> Path:

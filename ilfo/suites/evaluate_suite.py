@@ -12,6 +12,7 @@ from ilfo import demos
 from ilfo._tools.atomic import atomic_path
 from ilfo._tools.checks import check_at_least, check_demo_dir, check_each_once, check_episode_count, check_seeds
 from ilfo._tools.errors import InputError
+from ilfo.agents import BUILT_IN as AGENTS
 from ilfo.envs import make_env
 from ilfo.fleet import (
     Failure,
@@ -24,6 +25,7 @@ from ilfo.fleet import (
     words_of_cell,
 )
 from ilfo.record import RecordOptions, check_recorded, record
+from ilfo.rewards import BUILT_IN as REWARDS
 from ilfo.runs import read_config
 from ilfo.suites.command import chosen_tasks, run_on, suite_command, suite_folder
 from ilfo.suites.figure import suite_figure
@@ -90,17 +92,18 @@ def evaluate_suite(
         suite: The tasks.
         options: What to train with, and where to keep it.
         flags: Flags of ``ilfo train`` for every cell, after the suite's and the task's; those of one reward or agent
-            go to its cells alone. With ``--features keypoints``, the suite's and the task's flags that choose parts of
-            states are left out.
+            go to its cells alone. The suite's and the task's flags of built-ins that are not in the table are left
+            out, and with ``--features keypoints`` those that choose parts of states.
         console: Where progress is shown; None: nowhere.
 
     Returns:
         All cells, task by task, and those that failed.
 
     Raises:
-        InputError: A name is unknown or given twice; ``ilfo train`` refuses a flag, or the table decides it; a finished
-            cell has other flags (to show: environment, reward, agent, protocol, seeds, steps or episodes) than were
-            asked for, or is of a demonstration that was replaced; two cells would share a folder; a demonstration was recorded of another expert or environment; or no task can be run.
+        InputError: A name is unknown or given twice; ``ilfo train`` refuses a flag, or the table decides it; two cells
+            would share a folder; a finished cell has other flags than were asked for (to show: another environment,
+            reward, agent, protocol, seeds, steps or episodes), or is of a demonstration that was replaced; a
+            demonstration was recorded of another expert or environment; or no task can be run.
         KeyboardInterrupt: After Ctrl-C, once all runs under way have saved.
 
     Warns:
@@ -219,10 +222,10 @@ def _jobs(
         decided |= {"seeds": options.seeds or _SEEDS}
         decided |= {"steps": str(options.steps or task.steps or suite.steps), "protocol": suite.protocol}
         decided |= {"out": str(cell.folder)}
-        of_suite, chosen = (
-            flags_of_cell(each, cell.reward, cell.agent, options.rewards, options.agents)
-            for each in (without_columns([*suite.flags, *task.flags], flags), flags)
-        )
+        own = without_columns([*suite.flags, *task.flags], flags)
+        # A suite may have flags for rewards and agents that this table does not ask for; its user's would be mistakes.
+        of_suite = flags_of_cell(own, cell.reward, cell.agent, [*options.rewards, *REWARDS], [*options.agents, *AGENTS])
+        chosen = flags_of_cell(flags, cell.reward, cell.agent, options.rewards, options.agents)
         yield cell, Job.read(cell.name, words_of_cell(decided, chosen, of_suite), options.episodes or _EPISODES)
 
 

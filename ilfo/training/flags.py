@@ -22,7 +22,7 @@ from ilfo.rewards import BUILT_IN as REWARDS
 from ilfo.rewards.registry import reward_class, terms_of
 from ilfo.training.configs import SEEN, Sees, TrainConfig, check_names, config_type, resolved
 
-__all__ = ["file_of", "make_config", "parse_train", "presets", "sees_of"]
+__all__ = ["file_of", "make_config", "parse_train", "preset_of", "presets", "sees_of"]
 
 
 def presets() -> dict[str, Path]:
@@ -103,6 +103,16 @@ def file_of(argv: Sequence[str]) -> dict[str, Any]:
         InputError: It cannot be read.
     """
     return _read_words(argv).file
+
+
+def preset_of(argv: Sequence[str]) -> dict[str, Any]:
+    """The settings of the preset that ``--preset`` names among flags of ``ilfo train``; none without it.
+
+    Raises:
+        InputError: There is no such preset.
+    """
+    said = _read_words(argv)
+    return _read_preset(said.preset, said.values)
 
 
 class _Words(NamedTuple):

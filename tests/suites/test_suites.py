@@ -15,7 +15,7 @@ from ilfo import demos
 from ilfo._tools.errors import InputError
 from ilfo.cli import main
 from ilfo.demos import Demonstrations
-from ilfo.fleet.jobs import without_columns
+from ilfo.fleet.cell_flags import without_columns
 from ilfo.runs import read_config, read_metrics
 from ilfo.suites import Suite, Task, bundled_suites, is_suite, open_suite
 from ilfo.suites.evaluate_suite import SuiteOptions, evaluate_suite
@@ -293,6 +293,32 @@ def test_other_flags_are_not_passed_off_for_these(evaluated, suite_file, demo):
         evaluate_suite(open_suite(str(suite_file)), asked, ["--td3.exploration-noise", "0.3"])
     with pytest.raises(InputError, match="--protocol after '--', or among a suite's flags"):
         evaluate_suite(open_suite(str(suite_file)), asked, ["--protocol", "fixed-horizon"])
+
+
+def test_what_a_preset_or_a_file_says_is_heard_or_refused(demo, tmp_path):
+    suite = Suite("walk", "walk", (Task("walk", LEDGE, ("walk",)),), steps=200, flags=tuple(FLAGS))
+    options = SuiteOptions(out=tmp_path / "out", demo_dir=demo.parent, **OPTIONS)
+    with pytest.raises(InputError, match="--preset has the protocol 'fixed-horizon', and the table decides 'standard'"):
+        evaluate_suite(suite, options, ["--preset", "oops"])
+    for name in ("base", "mine"):
+        (tmp_path / f"{name}.toml").write_text("num_envs = 2\n")
+    suite = replace(suite, flags=(*FLAGS, "--config", str(tmp_path / "base.toml")))
+    with pytest.raises(
+        InputError, match="name 2 files by --config, and only one is read: give what yours sets as flag"
+    ):
+        evaluate_suite(suite, options, [f"--config={tmp_path / 'mine.toml'}"])
+    assert not options.out.exists()
+
+
+def test_flags_of_a_suite_for_what_is_not_in_the_table_are_left_out(demo, tmp_path):
+    own = (*FLAGS, "--transport.temperature", "0.5", "--td7.hidden-dim", "16")
+    suite = Suite("walk", "walk", (Task("walk", LEDGE, ("walk",)),), steps=200, flags=own)
+    options = SuiteOptions(out=tmp_path, demo_dir=demo.parent, rewards=("nearest",), **OPTIONS | {"seeds": "0"})
+    (cell,), failures = evaluate_suite(suite, options)
+    assert failures == []
+    assert cell.is_done(200, 2)
+    with pytest.raises(InputError, match=r"--transport\.temperature is an option of --reward transport"):
+        evaluate_suite(suite, options, ["--transport.temperature", "0.5"])
 
 
 def test_show_trains_nothing(evaluated, suite_file):
