@@ -22,6 +22,7 @@ import numpy as np
 import tyro
 
 from ilfo._tools.errors import InputError
+from ilfo._tools.words import estimate
 from ilfo.runs import read_config, read_metrics, read_summary
 from ilfo.statistics import bootstrap_interval, interquartile_mean, normalized_score
 from ilfo.training.run_group import seed_runs
@@ -110,10 +111,7 @@ def over_seeds(values: Sequence[float | None], statistic: Any, interval: bool) -
     known = [value for value in values if value is not None]
     if not known:
         return NOTHING
-    text = f"{statistic(known):.2f}"
-    if interval and len(known) > 1:
-        low, high = bootstrap_interval(known, statistic)
-        text += f" ({low:.2f} to {high:.2f})"
+    text = estimate(statistic(known), bootstrap_interval(known, statistic) if interval else None, "{:.2f}")
     return text if len(known) == len(values) else f"{text}, {len(known)} of {len(values)} seeds"
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ilfo._evaluations import Evaluation, SeedsEvaluation, interval_text
-from ilfo._tools.words import counted
+from ilfo._evaluations import Evaluation, SeedsEvaluation
+from ilfo._tools.words import counted, estimate_in_words
 from ilfo.cloning import Looks
 from ilfo.statistics import bootstrap_interval, interquartile_mean
 
@@ -75,12 +75,12 @@ def print_seeds(found: SeedsEvaluation, seed: int | None, console: Console) -> N
     span = " to ".join(f"{number:,}" for number in dict.fromkeys((min(steps), max(steps))))
     rows = [
         ("policies", f"{first.env_id}, {counted(len(every), 'seed')}, after {span} steps"),
-        ("return", f"{interval_text(found.return_mean, found.return_interval)}: mean over seeds"),
+        ("return", f"{estimate_in_words(found.return_mean, found.return_interval, '{:,.1f}')}: mean over seeds"),
         *_successes(found),
     ]
     if found.scores is not None:
-        low, high = bootstrap_interval(found.scores, interquartile_mean)
-        text = f"{interquartile_mean(found.scores):.3f}, 95 % interval {low:.3f} to {high:.3f} (bootstrap)"
+        interval = bootstrap_interval(found.scores, interquartile_mean)
+        text = estimate_in_words(interquartile_mean(found.scores), interval, "{:.3f}")
         rows.append(("score", f"{text}: interquartile mean over seeds; 0 is a random policy, 1 the expert"))
     if first.expert_return is not None:
         rows.append(("expert", f"{first.expert_return:,.1f}"))

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from ilfo._tools.words import estimate_in_words
 from ilfo.demos import Trajectory
 from ilfo.envs import Protocol
 from ilfo.statistics import bootstrap_interval, normalized_score, wilson_interval
 
-__all__ = ["Evaluation", "SeedsEvaluation", "interval_text"]
+__all__ = ["Evaluation", "SeedsEvaluation"]
 
 
 @dataclass(frozen=True)
@@ -54,12 +55,12 @@ class Evaluation:
         Episodes that are identical from the first state to the last count as one: they occur where all begin alike.
         """
         returns = [trajectory.env_return or 0.0 for trajectory in self.distinct]
-        return bootstrap_interval(returns) if len(returns) > 1 else None
+        return bootstrap_interval(returns)
 
     @property
     def return_text(self) -> str:
         """Mean and interval in words."""
-        return interval_text(self.return_mean, self.return_interval)
+        return estimate_in_words(self.return_mean, self.return_interval, "{:,.1f}")
 
     @property
     def success_text(self) -> str:
@@ -179,8 +180,7 @@ class SeedsEvaluation:
     @property
     def return_interval(self) -> tuple[float, float] | None:
         """Its 95 % bootstrap interval over the seeds; None for a single one."""
-        means = [found.return_mean for found in self.each.values()]
-        return bootstrap_interval(means) if len(means) > 1 else None
+        return bootstrap_interval([found.return_mean for found in self.each.values()])
 
     @property
     def successes(self) -> tuple[int, int] | None:
@@ -226,10 +226,3 @@ def _success_interval(episodes: Iterable[Trajectory]) -> tuple[float, float] | N
 def _time_to_success(episodes: Iterable[Trajectory]) -> float | None:
     steps = [each.success_step for each in episodes if each.success_step is not None]
     return float(np.mean(steps)) if steps else None
-
-
-def interval_text(mean: float, interval: tuple[float, float] | None) -> str:
-    """A mean with its bootstrap interval, in words."""
-    if interval is None:
-        return f"{mean:,.1f}"
-    return f"{mean:,.1f}, 95 % interval {interval[0]:,.1f} to {interval[1]:,.1f} (bootstrap)"

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from ilfo._tools.words import counted
+from ilfo._tools.words import counted, estimate_in_words
 from ilfo.report import update_report
 from ilfo.training import Training
 from ilfo.training.configs import TrainConfig, several_seeds
@@ -236,11 +236,8 @@ def _conclude_seeds(summary: dict[str, Any], console: Console) -> None:
     console.print(f"expert's return   {'unknown' if expert is None else f'{expert:,.1f}'}")
     console.print(f"policy's return   {summary['policy_return']:,.1f}, the mean over {len(summary['seeds'])} seeds")
     if iqm is not None:
-        low, high = summary["score_interval"]
-        console.print(
-            f"score             {iqm:.3f} (95 % interval {low:.3f} to {high:.3f}): interquartile mean over seeds, 0 a "
-            "random policy, 1 the expert"
-        )
+        score = estimate_in_words(iqm, summary["score_interval"], "{:.3f}")
+        console.print(f"score             {score}: interquartile mean over seeds, 0 a random policy, 1 the expert")
 
 
 def report(config: TrainConfig) -> None:

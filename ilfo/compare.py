@@ -14,6 +14,7 @@ from ilfo._tools.atomic import atomic_path
 from ilfo._tools.checks import check_each_once, check_seeds
 from ilfo._tools.errors import InputError
 from ilfo._tools.tables import markdown_table
+from ilfo._tools.words import estimate
 from ilfo.fleet import Job, check_apart, failures_in_words, flags_of_cell, job_folder, run_jobs, words_of_cell
 from ilfo.report import comparison_figure
 from ilfo.runs import read_metrics, read_summary
@@ -81,11 +82,10 @@ class Cell:
 
     @property
     def text(self) -> str:
-        """The interquartile mean of the scores with its interval; a dash where there is none."""
+        """The interquartile mean of the scores with its interval, if it has one; a dash where there is no score."""
         if self.summary is None or self.summary["score_iqm"] is None:
             return "–"
-        low, high = self.summary["score_interval"]
-        return f"{self.summary['score_iqm']:.2f} ({low:.2f} to {high:.2f})"
+        return estimate(self.summary["score_iqm"], self.summary["score_interval"], "{:.2f}")
 
     @property
     def returns(self) -> str:
@@ -190,8 +190,8 @@ def table(options: CompareOptions, cells: Sequence[Cell]) -> str:
     protocols = sorted({summary["protocol"] for summary in finished})
     says = (
         f"{options.env}, {options.steps:,} steps, seeds {options.seeds}, protocol {' and '.join(protocols) or '–'}: "
-        "interquartile mean of the score over seeds with its 95 % bootstrap interval; the score is 0 for a random "
-        "policy and 1 for the demonstration."
+        "interquartile mean of the score over seeds, of several with its 95 % bootstrap interval; the score is 0 for a "
+        "random policy and 1 for the demonstration."
     )
     return "\n".join([says, "", *scores, "", "Returns of the last evaluation, seed by seed:", "", *returns, ""])
 

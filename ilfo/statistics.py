@@ -57,7 +57,7 @@ def bootstrap_interval(
     confidence: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
-) -> tuple[float, float]:
+) -> tuple[float, float] | None:
     """Percentile bootstrap interval of a statistic: how much it would vary over other draws of as many values.
 
     Args:
@@ -68,7 +68,7 @@ def bootstrap_interval(
         seed: Of the resampling.
 
     Returns:
-        Lower and upper end. Of a single value nothing can be said: both ends are that value.
+        Lower and upper end; None for a single value, which says nothing of the spread.
 
     Raises:
         InputError: There is no value.
@@ -79,6 +79,8 @@ def bootstrap_interval(
         True
     """
     flat = _flat(values)
+    if len(flat) < 2:
+        return None
     generator = np.random.default_rng(seed)
     draws = generator.integers(len(flat), size=(resamples, len(flat)))
     resampled = [float(statistic(flat[draw])) for draw in draws]

@@ -261,7 +261,7 @@ def test_a_session_with_several_seeds(workplace, capsys):
     assert summary["seeds"] == [0, 1, 2]
     for each in summary["each"]:
         assert f"│ {each['seed']} │ {each['policy_return']:.1f} │ {each['random_return']:.1f} │" in said
-    assert f"score {summary['score_iqm']:.3f} (95 % interval" in said
+    assert f"score {summary['score_iqm']:.3f}, 95 % interval" in said
     assert f"policy's return {summary['policy_return']:.1f}, the mean over 3 seeds" in said
 
     said = printed(capsys, "evaluate", "runs/many", "--episodes", "2")

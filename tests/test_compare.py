@@ -53,6 +53,14 @@ def test_the_table_and_the_picture_are_written(compared):
     assert (asked.out / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_single_seed_has_no_interval():
+    assert Cell("transport", "td3", Path(), {"score_iqm": 0.5, "score_interval": None}).text == "0.50"
+    assert (
+        Cell("transport", "td3", Path(), {"score_iqm": 0.5, "score_interval": [0.2, 0.75]}).text
+        == "0.50 (0.20 to 0.75)"
+    )
+
+
 def test_returns_are_told_apart_whatever_their_size():
     summary = {"each": [{"policy_return": value} for value in (12345.6, -431.5, 99.44, 0.652, 0.0)]}
     assert Cell("transport", "td3", Path(), summary).returns == "12346, -432, 99.4, 0.652, 0"

@@ -73,12 +73,15 @@ def learning_curves(
 def _mean_curve(curves: Sequence[Mapping[int, float]]) -> tuple[list[int], list[float], list[float], list[float]]:
     """Steps, interquartile means over seeds and both ends of their intervals, where all seeds have a value.
 
+    Of a single seed, both ends are its value.
+
     A run that is read while it is written may be a row ahead of the others.
     """
     steps = sorted(set.intersection(*(set(curve) for curve in curves))) if curves else []
     measured = [[curve[step] for curve in curves] for step in steps]
     means = [interquartile_mean(values) for values in measured]
-    ends = [bootstrap_interval(values, interquartile_mean, resamples=_RESAMPLES) for values in measured]
+    found = [bootstrap_interval(values, interquartile_mean, resamples=_RESAMPLES) for values in measured]
+    ends = [interval or (mean, mean) for interval, mean in zip(found, means, strict=True)]
     return steps, means, [low for low, _ in ends], [high for _, high in ends]
 
 

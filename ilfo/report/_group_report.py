@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ilfo._tools.words import counted
+from ilfo._tools.words import counted, estimate_in_words
 from ilfo.report import _figures as figures
 from ilfo.report import _page as html
 from ilfo.runs import read_config, read_metrics, read_summary
@@ -109,9 +109,9 @@ class GroupReport:
         seconds = max((rows[-1]["seconds"] for rows in self.rows.values() if rows), default=None)
         score = "unknown: it needs evaluations, and an expert that is better than a random policy"
         if scores:
-            low, high = bootstrap_interval(scores, interquartile_mean)
-            score = f"interquartile mean of {counted(len(scores), 'seed')}, 95 % bootstrap interval {low:.3f} to "
-            score += f"{high:.3f}; 0 is a random policy, 1 the expert"
+            interval = bootstrap_interval(scores, interquartile_mean)
+            score = estimate_in_words(interquartile_mean(scores), interval, "{:.3f}")
+            score += f": interquartile mean of {counted(len(scores), 'seed')}; 0 is a random policy, 1 the expert"
         return {
             "state of the runs": "finished" if self.summary else f"under way to {config['steps']:,} steps",
             "seeds": f"{config['seeds']}, trained side by side",

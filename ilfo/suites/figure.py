@@ -6,6 +6,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ilfo._tools.figures import new_figure, png, tidy
 from ilfo.suites.reached import Reached
 
@@ -49,10 +51,7 @@ def draw_suite(
             [place + (index + 0.5) * width - 0.4 for place, _ in known],
             [found.value for _, found in known],
             width * 0.92,
-            yerr=[
-                [max(0.0, found.value - found.low) for _, found in known],
-                [max(0.0, found.high - found.value) for _, found in known],
-            ],
+            yerr=np.array([found.error_bar for _, found in known]).reshape(-1, 2).T,
             color=palette(index % palette.N),
             hatch=("", "//", "..")[index // palette.N % 3],
             error_kw={"linewidth": 1.0, "capsize": 2.5, "ecolor": "#404040"},

@@ -56,8 +56,8 @@ def looks_figure(
         axis.set_title(task, fontsize=10)
         axis.set_ylabel(label)
         tidy(axis, "y")
-    lowest = min([0.0, *(found.low for found in reached.values())])
-    highest = max([1.0, *(found.high for found in reached.values())])
+    lowest = min([0.0, *(found.ends[0] for found in reached.values())])
+    highest = max([1.0, *(found.ends[1] for found in reached.values())])
     axes[0].set_ylim(lowest - 0.04, highest + 0.04)
     axes[-1].set_xticks(range(len(groups)), groups)
     axes[-1].set_xlim(-0.5, len(groups) - 0.5)
@@ -83,7 +83,7 @@ def _draw(axis: Any, places: Sequence[float], found: Sequence[Reached | None], c
         axis.errorbar(
             place,
             each.value,
-            [[max(0.0, each.value - each.low)], [max(0.0, each.high - each.value)]],
+            [[length] for length in each.error_bar],
             fmt="o",
             markersize=4.5,
             color=colour,

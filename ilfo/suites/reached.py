@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ilfo._tools.words import estimate
 from ilfo.statistics import bootstrap_interval, interquartile_mean, wilson_interval
 
 __all__ = ["MISSING", "Reached", "returns_in_words"]
@@ -16,11 +17,10 @@ MISSING = "–"
 
 
 class Reached(NamedTuple):
-    """A number with the ends of its 95 % interval, all of them rates or scores."""
+    """A rate or a score, and its 95 % interval; there is none of the score of a single seed."""
 
     value: float
-    low: float
-    high: float
+    interval: tuple[float, float] | None
 
     @classmethod
     def of_successes(
@@ -37,29 +37,39 @@ class Reached(NamedTuple):
         if not played:
             return None
         known = [own or all_of_it for own, all_of_it in zip(distinct or counts, counts, strict=True)]
-        return cls(successes / played, *wilson_interval(*(sum(column) for column in zip(*known, strict=True))))
+        return cls(successes / played, wilson_interval(*(sum(column) for column in zip(*known, strict=True))))
 
     @classmethod
     def of_scores(cls, scores: Sequence[float]) -> Reached | None:
         """The interquartile mean of scores, with its bootstrap interval; None where there are none."""
         if not scores:
             return None
-        return cls(interquartile_mean(scores), *bootstrap_interval(scores, interquartile_mean))
+        return cls(interquartile_mean(scores), bootstrap_interval(scores, interquartile_mean))
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Those of the interval; the number itself, twice, where there is none."""
+        return self.interval or (self.value, self.value)
+
+    @property
+    def error_bar(self) -> tuple[float, float]:
+        """How far the interval goes below and above the number; NaN, of which nothing is drawn, where there is none."""
+        if self.interval is None:
+            return np.nan, np.nan
+        low, high = self.interval
+        return max(0.0, self.value - low), max(0.0, high - self.value)
 
     @property
     def in_percent(self) -> str:
         """Like ``86% (74% to 93%)``."""
-        return f"{self.value:.0%} ({self.low:.0%} to {self.high:.0%})"
+        return estimate(self.value, self.interval, "{:.0%}")
 
     @property
     def in_decimals(self) -> str:
         """Like ``0.86 (0.74 to 0.93)``."""
-        return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
+        return estimate(self.value, self.interval, "{:.2f}")
 
 
 def returns_in_words(returns: Sequence[float]) -> str:
     """The mean of the seeds' returns, with its bootstrap interval where there are several."""
-    if len(returns) < 2:
-        return f"{returns[0]:,.1f}" if returns else MISSING
-    low, high = bootstrap_interval(returns)
-    return f"{np.mean(returns):,.1f} ({low:,.1f} to {high:,.1f})"
+    return estimate(float(np.mean(returns)), bootstrap_interval(returns), "{:,.1f}") if returns else MISSING

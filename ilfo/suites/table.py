@@ -169,10 +169,10 @@ def suite_table(suite: Suite, cells: Sequence[SuiteCell], left: Sequence[LeftOut
     says = (
         f"{suite.title}. {_played(cells)}, protocol {' and '.join(protocols) or suite.protocol}. "
         "Success: over all episodes, with its 95 % Wilson interval, for which identical ones count once; "
-        "return and score: over seeds, mean and interquartile mean, with their 95 % bootstrap intervals; ratio: return "
-        "over the demonstration's; score: 0 is a random policy and 1 the demonstration (where a demonstration was cut "
-        "after its success, compare successes: whole episodes collect reward for longer); time to success: mean steps "
-        "until the first success of the episodes that have one."
+        "return and score: over seeds, mean and interquartile mean, of several with their 95 % bootstrap intervals; "
+        "ratio: return over the demonstration's; score: 0 is a random policy and 1 the demonstration (where a "
+        "demonstration was cut after its success, compare successes: whole episodes collect reward for longer); time "
+        "to success: mean steps until the first success of the episodes that have one."
     )
     missed = [f"- {each.task} is left out: {' '.join(each.why.split())}" for each in left]
     return "\n".join([f"# {suite.name}", "", says, "", *lines, "", *over_all, *missed, *([""] if missed else [])])
@@ -192,11 +192,18 @@ def _over_all_tasks(cells: Sequence[SuiteCell]) -> list[str]:
     for reward, agent in dict.fromkeys((cell.reward, cell.agent) for cell in cells):
         alike = [cell for cell in cells if (cell.reward, cell.agent) == (reward, agent) and cell.evaluations]
         rates = [cell.success.value for cell in alike if cell.success is not None]
-        score = Reached.of_scores([score for cell in alike for score in cell.scores])
-        rate = f"{np.mean(rates):.0%}" if rates else MISSING
-        rows.append([reward, agent, str(len(alike)), rate, score.in_decimals if score else MISSING])
+        scores = [cell.scores for cell in alike if cell.scores]
+        score = Reached.of_scores([score for each in scores for score in each])
+        rate_text = f"{np.mean(rates):.0%}{_of_some(rates, alike)}" if rates else MISSING
+        score_text = f"{score.in_decimals}{_of_some(scores, alike)}" if score else MISSING
+        rows.append([reward, agent, str(len(alike)), rate_text, score_text])
     lines = markdown_table(["reward", "agent", "tasks", "mean success", "score"], rows)
     return ["Over all tasks; tasks and seeds are pooled in the score:", "", *lines, ""]
+
+
+def _of_some(known: Sequence[object], tasks: Sequence[SuiteCell]) -> str:
+    """Of how many tasks a mean is, where these are not all."""
+    return "" if len(known) == len(tasks) else f", of {counted(len(known), 'task')}"
 
 
 def _steps(cell: SuiteCell) -> str:

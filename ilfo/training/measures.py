@@ -70,7 +70,8 @@ def summarize_together(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """``summary.json`` of several seeds: what they share, the mean, and each seed's own under ``each``.
 
     The score of a seed is 0 for its random policy and 1 for the expert; its interquartile mean over the seeds comes
-    with a 95 % bootstrap interval. There is none where the expert is unknown or no better than random.
+    with a 95 % bootstrap interval, if there are several. There is no score where the expert is unknown or no better
+    than random.
     """
     first = summaries[0]
     alike = ("env", "reward", "agent", "expert_return", "steps", "seconds", "protocol", "demo_sha256")
@@ -78,6 +79,7 @@ def summarize_together(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
     found = [normalized_score(each["policy_return"], each["random_return"], expert) for each in summaries]
     scores = [score for score in found if score is not None]
     known = len(scores) == len(summaries)
+    interval = bootstrap_interval(scores, interquartile_mean) if known else None
     columns = {
         name: [each[name] for each in summaries] for name in ("random_return", "policy_return", "ratio", "success")
     }
@@ -85,7 +87,7 @@ def summarize_together(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
         **{name: first[name] for name in alike},
         **{name: None if None in column else float(np.mean(column)) for name, column in columns.items()},
         "score_iqm": interquartile_mean(scores) if known else None,
-        "score_interval": list(bootstrap_interval(scores, interquartile_mean)) if known else None,
+        "score_interval": list(interval) if interval else None,
         "seeds": [each["seed"] for each in summaries],
         "each": list(summaries),
     }

@@ -124,13 +124,14 @@ def test_every_cell_is_trained_and_evaluated(evaluated):
         assert config["demo"].endswith("walk.hdf5")
         assert len(cell.played) == 4
         assert len(cell.returns) == len(cell.scores) == 2
-        assert 0 <= cell.success.low <= cell.success.value <= cell.success.high <= 1
+        low, high = cell.success.interval
+        assert 0 <= low <= cell.success.value <= high <= 1
 
 
 def test_the_table_and_the_picture_are_written(evaluated):
     options, cells, _ = evaluated
     written = (options.out / "table.md").read_text()
-    low, high = cells[0].success.low, cells[0].success.high
+    low, high = cells[0].success.interval
     assert f"| walk | transport | td3 | 200 | {cells[0].success.value:.0%} ({low:.0%} to {high:.0%}) |" in written
     assert f"| transport | td3 | 2 | {(cells[0].success.value + cells[1].success.value) / 2:.0%} |" in written
     assert "Walks along a ledge. Seeds 0-1, 2 episodes of each, protocol standard." in written
@@ -414,7 +415,7 @@ RUN = finished(
 def test_a_row_pools_episodes_and_takes_the_middle_half_of_the_seeds_scores():
     """Of four seeds the interval of the score runs from the lowest to the highest: see the test of summaries."""
     assert (WALK.success.value, WALK.time_to_success) == (0.6, 45.0)
-    assert (WALK.ratio, WALK.score) == (pytest.approx(0.4), (pytest.approx(0.45), 0, 1))
+    assert (WALK.ratio, WALK.score) == (pytest.approx(0.4), (pytest.approx(0.45), (0, 1)))
     nearest = replace(RUN, reward="nearest", evaluations=RUN.evaluations[:1])
     written = suite_table(Suite("some", "Some", ()), [WALK, RUN, nearest], [])
     rows = [line for line in written.splitlines() if re.match(r"\| (walk|run|transport|nearest) ", line)]
@@ -422,17 +423,24 @@ def test_a_row_pools_episodes_and_takes_the_middle_half_of_the_seeds_scores():
         "| walk | transport | td3 | 1,400 | 60% (31% to 83%) | 400.0 (150.0 to 800.0) | 0.40 | 0.45 (0.00 to 1.00) "
         "| 45 |",
         "| run | transport | td3 | 500 | 20% (4% to 62%) | 25.0 (15.0 to 35.0) | 0.40 | 0.75 (0.60 to 0.90) | 7 |",
-        "| run | nearest | td3 | 500 | 50% (9% to 91%) | 10.0 | 0.20 | 0.60 (0.60 to 0.60) | 7 |",
+        "| run | nearest | td3 | 500 | 50% (9% to 91%) | 10.0 | 0.20 | 0.60 | 7 |",
         "| transport | td3 | 2 | 40% | 0.65 (0.40 to 0.85) |",
-        "| nearest | td3 | 1 | 50% | 0.60 (0.60 to 0.60) |",
+        "| nearest | td3 | 1 | 50% | 0.60 |",
     ]
+
+
+def test_a_mean_says_of_how_many_tasks_it_is_where_these_are_not_all():
+    silent = {"episodes": [{"success": None, "success_step": None}], "return_mean": 5.0, "ratio": 0.5}
+    slide, stand = finished("slide", 9, silent | {"score": 0.5}), finished("stand", 9, silent | {"score": None})
+    written = suite_table(Suite("some", "Some", ()), [WALK, slide, stand], [])
+    assert re.search(r"\| transport \| td3 \| 3 \| 60%, of 1 task \| 0\.47 \(.*\), of 2 tasks \|", written)
 
 
 def test_episodes_that_are_all_the_same_say_no_more_than_one():
     alike = played([7] * 20, 0, 10.0, 0.2, 0.6)
     apart = replace(RUN, evaluations=(alike, alike))
     once = replace(RUN, evaluations=(alike | {"distinct_successes": [1, 1]},) * 2)
-    assert [f"{cell.success.low:.2f}" for cell in (apart, once)] == ["0.91", "0.34"]
+    assert [f"{cell.success.interval[0]:.2f}" for cell in (apart, once)] == ["0.91", "0.34"]
     assert apart.success.value == once.success.value == 1.0
 
 

@@ -94,6 +94,11 @@ def test_no_score_where_its_scale_is_unknown(each):
     assert found["policy_return"] == 60.0
 
 
+def test_the_score_of_a_single_seed_has_no_interval():
+    found = summarize_together([one(0, 60.0)])
+    assert (found["score_iqm"], found["score_interval"]) == (0.5, None)
+
+
 def test_success_and_ratio_are_means():
     found = summarize_together([one(0, 1.0, success=1.0, ratio=0.2), one(1, 1.0, success=0.5, ratio=0.4)])
     assert found["success"] == 0.75
