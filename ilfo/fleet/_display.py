@@ -77,14 +77,18 @@ class Display:
         self._under_way[name] = self._bars.add_task(name, total=size, numbers=""), folder, size
         self._say(f"{name}: begun")
 
-    def end(self, name: str, well: bool) -> None:
-        """A run has ended."""
+    def end(self, name: str, why: str | None = None) -> None:
+        """A run has ended; ``why`` says of one that failed what became of it, which is told on a terminal too."""
         task, _, size = self._under_way.pop(name)
         self._bars.remove_task(task)
         self._ended += 1
         self._size_of_ended += size
         self._bars.update(self._all, description=f"{self._ended} of {self._runs}")
-        self._say(f"{name}: {'finished' if well else 'failed'}, {self._ended} of {self._runs}")
+        if why is None:
+            self._say(f"{name}: finished, {self._ended} of {self._runs}")
+        else:
+            text = f"{name}: failed, {self._ended} of {self._runs}; {why}"
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def refresh(self) -> None:
         """Reads how far each is, at most once a second."""

@@ -139,7 +139,7 @@ def run_jobs(
     fleet: Fleet | None = None,
     ended: Callable[[_Work], object] = lambda job: None,
 ) -> list[Failure]:
-    """Runs all jobs; one that fails does not stop the others.
+    """Runs all jobs; one that fails does not stop the others, and is told at once.
 
     Args:
         jobs: Jobs in the order of their start; all of one kind.
@@ -154,31 +154,50 @@ def run_jobs(
     Raises:
         InputError: ``side_by_side`` is below 1.
         KeyboardInterrupt: After Ctrl-C or SIGTERM, once all jobs under way have saved; after a second Ctrl-C at once,
-            except on Ray, where they save nevertheless.
+            except on Ray, where they save nevertheless. Those that failed until then are told once more.
     """
     if side_by_side < 1:
         raise InputError(f"--jobs is {side_by_side}; expected at least 1")
-    if fleet is None and side_by_side == 1:
-        return _one_by_one(jobs, console, ended)
-    fleet = fleet or _Here()
-    waiting, failures = deque(jobs), []
+    failures: list[Failure] = []
+    try:
+        if fleet is None and side_by_side == 1:
+            _one_by_one(jobs, console, ended, failures.append)
+        else:
+            _side_by_side(jobs, side_by_side, console, fleet or _Here(), ended, failures.append)
+    except KeyboardInterrupt:
+        if failures and console is not None:
+            console.print(f"\n{failures_in_words(failures)}", highlight=False, markup=False, soft_wrap=True)
+        raise
+    return failures
+
+
+def _side_by_side(
+    jobs: Sequence[_Work],
+    number: int,
+    console: Console | None,
+    fleet: Fleet,
+    ended: Callable[[_Work], object],
+    failed: Callable[[Failure], object],
+) -> None:
+    waiting = deque(jobs)
     running: dict[Process, _Work] = {}
     counts = jobs[0].counts if jobs else "step"
     display = Display(console, len(jobs), sum(job.size for job in jobs), counts)
     with interruptible(at_once=fleet.kills) as interruption, display:
         try:
             while (waiting or running) and not interruption:
-                while waiting and len(running) < side_by_side:
+                while waiting and len(running) < number:
                     job = waiting.popleft()
                     display.begin(job.name, job.folder, job.size)
                     running[fleet.start(job)] = job
                 for process in [process for process in running if process.poll() is not None]:
                     job, status = running.pop(process), process.wait()
-                    display.end(job.name, well=status == 0)
-                    if status == 0:
+                    failure = None if status == 0 else Failure(job, _last_words(job, status))
+                    display.end(job.name, why=failure and failure.what)
+                    if failure is None:
                         ended(job)
                     else:
-                        failures.append(Failure(job, _last_words(job, status)))
+                        failed(failure)
                 display.refresh()
                 time.sleep(_LOOK)
             if interruption:
@@ -192,7 +211,6 @@ def run_jobs(
             raise
         finally:
             _stop(running)
-    return failures
 
 
 def _stop(running: Collection[Process]) -> None:
@@ -202,21 +220,28 @@ def _stop(running: Collection[Process]) -> None:
         process.wait()
 
 
-def _one_by_one(jobs: Sequence[_Work], console: Console | None, ended: Callable[[_Work], object]) -> list[Failure]:
-    failures = []
+def _one_by_one(
+    jobs: Sequence[_Work],
+    console: Console | None,
+    ended: Callable[[_Work], object],
+    failed: Callable[[Failure], object],
+) -> None:
     for number, job in enumerate(jobs, start=1):
         if console is not None:
             console.print(f"\n{job.name} ({number} of {len(jobs)})", style="bold", highlight=False, markup=False)
         try:
             job.run(console)
         except InputError as error:
-            failures.append(Failure(job, str(error)))
+            why = str(error)
         # A run may fail in the environment's code or the user's own, and the others have nothing to do with it.
         except Exception:
-            failures.append(Failure(job, traceback.format_exc()))
+            why = traceback.format_exc()
         else:
             ended(job)
-    return failures
+            continue
+        failed(Failure(job, why))
+        if console is not None:
+            console.print(f"{job.name} failed: {why}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _last_words(job: Work, status: int) -> str:

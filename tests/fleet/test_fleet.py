@@ -220,6 +220,22 @@ def test_a_killed_process_is_told_from_one_that_ended(demo, tmp_path):
     assert failures_in_words([failure, Failure(failure.job, "why")]).startswith("2 runs failed\n\na: it was killed")
 
 
+def test_a_failure_is_told_at_once_and_again_after_ctrl_c(tmp_path):
+    demo = demos.write(tmp_path / "walk.hdf5", Demonstrations(expert().trajectories))
+    said, seen = io.StringIO(), []
+
+    class Stopping(Job):
+        def run(self, console):
+            seen.append(said.getvalue())
+            raise KeyboardInterrupt
+
+    stopping = Stopping.read("stopping", flags_of(demo, tmp_path / "stopping", steps=200))
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs([job(demo, tmp_path / "exploding", *EXPLODING), stopping], 1, Console(file=said))
+    assert "exploding failed: small_envs:Exploding-v0 returned a NaN" in seen[0]
+    assert "1 run failed\n\nexploding: small_envs:Exploding-v0 returned" in said.getvalue()
+
+
 def test_the_display_says_how_far_all_and_each_are(demo, tmp_path):
     train(configure(demo, tmp_path / "run", "--seeds", "0-1"))
     rows = newest_rows(tmp_path / "run")
@@ -237,9 +253,12 @@ def test_the_display_says_how_far_all_and_each_are(demo, tmp_path):
     assert f"return {(rows[0]['eval_return'] + rows[1]['eval_return']) / 2:.1f}" in shown
     with Display(Console(file=written, force_terminal=True, width=150), 2, 1000) as display:
         display.begin("one", tmp_path / "run", 400)
-        display.end("one", well=True)
+        display.end("one")
         display.refresh()
+        display.begin("two", tmp_path / "nowhere", 600)
+        display.end("two", why="it is [not] there")
     assert "1 of 2" in written.getvalue()
+    assert "two: failed, 2 of 2; it is [not] there" in written.getvalue()
 
 
 def test_numbers_of_jobs():
