@@ -105,8 +105,8 @@ def bundled_suites() -> dict[str, Path]:
 
 
 def is_suite(name: str) -> bool:
-    """Whether a word names a suite, bundled or a TOML file; an existing folder is taken for a run instead."""
-    return not Path(name).is_dir() and (name in bundled_suites() or name.endswith(".toml"))
+    """Whether a word names a suite, bundled or a TOML file; the folder of a run is taken for that instead."""
+    return not (Path(name) / "config.json").is_file() and (name in bundled_suites() or name.endswith(".toml"))
 
 
 def open_suite(name: str) -> Suite:

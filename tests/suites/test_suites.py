@@ -111,7 +111,9 @@ def test_suites_are_told_from_runs(tmp_path, monkeypatch):
     assert is_suite("my_suite.toml")
     assert not is_suite("runs/latest")
     Path("locomotion").mkdir()
-    assert not is_suite("locomotion"), "a folder comes first"
+    assert is_suite("locomotion"), "what a suite left there, with --out locomotion"
+    Path("locomotion/config.json").touch()
+    assert not is_suite("locomotion"), "a run comes first"
 
 
 def test_every_cell_is_trained_and_evaluated(evaluated):
