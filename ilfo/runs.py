@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import importlib.metadata
 import json
@@ -213,7 +214,11 @@ class Run:
         self._metrics.flush()
 
     def save(self, step: int, state: dict[str, Any]) -> None:
-        """Writes a checkpoint to resume from, beside the earlier ones; see :meth:`keep_only`."""
+        """Writes a checkpoint to resume from, beside the earlier ones; see :meth:`keep_only`.
+
+        Raises:
+            InputError: The disk is full.
+        """
         if self._metrics is not None:
             os.fsync(self._metrics.fileno())
         metrics = self.folder / "metrics.jsonl"
@@ -247,8 +252,16 @@ class Run:
 
     def _write_checkpoint(self, name: str, state: dict[str, Any]) -> None:
         self.checkpoints.mkdir(exist_ok=True)
-        with atomic_path(self.checkpoints / name) as path:
-            torch.save(state, path)
+        try:
+            with atomic_path(self.checkpoints / name) as path, path.open("wb") as file:
+                torch.save(state, file)  # Given a path, it does not say why it cannot write.
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise InputError(
+                f"the disk of {self.folder} is full, and {name} could not be saved: make room, and the same command "
+                "goes on from the checkpoint before"
+            ) from error
 
     def finish(self, summary: dict[str, Any], state: dict[str, Any] | None = None) -> None:
         """Writes the trained agent, where there is one, and the summary."""

@@ -50,6 +50,25 @@ def test_files_that_no_kill_leaves_are_not_taken_for_a_run(tmp_path, name):
     assert {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_named_and_the_checkpoint_before_stays(tmp_path, monkeypatch):
+    def save_on_a_full_disk(state, _, save=torch.save):
+        with open("/dev/full", "wb") as full:
+            save(state, full)
+
+    run = Run(tmp_path / "run", {"seed": 3}, None)
+    run.save(100, {"weights": torch.zeros(9)})
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", save_on_a_full_disk)
+        with pytest.raises(
+            InputError, match=r"the disk of .*run is full, and step_0+200\.pt could not be saved: make ro"
+        ):
+            run.save(200, {"weights": torch.zeros(9)})
+    assert run.saved_steps() == {100}
+    assert [path.name for path in run.checkpoints.iterdir()] == ["step_0000000100.pt"]
+    run.close()
+
+
 def test_a_run_goes_on_with_its_weights_elsewhere_and_keeps_the_place(tmp_path):
     def begin(**keypoints):
         Run(tmp_path / "run", {"seed": 3, "keypoints": keypoints}, None).close()
