@@ -134,9 +134,10 @@ def compare(options: CompareOptions, flags: Sequence[str] = (), console: Console
     for (reward, agent), job in jobs.items():
         trained = not options.show and f"{reward}/{agent}" in chosen
         job.check_finished(every_flag=not options.show, may_grow=trained)
-    wanted = [cell for cell in _cells(options) if not cell.summary and cell.name in chosen]
+    done = {cell.name for cell in _cells(options) if cell.summary}
+    missing = [job for job in jobs.values() if job.name in chosen and (job.name not in done or job.lacks_report)]
     failures = run_jobs(
-        [] if options.show else [jobs[cell.reward, cell.agent] for cell in wanted],
+        [] if options.show else missing,
         options.jobs,
         console,
         ended=lambda job: _write(options, _cells(options)),

@@ -37,7 +37,12 @@ def thousands(axis: Axes) -> None:
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as PNG."""
+    """The figure as PNG. Names that its user chose are shown as they are: a ``$`` begins no formula."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        if isinstance(text, Text) and text.get_text():  # A scale's own labels are still empty, and may be formulas.
+            text.set_parse_math(False)
     written = io.BytesIO()
     figure.savefig(written, format="png")
     return written.getvalue()

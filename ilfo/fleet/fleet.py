@@ -192,12 +192,12 @@ def _side_by_side(
                     running[fleet.start(job)] = job
                 for process in [process for process in running if process.poll() is not None]:
                     job, status = running.pop(process), process.wait()
-                    failure = None if status == 0 else Failure(job, _last_words(job, status))
-                    display.end(job.name, why=failure and failure.what)
-                    if failure is None:
+                    why = None if status == 0 else _last_words(job, status)
+                    display.end(job.name, why)
+                    if why is None:
                         ended(job)
                     else:
-                        failed(failure)
+                        failed(Failure(job, why))
                 display.refresh()
                 time.sleep(_LOOK)
             if interruption:

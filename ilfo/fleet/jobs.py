@@ -177,6 +177,11 @@ class Job(Work):
             del now["steps"]
         check_unchanged(self.folder, was, now, "finished run")
 
+    @property
+    def lacks_report(self) -> bool:
+        """Whether a report is asked for that is not there."""
+        return self.config.report and not (self.folder / "report" / "index.html").exists()
+
     def run(self, console: Console | None) -> None:
         """Does it in this process."""
         if console is None:

@@ -130,7 +130,7 @@ def evaluate_suite(
         _write(suite, cells, left, out)
         return cells
 
-    missing = [job for cell, job in jobs if not cell.is_done(job.size, job.episodes)]
+    missing = [job for cell, job in jobs if not cell.is_done(job.size, job.episodes) or job.lacks_report]
     failures = run_on(missing, options, console, lambda job: write()) if missing else []
     return write(), failures
 

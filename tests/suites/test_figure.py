@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ilfo.suites import open_suite
-from ilfo.suites.figure import draw_suite
+from ilfo.suites.figure import draw_suite, suite_figure
 from ilfo.suites.looks_figure import PLAIN, looks_figure
 from ilfo.suites.reached import Reached
 
@@ -53,6 +53,12 @@ def test_a_number_without_an_interval_has_a_bar_and_no_line_about_its_end():
     _, caps, _ = bars.errorbar.lines
     assert all(np.isnan(np.array(cap.get_ydata(), float)).tolist() == [True, False] for cap in caps)
     assert looks_figure(["a"], ["states"], ["lights"], {("a", "states", PLAIN): reached["a", "one"]}, "s", "score")
+
+
+def test_dollars_in_names_begin_no_formula():
+    name, found = "$ \\bad{ $", Reached(0.5, (0.4, 0.6))
+    assert suite_figure([name], [name], {(name, name): found}, name, "score").startswith(b"\x89PNG")
+    assert looks_figure([name], ["states"], ["lights"], {(name, "states", PLAIN): found}, name, "score")
 
 
 def test_every_method_of_many_looks_like_itself():

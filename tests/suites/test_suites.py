@@ -271,6 +271,19 @@ def test_a_bundled_demonstration_and_one_of_the_users(tmp_path):
     assert Task("any", LEDGE, ("mine",)).find_demo(None) is None
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # The ledge cannot be drawn, and the page does without.
+def test_a_report_that_is_asked_for_later_is_written(evaluated, suite_file, demo, tmp_path):
+    kept = tmp_path / "kept"
+    shutil.copytree(evaluated[0].out, kept)
+    asked = replace(evaluated[0], out=kept, tasks=("walk",))
+    (cell,), failures = evaluate_suite(open_suite(str(suite_file)), asked, ["--report"])
+    assert failures == []
+    page = cell.folder / "report" / "index.html"
+    written = page.stat().st_mtime_ns
+    evaluate_suite(open_suite(str(suite_file)), asked, ["--report"])
+    assert page.stat().st_mtime_ns == written
+
+
 def test_a_suite_is_trained_further_where_its_runs_kept_their_replay(demo, tmp_path):
     suite = Suite("walk", "walk", (Task("walk", LEDGE, ("walk",)),), steps=200, flags=tuple(FLAGS))
     options = SuiteOptions(out=tmp_path, demo_dir=demo.parent, **OPTIONS | {"seeds": "0"})
