@@ -24,11 +24,12 @@ from ilfo._tools.seeds import RECORDING, derived_seed
 from ilfo._tools.target import file_to_write
 from ilfo._tools.words import counted
 from ilfo.demos import Demonstrations, Trajectory
-from ilfo.envs import describe
+from ilfo.demos.files import has_frames
+from ilfo.envs import describe, has_success
 from ilfo.envs.recorder import Recorder
 from ilfo.experts import Expert, own_policy, scripted_policy, trained_expert
 
-__all__ = ["RecordOptions", "check_recorded", "main", "record"]
+__all__ = ["RecordOptions", "check_recorded", "main", "record", "until_success"]
 
 _TRIES_FOR_EACH = 20
 _FRAME_SIZE = "84"
@@ -138,7 +139,7 @@ def check_recorded(recorded: Demonstrations, options: RecordOptions) -> None:
         options: With ``env``, and ``policy`` or ``scripted``.
 
     Raises:
-        InputError: Says who was recorded where.
+        InputError: Says who was recorded where; or frames are wanted, and there are none.
     """
     found, expert = recorded.provenance, _called(options)
     if found.env_id != options.env or f"): {expert}, protocol " not in (found.source or ""):
@@ -146,6 +147,25 @@ def check_recorded(recorded: Demonstrations, options: RecordOptions) -> None:
             f"{recorded.path} has the environment {found.env_id!r} and the source {found.source!r}; expected "
             f"{options.env!r} and {expert!r}: remove the file to record it again, or name another --out"
         )
+    if options.frames and recorded.path is not None and not has_frames(recorded.path):
+        raise InputError(
+            f"{recorded.path} has no frames, which keypoints are sought in: remove the file to record it again, or "
+            "name another --out"
+        )
+
+
+def until_success(options: RecordOptions, steps: int) -> RecordOptions:
+    """Options for episodes with success that end so many steps after it; unchanged where the task has no success.
+
+    Args:
+        options: With ``env``.
+        steps: What an expert that is done still shows.
+
+    Raises:
+        InputError: There is no such environment.
+    """
+    assert options.env is not None
+    return replace(options, success_only=True, stop_after_success=steps) if has_success(options.env) else options
 
 
 def _play(

@@ -10,6 +10,7 @@ from ilfo.envs.making import (
     TellGoal,
     describe,
     goal_of,
+    has_success,
     make_env,
     success_of,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "TellGoal",
     "describe",
     "goal_of",
+    "has_success",
     "make_env",
     "random_policy",
     "rollout",

@@ -30,6 +30,7 @@ __all__ = [
     "TellGoal",
     "describe",
     "goal_of",
+    "has_success",
     "make_env",
     "success_of",
 ]
@@ -296,6 +297,21 @@ def goal_of(info: Mapping[str, Any]) -> np.ndarray | None:
     """
     goal = np.array(info.get("goal"))
     return goal.astype(np.float32).ravel() if goal.dtype.kind in "fiub" else None
+
+
+def has_success(env_id: str) -> bool:
+    """Whether an environment says of its episodes if they succeeded, as its first step shows.
+
+    Raises:
+        InputError: See :func:`make_env`.
+    """
+    env = make_env(env_id)
+    try:
+        env.reset(seed=0)
+        *_, info = env.step(np.zeros(env.action_space.shape or (), np.float32))
+    finally:
+        env.close()
+    return success_of(info) is not None
 
 
 class Description(NamedTuple):

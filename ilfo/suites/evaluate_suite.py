@@ -24,7 +24,7 @@ from ilfo.fleet import (
     without_columns,
     words_of_cell,
 )
-from ilfo.record import RecordOptions, check_recorded, record
+from ilfo.record import RecordOptions, check_recorded, record, until_success
 from ilfo.rewards import BUILT_IN as REWARDS
 from ilfo.runs import read_config
 from ilfo.suites.command import chosen_tasks, run_on, suite_command, suite_folder
@@ -32,6 +32,7 @@ from ilfo.suites.figure import suite_figure
 from ilfo.suites.suite import Suite, Task
 from ilfo.suites.table import LeftOut, SuiteCell, left_out_before, seeds_of, suite_table
 from ilfo.training.configs import config_type, several_seeds
+from ilfo.training.flags import sees_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -119,7 +120,7 @@ def evaluate_suite(
             _check_shown(cell, suite, options)
         _write(suite, cells, left_out_before(out / "table.md"), out)
         return cells, []
-    runnable, left = _demonstrations(suite, tasks, out, options.demo_dir)
+    runnable, left = _demonstrations(suite, tasks, out, options.demo_dir, flags)
     jobs = list(_jobs(suite, runnable, options, flags, out))
     check_apart(job for _, job in jobs)
     for _, job in jobs:
@@ -169,14 +170,18 @@ def _check_shown(cell: SuiteCell, suite: Suite, options: SuiteOptions) -> None:
 
 
 def _demonstrations(
-    suite: Suite, tasks: Sequence[Task], out: Path, folder: Path | None
+    suite: Suite, tasks: Sequence[Task], out: Path, folder: Path | None, flags: Sequence[str]
 ) -> tuple[dict[str, tuple[Task, str]], list[LeftOut]]:
-    """Task and demonstration of the tasks that can be run, by name, and those that are left out."""
+    """Task and demonstration of the tasks that can be run, by name, and those that are left out.
+
+    What is missing is recorded of the task's expert, with frames where the flags have keypoints sought in them.
+    """
     runnable: dict[str, tuple[Task, str]] = {}
     left = []
     for task in tasks:
         recorded = out / "demos" / f"{task.name}.hdf5"
-        chosen = RecordOptions(env=task.env, **task.expert, success_only=True, stop_after_success=_AFTER_SUCCESS)
+        filmed = bool(task.expert) and sees_of([*suite.flags, *task.flags, *flags]) == "keypoints"
+        chosen = RecordOptions(env=task.env, **task.expert, frames=filmed)
         demo = task.find_demo(folder)
         if demo is None and task.expert and recorded.exists():
             check_recorded(demos.open(recorded), chosen)
@@ -185,7 +190,7 @@ def _demonstrations(
             make_env(task.env).close()
             if demo is None and task.expert:
                 recorded.parent.mkdir(parents=True, exist_ok=True)
-                record(recorded, chosen)
+                record(recorded, until_success(chosen, _AFTER_SUCCESS))
                 demo = str(recorded)
         except InputError as error:
             left.append(LeftOut(task.name, str(error)))

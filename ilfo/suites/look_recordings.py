@@ -9,7 +9,7 @@ from pathlib import Path
 from ilfo import demos
 from ilfo._tools.errors import InputError
 from ilfo._tools.words import counted
-from ilfo.record import RecordOptions, check_recorded, record
+from ilfo.record import RecordOptions, check_recorded, record, until_success
 from ilfo.suites.suite import Task
 from ilfo.variants import Kind, Variant
 
@@ -91,7 +91,7 @@ def check_recordings(recordings: Sequence[Recording], task: Task) -> None:
 def record_missing(
     recordings: Sequence[Recording], task: Task, progress: Callable[[str], object] = lambda doing: None
 ) -> None:
-    """Makes the recordings that are not there: whole episodes with success, with actions and frames.
+    """Makes the recordings that are not there, with actions and frames: episodes with success, where the task has one.
 
     Raises:
         InputError: See :func:`ilfo.record.record`.
@@ -101,7 +101,7 @@ def record_missing(
     for number, each in enumerate(missing, start=1):
         progress(f"recording {each.env}, {number} of {len(missing)}")
         each.file.parent.mkdir(parents=True, exist_ok=True)
-        record(each.file, _options(each, task))
+        record(each.file, until_success(_options(each, task), _AFTER_SUCCESS))
 
 
 def _options(recording: Recording, task: Task) -> RecordOptions:
@@ -109,8 +109,6 @@ def _options(recording: Recording, task: Task) -> RecordOptions:
         env=recording.env,
         **task.expert,
         episodes=recording.episodes,
-        success_only=True,
-        stop_after_success=_AFTER_SUCCESS,
         actions=True,
         frames=True,
         seed=recording.seed,

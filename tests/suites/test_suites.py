@@ -263,6 +263,23 @@ def test_an_expert_is_recorded_once_until_soon_after_its_success(tmp_path):
     assert file.stat().st_mtime_ns == before
 
 
+def test_what_is_recorded_fits_what_it_is_for(tmp_path):
+    """A task without success is recorded all the same, and with frames where keypoints are sought in them."""
+    task = Task("square", "small_envs:Square-v0", (), policy="own_policies:walk")
+    suite = Suite("some", "Some", (task,), steps=200, flags=tuple(FLAGS))
+    options, file = SuiteOptions(out=tmp_path, **OPTIONS | {"seeds": "0"}), tmp_path / "demos" / "square.hdf5"
+    (cell,), failures = evaluate_suite(suite, options)
+    assert failures == []
+    assert cell.is_done(200, 2)
+    assert len(demos.open(file)[0]) == 20
+    with pytest.raises(InputError, match=r"square\.hdf5 has no frames, which keypoints are sought in: remove the file"):
+        evaluate_suite(suite, options, ["--features", "keypoints"])
+    file.unlink()
+    shutil.rmtree(cell.folder)
+    evaluate_suite(suite, options, ["--features", "keypoints", "--keypoints.backbone", "no_such_vit"])
+    assert len(demos.open(file, frames=True)[0].frames) == 21
+
+
 def test_a_bundled_demonstration_and_one_of_the_users(tmp_path):
     task = Task("any", LEDGE, ("mine", "halfcheetah"))
     assert task.find_demo(None) == task.find_demo(tmp_path) == "halfcheetah"
