@@ -76,7 +76,7 @@ def test_what_is_trained_is_not_trained_again_and_the_rest_stays_visibly_empty(c
     assert {
         name: (cell.folder / "summary.json").stat().st_mtime_ns for name, cell in zip(before, cells, strict=True)
     } == before
-    assert "| 2*transport | – | – |" in (asked.out / "table.md").read_text()
+    assert r"| 2\*transport | – | – |" in (asked.out / "table.md").read_text()
 
 
 def test_other_flags_than_a_finished_cell_had_are_refused_unless_it_is_only_shown(compared):
