@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ilfo._tools.words import counted
+from ilfo._tools.words import counted, estimate
 from ilfo.cloning import KeypointEye, load_clone
 from ilfo.envs import RenderError
 from ilfo.envs.drawing import filmed
@@ -148,12 +148,9 @@ class _CloneReport:
 
 def _in_words(found: Mapping[str, Any]) -> list[str]:
     """Success, steps to success and return of an evaluation, as ``variants.json`` holds it."""
-    success, returned = _UNKNOWN, f"{found['return_mean']:,.1f}"
+    success, first = _UNKNOWN, found["time_to_success"]
     if found["successes"] is not None:
         (count, played), (low, high) = found["successes"], found["success_interval"]
         success = f"{count} of {played} ({low:.0%} to {high:.0%})"
-    if found["return_interval"] is not None:
-        low, high = found["return_interval"]
-        returned += f" ({low:,.1f} to {high:,.1f})"
-    first = found["time_to_success"]
+    returned = estimate(found["return_mean"], found["return_interval"], "{:,.1f}")
     return [success, _UNKNOWN if first is None else f"{first:,.1f}", returned]
