@@ -63,8 +63,8 @@ def check_room(target: Path, size: int) -> None:
     Raises:
         InputError: The disk has fewer left.
     """
-    needed, free = size + _SPARE, shutil.disk_usage(target.parent).free
-    if needed > free:
+    needed, (whole, _, free) = size + _SPARE, shutil.disk_usage(target.parent)
+    if whole and needed > free:  # Some network file systems do not say how large they are.
         raise InputError(
             f"{target}: takes up to {needed / 1e6:,.1f} MB, but its disk has {free / 1e6:,.1f} MB left. Make room "
             "there, or name an output on another disk."

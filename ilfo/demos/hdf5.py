@@ -36,7 +36,7 @@ from ilfo._tools.errors import InputError
 from ilfo._tools.pieces import pieces_of
 from ilfo._tools.target import check_room, file_to_write
 from ilfo.demos._arrays import canonical, check_frames, check_widths, checked, ends_at_last_step, numeric_dataset, pick
-from ilfo.demos._labels import ENV_LAST_REWARD, ENV_REWARDS, rewards_name
+from ilfo.demos._labels import ENV_LAST_REWARD, ENV_REWARDS, LABEL, rewards_name
 from ilfo.demos._provenance import check_keys_add_up
 from ilfo.demos.stored_frames import StoredFrames
 from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory
@@ -331,7 +331,9 @@ def check_version(file: h5py.File, path: str) -> None:
 def _check_sha256(file: h5py.File, demonstrations: Demonstrations) -> None:
     stated = file.attrs.get("sha256" if demonstrations[0].frames is None else "sha256_with_frames")
     if stated is not None and stated != demonstrations.sha256:
+        what = "It was changed or damaged after it was written: take a fresh copy."
+        if LABEL in file.attrs:
+            what = "If an earlier ilfo labelled it, label it again; else it was changed or damaged."
         raise InputError(
-            f"{file.filename}: its data has SHA-256 {demonstrations.sha256}, but the file states {stated}. "
-            "It was changed or damaged after it was written: take a fresh copy."
+            f"{file.filename}: its data has SHA-256 {demonstrations.sha256}, but the file states {stated}. {what}"
         )

@@ -100,8 +100,8 @@ def read_lerobot(path: Path, episodes: Sequence[int] | None = None) -> Demonstra
             returns.append(values["next.reward"].sum(dtype=np.float64))
     check_widths(trajectories, names, str(path))
     says_more = widths.keys() & {"next.terminated", "next.truncated"}
-    others = [episode for episode in listed if episode not in chosen and episode.file.is_file()]
-    if not says_more and all(each.terminated for each in trajectories) and _all_done(path, others):
+    all_done = not says_more and all(each.terminated for each in trajectories)
+    if all_done and _all_done(path, _not_among(chosen, listed)):
         trajectories = [replace(each, terminated=False, truncated=True) for each in trajectories]
         warnings.warn(
             f"{path}: next.done is set at the end of every episode, as many recorders do, and is not taken for the "
@@ -117,6 +117,12 @@ def read_lerobot(path: Path, episodes: Sequence[int] | None = None) -> Demonstra
         own_actions=True,
     )
     return Demonstrations(tuple(trajectories), provenance, path, "lerobot")
+
+
+def _not_among(chosen: Sequence[_Episode], listed: Sequence[_Episode]) -> list[_Episode]:
+    """The other episodes of a data set whose files are there."""
+    taken = {episode.index for episode in chosen}
+    return [episode for episode in listed if episode.index not in taken and episode.file.is_file()]
 
 
 def _read_info(root: Path) -> dict[str, Any]:

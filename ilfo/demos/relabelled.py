@@ -160,6 +160,10 @@ def _copy(source: Path, target: Path, out: Path) -> None:
 
 def _rewritten(copy: Path, logged: Logged, facts: Mapping[str, Any]) -> Iterator[NewRewards]:
     with h5py.File(copy, "r+", **CHUNK_CACHE) as file:
+        if LABEL in file.attrs:
+            # Earlier code stated that of the rewards that it wrote.
+            for name in ("sha256", "sha256_with_frames"):
+                file.attrs.pop(name, None)
         yield NewRewards(file, logged.slots, logged.path)
         file.attrs[LABEL] = json.dumps(facts, default=str)
 

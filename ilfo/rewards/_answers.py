@@ -69,4 +69,4 @@ def _checked(reward: RewardGenerator, method: str, found: Tensor, expected: tupl
         where = f"step {step[0]}" if step else "after its end"
         value = float(found[(row, *step)])
         raise NotFiniteError(row, f"{where}: the reward of {name} is {value}; expected a finite number. {hint}")
-    return found
+    return found.detach()  # Of a reward that forgot to: gradients would be kept as long as the replay.

@@ -12,7 +12,7 @@ import torch
 
 from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations, Trajectory
-from ilfo.vision.backbones import Backbone, Resize, import_timm, load_backbone
+from ilfo.vision.backbones import Backbone, Resize, check_normalisation_is_known, import_timm, load_backbone
 from ilfo.vision.cache import cached, fingerprint, is_cached
 from ilfo.vision.concepts import VOTES, ConceptOptions, Concepts, find_concepts
 from ilfo.vision.descriptors import DescriptorOptions
@@ -106,6 +106,8 @@ class KeypointFeatures:
         """
         if self._backbone is None:
             options = self.options
+            if self._expected_sha256 is None and options.backbone_weights is not None:
+                check_normalisation_is_known(options.backbone)
             loaded = load_backbone(
                 options.backbone,
                 weights=options.backbone_weights,

@@ -231,7 +231,6 @@ class Scorer:
         """Of what the policy is shown, ``(..., D)``, the part that the generator sees."""
         return observations if self._view is None else self._view.keypoints(observations)
 
-    @torch.no_grad()
     def _labels(self, reward: RewardGenerator, episodes: Episodes, remaining: Tensor) -> Labels:
         return imitation_rewards(
             reward,

@@ -26,6 +26,7 @@ __all__ = [
     "Resize",
     "build_tiny",
     "check_frames",
+    "check_normalisation_is_known",
     "import_timm",
     "load_backbone",
     "read_weights",
@@ -290,8 +291,6 @@ def load_backbone(
             weights = TINY_WEIGHTS if download else weights
         else:
             model = _timm_model(timm, name, download)
-            if weights is not None:
-                _check_one_normalisation(timm, name)
             data = timm.data.resolve_model_data_config(model)
             mean, std = data["mean"], data["std"]
     if weights is not None:
@@ -362,11 +361,14 @@ def _timm_model(timm: Any, name: str, download: bool) -> nn.Module:
         ) from error
 
 
-def _check_one_normalisation(timm: Any, name: str) -> None:
-    """Refuses a name without a tag for a file of weights where the tags differ in how frames are normalised."""
-    if "." in name:
-        return
-    tags = timm.list_models(f"{name}.*", include_tags=True)
+def check_normalisation_is_known(name: str) -> None:
+    """Refuses the name of a network whose weights come from a file, if it does not say how frames are normalised.
+
+    Raises:
+        InputError: It has no tag, and timm's networks of that name differ.
+    """
+    timm = import_timm()
+    tags = [] if "." in name else timm.list_models(f"{name}.*", include_tags=True)
     ways: dict[tuple[float, ...], str] = {}
     for tag in tags:
         config = timm.models.get_pretrained_cfg(tag)

@@ -207,6 +207,19 @@ def test_rewards_are_added_where_there_were_none(tmp_path, layout):
         assert logged.env_rewards(slots[0]) is None, "what was never recorded is not made up"
 
 
+def test_a_file_that_earlier_code_labelled_is_refused_with_the_way_out_and_may_be_labelled_again(tmp_path):
+    """Its SHA-256 was that of the rewards that were written."""
+    path = ilfo.demos.write(tmp_path / "x.hdf5", experts())
+    relabel(path, tmp_path / "once.hdf5")
+    with h5py.File(tmp_path / "once.hdf5", "r+") as file:
+        file.attrs["sha256"] = "0" * 64
+    with pytest.raises(InputError, match="If an earlier ilfo labelled it, label it again"):
+        ilfo.demos.open(tmp_path / "once.hdf5")
+    relabel(tmp_path / "once.hdf5", tmp_path / "twice.hdf5")
+    found, original = (ilfo.demos.open(tmp_path / name) for name in ("twice.hdf5", "x.hdf5"))
+    assert found.sha256 == original.sha256
+
+
 def test_labelled_twice_the_environments_rewards_are_still_there(tmp_path):
     path = ilfo.demos.write(tmp_path / "x.hdf5", experts(), "robomimic")
     relabel(path, tmp_path / "once.hdf5")
@@ -306,7 +319,7 @@ def test_a_full_disk_is_blamed_on_the_output(tmp_path, monkeypatch, layout):
         with pytest.raises(InputError, match=rf"{out.name}: cannot be written: No space left"):
             relabel(source, out)
     free = inside(source).stat().st_size
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(0, 0, free))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 0, free))
     with pytest.raises(InputError, match=rf"{out.name}: takes up to .* MB, but its disk has"):
         relabel(source, out)
     assert list(tmp_path.iterdir()) == [source]

@@ -203,6 +203,16 @@ def test_the_concepts_of_a_dense_grid_do_not_depend_on_the_memory(demonstrations
     torch.testing.assert_close(one_at_a_time.centroids, together.centroids, atol=1e-4, rtol=0)
 
 
+def test_a_file_of_weights_takes_a_name_that_says_how_frames_are_normalised_but_old_runs_go_on(tmp_path):
+    options = replace(OPTIONS, backbone="vit_small_patch16_224", backbone_weights=str(tmp_path / "none.safetensors"))
+    with pytest.raises(InputError, match="differ in how frames are normalised"):
+        _ = KeypointFeatures(options).backbone
+    restored = KeypointFeatures(options)
+    restored._expected_sha256 = "of the weights, and of the mean and the deviation that they go with"
+    with pytest.raises(InputError, match="cannot be read"):
+        _ = restored.backbone
+
+
 def test_a_plan_is_a_line_to_print(demonstrations):
     line = str(KeypointFeatures(OPTIONS).plan(demonstrations))
     assert line.startswith("21 frames as 15 x 15 patches, 21 at a time in 0.0")

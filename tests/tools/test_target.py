@@ -26,3 +26,8 @@ def test_what_the_disk_has_no_room_for_is_refused(tmp_path, monkeypatch):
         check_room(tmp_path / "new.hdf5", 2 * free)
     monkeypatch.chdir(tmp_path)
     check_room(tmp_path.relative_to(tmp_path) / "new.hdf5", 1)
+
+
+def test_a_disk_that_does_not_say_how_large_it_is_is_no_full_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("ilfo._tools.target.shutil.disk_usage", lambda folder: (0, 0, 0))
+    check_room(tmp_path / "new.hdf5", 10**9)

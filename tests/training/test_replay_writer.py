@@ -31,13 +31,14 @@ class Falling(RewardGenerator):
 
 
 class Careless(Falling):
-    """Forgets to leave gradients out, and halves the observations that it is shown."""
+    """Takes gradients and forgets to leave them out, and halves the observations that it is shown."""
 
     weight = torch.tensor(2.0, requires_grad=True)
 
     def score(self, episodes):
         episodes.observations.mul_(0.5)
-        return self.weight * episodes.mask
+        (slope,) = torch.autograd.grad(self.weight**2, self.weight)
+        return slope / 2 * self.weight / 2 * episodes.mask
 
 
 def remember(time_aware: bool, ages: list[int], terminated: list[bool], reward: RewardGenerator | None = None):

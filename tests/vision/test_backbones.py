@@ -10,7 +10,7 @@ from torch import nn
 
 from ilfo._tools.errors import InputError
 from ilfo.vision import Backbone, build_tiny, load_backbone
-from ilfo.vision.backbones import TINY, TINY_MEAN, TINY_STD, TINY_WEIGHTS
+from ilfo.vision.backbones import TINY, TINY_MEAN, TINY_STD, TINY_WEIGHTS, check_normalisation_is_known
 from ilfo.vision.descriptors import DescriptorOptions, describe_patches
 
 
@@ -201,12 +201,12 @@ def test_the_head_of_a_classifier_is_left_out(tmp_path, name):
     assert torch.equal(seen.model.blocks[0].attn.qkv.weight, classifier.blocks[0].attn.qkv.weight)
 
 
-def test_a_name_that_does_not_say_how_frames_are_normalised_is_refused_with_a_file():
+def test_a_name_that_does_not_say_how_frames_are_normalised_is_refused():
     """Of timm's, DINO and MAE take ImageNet's mean, others a half."""
     with pytest.raises(InputError, match=r"differ in how frames are normalised.*vit_small_patch16_224\.dino"):
-        load_backbone("vit_small_patch16_224", weights="dino.safetensors")
-    with pytest.raises(InputError, match="cannot be read"):
-        load_backbone("vit_small_patch16_224.dino", weights="dino.safetensors")
+        check_normalisation_is_known("vit_small_patch16_224")
+    for name in ("vit_small_patch16_224.dino", "vit_small_patch8_224", "ilfo_vit_tiny"):
+        check_normalisation_is_known(name)
 
 
 def test_the_packages_own_weights_are_there_small_and_trained():
