@@ -216,7 +216,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(demo, tmp_path, monkeypatch, capsys,
 def test_ctrl_c_after_the_last_step_says_saved_and_has_saved(demo, tmp_path, monkeypatch, capsys, finished):
     """While random episodes are played for the summary, signals are nobody's but Python's."""
     out = tmp_path / "run"
-    monkeypatch.setattr(Training, "random_episodes", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    monkeypatch.setattr(Training, "random_episodes", lambda *_: signal.raise_signal(signal.SIGINT))
     flags = ["train", *flags_of(demo, out)]
     assert main(flags) == 130
     assert f"Stopped and saved in {out}. The same command goes on" in capsys.readouterr().out

@@ -274,7 +274,7 @@ def test_a_full_disk_is_refused_before_anything_is_written(tmp_path, monkeypatch
 def test_frames_are_written_as_long_as_there_is_room(tmp_path, monkeypatch):
     """They may pack well, so what they take is not known before."""
     left = itertools.chain([50e6] * 8, itertools.repeat(4.2e6))
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(0, 0, next(left)))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 0, next(left)))
     film = episode(frames=np.zeros((6, 400, 400, 3), np.uint8))
     with pytest.raises(InputError, match=r"takes up to 7\.1 MB, but its disk has 4\.2 MB left"):
         write(tmp_path, Demonstrations((film, film), PROVENANCE), "ilfo")

@@ -63,7 +63,8 @@ def test_a_picture_shows_the_demonstration_and_the_policy(run, tmp_path):
     assert (tmp_path / "pixels.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_what_seeing_takes_is_a_line_before_anything_is_seen(film, tmp_path):
+def test_what_seeing_takes_is_a_line_before_anything_is_seen(film, tmp_path, monkeypatch):
+    monkeypatch.setenv("ILFO_CACHE", str(tmp_path / "cache"))
     config = configure(film, tmp_path / "run")
     console = Console(file=io.StringIO(), width=200)
     with Progress(config, console) as progress:
