@@ -213,6 +213,15 @@ def test_ctrl_c_saves_and_says_how_to_go_on(demo, tmp_path, monkeypatch, capsys,
     assert "is finished" in capsys.readouterr().out
 
 
+@pytest.fixture
+def pythons_own_ctrl_c():
+    """Tests that a shell started in the background ignore Ctrl-C otherwise."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("pythons_own_ctrl_c")
 def test_ctrl_c_after_the_last_step_says_saved_and_has_saved(demo, tmp_path, monkeypatch, capsys, finished):
     """While random episodes are played for the summary, signals are nobody's but Python's."""
     out = tmp_path / "run"
