@@ -42,8 +42,14 @@ def test_what_is_no_action_is_refused(actions, found):
         try_acting(Acts(actions), STATES, 2)
 
 
-def test_actions_that_rounding_took_a_little_beyond_1_are_none_the_worse():
-    try_acting(Acts(torch.full((5, 2), 1 + 1e-6)), STATES, 2)
+@pytest.mark.parametrize(("beyond", "refused"), [(1e-6, False), (1e-2, True)])
+def test_actions_may_go_beyond_1_by_rounding_and_no_further(beyond, refused):
+    found = []
+    try:
+        try_acting(Acts(torch.full((5, 2), 1 + beyond)), STATES, 2)
+    except InputError as error:
+        found.append(str(error))
+    assert bool(found) == refused
 
 
 @pytest.mark.parametrize("value", [np.zeros(3), np.float64(1.0), Still, lambda: 3])
