@@ -17,10 +17,11 @@ import numpy as np
 
 from ilfo._tools.errors import InputError
 from ilfo.demos._arrays import numeric_dataset
+from ilfo.demos._d4rl_bounds import episode_bounds
 from ilfo.demos._labels import rewards_name
 from ilfo.demos._provenance import PROVENANCE, check_keys_add_up
 from ilfo.demos._robomimic_facts import RobomimicFacts
-from ilfo.demos.d4rl import d4rl_columns, d4rl_provenance, episode_bounds, episode_observations
+from ilfo.demos.d4rl import d4rl_columns, d4rl_provenance, episode_observations
 from ilfo.demos.files import layout_of, readable
 from ilfo.demos.hdf5 import check_version, episode_group, episode_groups, ilfo_provenance, read_episode
 from ilfo.demos.minari import minari_metadata, minari_provenance, minari_space, read_minari_episode
