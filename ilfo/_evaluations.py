@@ -10,7 +10,7 @@ import numpy as np
 
 from ilfo._tools.words import estimate_in_words
 from ilfo.demos import Trajectory
-from ilfo.envs import Protocol
+from ilfo.envs import Protocol, successes_of
 from ilfo.statistics import bootstrap_interval, normalized_score, wilson_interval
 
 __all__ = ["Evaluation", "SeedsEvaluation"]
@@ -214,8 +214,8 @@ class SeedsEvaluation:
 
 
 def _successes(episodes: Iterable[Trajectory]) -> tuple[int, int] | None:
-    known = [each.success for each in episodes if each.success is not None]
-    return (sum(known), len(known)) if known else None
+    found = successes_of(episodes)
+    return None if found is None else (sum(found), len(found))
 
 
 def _success_interval(episodes: Iterable[Trajectory]) -> tuple[float, float] | None:

@@ -24,7 +24,7 @@ from ilfo.cloning.fit import Epoch, fit_network
 from ilfo.cloning.looks import evaluation_of
 from ilfo.cloning.policy import VERB, ClonedPolicy
 from ilfo.envs import describe, random_policy, rollout
-from ilfo.envs.drawing import drawable_env, first_frame
+from ilfo.envs.drawing import drawable_env, first_frame, frame
 from ilfo.rewards.sight import frame_size_of
 from ilfo.runs import HeldFolder, Run, read_summary
 
@@ -41,7 +41,8 @@ def clone(
 ) -> dict[str, Any]:
     """Clones an expert from demonstration files, and evaluates the policy.
 
-    A run that was stopped does not resume: it starts again.
+    A run that was stopped while it learned starts again; once it has learned, its policy is kept, and the same call
+    plays that.
 
     Args:
         config: What is cloned; see :func:`~ilfo.cloning.configs.clone_config`.
@@ -96,7 +97,6 @@ def _clone(
         finished = read_summary(config.out)
         if finished is not None:
             return finished
-        run.restore(None)
         parts = [
             Samples.of([demonstrations[index] for index in rows], [seen[index] for index in rows], policy.own)
             for rows in (chosen, left_out)
@@ -109,17 +109,28 @@ def _clone(
             run.append(row)
             on_epoch(epoch)
 
-        with seeded(config.seed):
-            best = fit_network(
-                policy.make_network(),
-                parts[0],
-                parts[1] if left_out else None,
-                epochs=config.epochs,
-                batch_size=config.batch_size,
-                learning_rate=config.learning_rate,
-                device=config.device,
-                on_epoch=note,
-            )
+        def learn() -> Epoch:
+            run.restore(None)
+            with seeded(config.seed):
+                return fit_network(
+                    policy.make_network(),
+                    parts[0],
+                    parts[1] if left_out else None,
+                    epochs=config.epochs,
+                    batch_size=config.batch_size,
+                    learning_rate=config.learning_rate,
+                    device=config.device,
+                    on_epoch=note,
+                )
+
+        if learned := run.saved_steps():
+            state = run.read(max(learned))
+            best = Epoch(**state["epoch"])
+            policy = ClonedPolicy.from_state_dict(state, config.device, plain.get(config.sees))
+        else:
+            best = learn()
+            # Kept before it is played: what may fail then is the environment, or its pictures.
+            run.save(best.number, policy.state_dict() | {"epoch": dataclasses.asdict(best)})
         doing(f"playing {counted(config.eval_episodes, 'episode')}")
         summary = _measured(policy, config, demonstrations.expert_return)
         summary |= {
@@ -134,6 +145,7 @@ def _clone(
             "demo_sha256": digest,
         }
         run.finish(summary, policy.state_dict())
+        run.keep_only(None)
     return summary
 
 
@@ -141,7 +153,7 @@ def _check_drawable(config: CloneConfig, frame_size: tuple[int, int]) -> None:
     """Refuses an environment that cannot be drawn here, before it has cost a training to find that out."""
     with closing(drawable_env(config.env, config.protocol, frame_size)) as env:
         env.reset(seed=config.seed)
-        first_frame(env)
+        frame(first_frame(env), frame_size)
 
 
 def _measured(policy: ClonedPolicy, config: CloneConfig, expert_return: float | None) -> dict[str, Any]:

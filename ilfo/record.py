@@ -180,6 +180,7 @@ def _play(
     base = derived_seed(expert.seed, RECORDING)
     kept: list[Trajectory] = []
     seen: list[float] = []
+    said = False
     recorder = Recorder(
         expert.env_id,
         expert.protocol,
@@ -191,6 +192,8 @@ def _play(
     )
     with closing(recorder):
         while len(kept) < options.episodes:
+            if options.success_only and len(seen) >= min(tries, _TRIES_FOR_EACH):
+                _check_said(said, options, expert.env_id)
             if len(seen) >= tries:
                 raise InputError(
                     f"gave up after {tries} episodes, of which {len(kept)} passed and {options.episodes} are wanted"
@@ -201,11 +204,24 @@ def _play(
             seed = derived_seed(base, len(seen))
             trajectory = recorder.play(seed)
             seen.append(trajectory.env_return or 0.0)
-            if _passes(trajectory, options, expert.env_id):
+            said |= trajectory.success is not None
+            if _passes(trajectory, options):
                 kept.append(trajectory)
             if progress is not None:
                 progress(len(kept), len(seen))
+    _check_said(said, options, expert.env_id)
     return kept, len(seen)
+
+
+def _check_said(said: bool, options: RecordOptions, env_id: str) -> None:
+    """Refuses a success to go by where no episode had any: some environments speak of it only when it comes."""
+    flags = {"--success-only": options.success_only, "--stop-after-success": options.stop_after_success is not None}
+    for flag, given in flags.items():
+        if given and not said:
+            raise InputError(
+                f"{flag}: {env_id} did not say of any episode whether it succeeded, in its info['success'] or "
+                "info['is_success']; leave it out, or use --min-return"
+            )
 
 
 def _open_expert(options: RecordOptions) -> Expert:
@@ -236,9 +252,7 @@ def _frame_size(options: RecordOptions) -> tuple[int, int] | None:
     return read_size("--frame-size", options.frame_size or _FRAME_SIZE)
 
 
-def _passes(trajectory: Trajectory, options: RecordOptions, env_id: str) -> bool:
-    if options.success_only and trajectory.success is None:
-        raise InputError(f"--success-only: {env_id} does not say whether an episode succeeded; use --min-return")
+def _passes(trajectory: Trajectory, options: RecordOptions) -> bool:
     enough = options.min_return is None or (trajectory.env_return or 0.0) >= options.min_return
     return enough and (not options.success_only or bool(trajectory.success))
 

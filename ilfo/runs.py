@@ -143,13 +143,19 @@ class Run:
         try:
             for leftover in _half_written(self.folder):
                 leftover.unlink()  # a process was killed; nothing else writes while the folder is held
-            if (self.folder / "config.json").exists():
+            if (self.folder / "config.json").exists() and not self._abandoned(config):
                 self._refuse_another(identity)
             else:
                 self._describe(identity)
         except BaseException:
             self.close()
             raise
+
+    def _abandoned(self, config: dict[str, Any]) -> bool:
+        """Whether what is here was cloning and was stopped while it learned: nothing of that is ever gone on with."""
+        verbs = {each.get("verb", "train") for each in (config, read_config(self.folder)["config"])}
+        saved = (self.folder / "summary.json").exists() or any(self.checkpoints.glob("*.pt"))
+        return verbs == {"clone"} and not saved
 
     def _refuse_another(self, identity: dict[str, Any]) -> None:
         stored = read_config(self.folder)

@@ -63,6 +63,14 @@ class Still(Agent):
         pass
 
 
+class Talkative(Still):
+    """Logs one number only at some of its updates, which are others for every seed."""
+
+    def update(self, batch):
+        sometimes = {"sometimes": torch.tensor(2.0)} if batch.actions[0].mean() > 0 else {}
+        return {"always": torch.tensor(1.0)} | sometimes
+
+
 class Keeper(Still):
     """Acts by a checkpoint, which no option of it prevents."""
 

@@ -198,6 +198,25 @@ class Signposted(Ledge):
         return self.picture
 
 
+class Boastful(Ledge):
+    """The same, and it speaks of success only when it comes."""
+
+    def step(self, action):
+        *rest, info = super().step(action)
+        return *rest, ({"is_success": True} if info["success"] else {})
+
+
+class Stillborn(Ledge):
+    """Every other episode begins with an observation that is no number."""
+
+    episodes = 0
+
+    def reset(self, *, seed=None, options=None):
+        observation, info = super().reset(seed=seed)
+        self.episodes += 1
+        return (observation if self.episodes % 2 else observation * np.nan), info
+
+
 class Square(gymnasium.Env):
     """A square on a grey plane, which an action pushes to the left or the right; it is drawn in a colour of its own.
 
@@ -255,6 +274,8 @@ for kind in (
     Clumsy,
     Signposted,
     Halving,
+    Boastful,
+    Stillborn,
 ):
     gymnasium.register(f"{kind.__name__}-v0", kind, max_episode_steps=40)
 for kind in (Square, Mirrored):

@@ -118,6 +118,35 @@ def test_a_finished_run_is_not_made_again_and_a_stopped_one_begins_anew(film, tm
         clone(replace(config, epochs=5))
 
 
+def test_what_was_learned_is_kept_where_playing_it_fails(film, tmp_path, monkeypatch):
+    config = configure("keypoints", film, tmp_path / "run", epochs=4)
+    whole = clone(replace(config, out=str(tmp_path / "whole")))
+
+    def fail(*_):
+        raise InputError("the simulation is unstable")
+
+    with monkeypatch.context() as failing:
+        failing.setattr("ilfo.clone.evaluation_of", fail)
+        with pytest.raises(InputError, match="is unstable"):
+            clone(config)
+    assert evaluate(tmp_path / "run", SETTINGS["eval_episodes"]).returns == whole["policy_returns"]
+    learned = []
+    summary = clone(config, on_epoch=learned.append)
+    assert learned == [], "it is not learned again"
+    assert {**summary, "seconds": 0} == {**whole, "seconds": 0}
+    assert len(read_metrics(tmp_path / "run")) == 4
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["final.pt"]
+
+
+def test_the_folder_of_a_run_that_stopped_while_it_learned_takes_other_settings(film, tmp_path):
+    config = configure("states", film, tmp_path / "run", epochs=3, learning_rate=1e30)
+    with pytest.raises(InputError, match=r"diverged .* lower it"):
+        clone(config)
+    clone(replace(config, learning_rate=1e-3))
+    assert read_config(tmp_path / "run")["config"]["learning_rate"] == 1e-3
+    assert [row["epoch"] for row in read_metrics(tmp_path / "run")] == [1, 2, 3]
+
+
 def test_a_finished_run_is_told_where_its_weights_lie_now(film, tmp_path):
     save_file(build_tiny().state_dict(), tmp_path / "old.safetensors")
     options = replace(OPTIONS["keypoints"], backbone_weights=str(tmp_path / "old.safetensors"))
@@ -179,6 +208,27 @@ def test_what_cannot_be_drawn_is_said_before_anything_is_learned(film, tmp_path)
     ):
         clone(configure("pixels", film, tmp_path / "run", env="Unseen-v0"))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("picture", "found"),
+    [
+        (np.full((32, 32, 3), 0.5, np.float32), r"\(32, 32, 3\) of float32"),
+        (np.zeros((32, 32, 4), np.uint8), r"\(32, 32, 4\) of uint8"),
+        (np.zeros((32, 32), np.uint8), r"\(32, 32\) of uint8"),
+    ],
+)
+def test_pictures_that_are_not_rgb_are_refused_before_anything_is_learned(film, tmp_path, monkeypatch, picture, found):
+    monkeypatch.setattr(Square, "render", lambda self: picture)
+    with pytest.raises(RenderError, match=f"draws pictures {found}; expected RGB"):
+        clone(configure("pixels", film, tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_environment_without_pictures_is_not_told_to_install_a_driver(film, tmp_path, monkeypatch):
+    monkeypatch.delattr(Square, "render")
+    with pytest.raises(RenderError, match=r"draws no pictures: its class has no render\(\)"):
+        clone(configure("pixels", film, tmp_path / "run"))
 
 
 def test_another_look_leaves_what_sees_states_as_it_is(runs):

@@ -212,6 +212,9 @@ class TestSeveralSeeds:
         assert found.success_interval == wilson_interval(2, 4)
         assert found.time_to_success == 1.5
         # Of a seed that plays one and the same episode, but not of two that play alike.
+        silent = with_outcome(7, None)
+        assert outcomes(soon, silent, silent).successes == (1, 3), "some environments speak only of what succeeds"
+        assert outcomes(silent).successes is None
         assert SeedsEvaluation({0: outcomes(soon, soon)}).success_interval == wilson_interval(1, 1)
         assert SeedsEvaluation({0: outcomes(soon), 1: outcomes(soon)}).success_interval == wilson_interval(2, 2)
         nothing = SeedsEvaluation({0: outcomes(with_outcome(1))})

@@ -110,6 +110,14 @@ def test_keeps_only_successes(tmp_path):
     assert int(found[1]) > 3, "half of them fail"
 
 
+def test_successes_that_are_spoken_of_only_when_they_come_are_kept(tmp_path):
+    options = RecordOptions(env="small_envs:Boastful-v0", policy="own_policies:stumble", episodes=3, success_only=True)
+    written = record(tmp_path / "expert.hdf5", options)
+    assert [each.success for each in written] == [True] * 3
+    found = re.search(r"kept 3 of (\d+) episodes", written.provenance.source)
+    assert int(found[1]) > 3, "half of them fail"
+
+
 def test_writes_frames_where_they_are_wanted(tmp_path, capsys):
     out = tmp_path / "walk.hdf5"
     flags = ["--policy", "own_policies:walk", "--env", SIGNPOSTED, "--frames", "--frame-size", "16x12"]
@@ -138,7 +146,7 @@ def test_gives_up_and_leaves_nothing(imitation_run, tmp_path):
         (["--policy", "own_policies:walk"], "--policy needs --env"),
         (["--policy", "own_policies:factory", "--env", ENV], "cannot be called with observations alone"),
         (["--policy", "own_policies:in_newtons", "--env", ENV], "expected finite numbers in [-1, 1]"),
-        (["--policy", "own_policies:walk", "--env", ENV, "--stop-after-success", "2"], "does not say whether"),
+        (["--policy", "own_policies:walk", "--env", ENV, "--stop-after-success", "2"], "did not say of any episode"),
         (["--run", "RUN", "--stop-after-success", "-1"], "expected 0 or more steps"),
         (["--run", "RUN", "--frame-size", "84"], "--frame-size without --frames"),
         (["--run", "RUN", "--frames", "--frame-size", "84x"], "--frame-size is 84x; expected pixels"),

@@ -15,7 +15,7 @@ from ilfo._tools.errors import InputError
 from ilfo.adapters._transitions import FinishedEpisode
 from ilfo.adapters._trial import check_fitted, width_of
 from ilfo.rewards import Episodes, RewardGenerator
-from ilfo.rewards._answers import NotFiniteError
+from ilfo.rewards._answers import NotFiniteError, observed
 from ilfo.rewards.base import copied
 from ilfo.rewards.labelling import Labels, imitation_rewards
 
@@ -126,7 +126,7 @@ class Scoring:
 
     def observe(self, observations: Tensor, terminated: bool) -> dict[str, float]:
         """Shows the reward an episode ``(T+1, D)`` that is over; returns what it has to log."""
-        return self.reward.observe(self._episode(observations, terminated))
+        return observed(self.reward, self._episode(observations, terminated))
 
     def finish(self, observations: Tensor, terminated: bool, env: int = 0) -> tuple[Labels, FinishedEpisode]:
         """Shows the reward an episode that is over, and then lets it judge.
@@ -143,7 +143,7 @@ class Scoring:
             InputError: The reward cannot score these observations.
         """
         episode = self._episode(observations, terminated)
-        metrics = self.reward.observe(episode)
+        metrics = observed(self.reward, episode)
         labels = self.labels(episode)
         total, terms = self.returns(episode, labels)
         parts = {name: float(term) for name, term in terms.items()}

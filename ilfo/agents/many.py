@@ -36,6 +36,7 @@ def make_agent(
         extra["compile"] = True
     elif compile:
         warnings.warn(f"--compile: {kind.__name__} has no compiled form; going on without", stacklevel=2)
+    seed = seed if isinstance(seed, Sequence) else int(seed)  # It may be a number of NumPy's.
     if isinstance(seed, int) or kind.can_stack(options):
         return kind(observation_dim, action_dim, options, device=device, seed=seed, **extra)  # type: ignore[arg-type]
     how = " under these options" if kind.stacks else ""

@@ -38,7 +38,8 @@ class CloneConfig:
     """Columns of the state that the policy is given in addition to keypoints or pixels, like '0-3,7': a robot's own
     joints, for example, which it need not find in the picture. None by default."""
     out: str = "runs/clone"
-    """Folder of the run. A run that was stopped starts over with the same command on the same folder."""
+    """Folder of the run. A run that was stopped while it learned starts over with the same command on the same folder,
+    and plays what it has learned if it was stopped after that."""
     seed: int = 0
     """Seed of weights, batches, shifts, the choice of held-out episodes, and the evaluation."""
     epochs: int = 100

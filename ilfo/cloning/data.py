@@ -18,7 +18,7 @@ from ilfo.cloning.configs import CloneConfig
 from ilfo.cloning.eyes import EYES
 from ilfo.demos import Demonstrations, Provenance, Trajectory
 from ilfo.demos.checks import differences
-from ilfo.demos.files import has_frames
+from ilfo.demos.files import frames_unread, has_frames
 from ilfo.demos.trajectory import sha256_of
 from ilfo.envs import Description, describe
 from ilfo.variants import Variant, split_id
@@ -145,6 +145,8 @@ def _check_has(opened: Demonstrations, path: str, config: CloneConfig, frames: b
         lacks.append(f"frames, which --sees {config.sees} takes")
     if config.state_dims and not opened.observation_dim:
         lacks.append("states, which --state-dims takes")
+    if frames and opened.layout not in (None, "ilfo") and opened[0].frames is None:
+        raise frames_unread(path, opened.layout)
     if lacks:
         env = opened.provenance.env_id or config.env
         flags = " --actions --frames" if frames else " --actions"

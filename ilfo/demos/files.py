@@ -123,10 +123,15 @@ def _refuse(path: Path, layout: str, filter_key: str | None, max_episode_steps: 
     if max_episode_steps is not None and layout != "d4rl":
         raise InputError(f"{path}: a file of layout {layout} says where its episodes end. Leave the time limit out.")
     if frames and layout != "ilfo":
-        raise InputError(
-            f"{path}: frames are read from files of layout ilfo alone, this is {layout}. Read its states, or write "
-            "them with the frames into one: demos.Trajectory(states, frames=...), demos.write."
-        )
+        raise frames_unread(path, layout)
+
+
+def frames_unread(path: str | os.PathLike[str], layout: str) -> InputError:
+    """What to raise where frames are wanted of a file whose layout holds them in other ways than ours."""
+    return InputError(
+        f"{path}: frames are read from files of layout ilfo alone, this is {layout}. Read its states, or write them "
+        "with the frames into one: demos.Trajectory(states, frames=...), demos.write."
+    )
 
 
 def resolved(path: str | os.PathLike[str]) -> Path:

@@ -14,7 +14,7 @@ from ilfo.envs.making import (
     make_env,
     success_of,
 )
-from ilfo.envs.rollouts import Policy, Stage, random_policy, rollout
+from ilfo.envs.rollouts import Policy, Stage, random_policy, rollout, successes_of
 
 __all__ = [
     "Description",
@@ -34,4 +34,5 @@ __all__ = [
     "random_policy",
     "rollout",
     "success_of",
+    "successes_of",
 ]

@@ -77,6 +77,12 @@ class Copy:
         observation, info = self.env.reset(seed=self.episode_seed)
         self.goal = goal_of(info)
         self.observations = [np.array(observation, np.float32)]
+        if not np.isfinite(self.observations[0]).all():
+            assert self.env.spec is not None
+            raise InputError(
+                f"{self.env.spec.id} returned a NaN or an infinity as the first observation of the episode with seed "
+                f"{self.episode_seed}; expected finite numbers from its reset"
+            )
         self.actions: list[np.ndarray] = []
         self.env_rewards: list[float] = []
         self._newest: np.ndarray | None = None

@@ -130,6 +130,8 @@ def first_frame(env: gymnasium.Env[Any, Any]) -> np.ndarray:
     """
     try:
         picture: Any = env.render()
+    except NotImplementedError as error:
+        raise RenderError("the environment draws no pictures: its class has no render()") from error
     # Drivers, their bindings and Gymnasium each raise errors of their own where the drawing library is missing.
     except Exception as error:
         _drop_half_made_viewers(error)
@@ -148,8 +150,16 @@ def frame(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
     Returns:
         ``(height, width, 3)`` uint8; a picture of another shape is squeezed, not cut.
+
+    Raises:
+        RenderError: The picture is not RGB in uint8.
     """
-    picture = np.array(picture, np.uint8)  # A copy: an environment may hand out the buffer that it draws into.
+    picture = np.array(picture)  # A copy: an environment may hand out the buffer that it draws into.
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+        raise RenderError(
+            f"the environment draws pictures {picture.shape} of {picture.dtype}; expected RGB, (height, width, 3) of "
+            "uint8 from 0 to 255: convert them in its render()"
+        )
     if picture.shape[1::-1] == size:
         return picture
     import cv2

@@ -12,7 +12,7 @@ from ilfo._tools.errors import InputError
 from ilfo.demos import Trajectory
 from ilfo.envs._worker import Worker
 from ilfo.envs.copies import InProcess
-from ilfo.envs.making import Protocol
+from ilfo.envs.making import ACTION_SLACK, Protocol
 
 if TYPE_CHECKING:
     from ilfo.rewards.sight import View
@@ -172,7 +172,7 @@ class Environments:
             actions: ``(S*N, A)`` in [-1, 1].
 
         Raises:
-            InputError: Actions of another shape.
+            InputError: Actions of another shape, beyond [-1, 1] by more than rounding, or not finite.
         """
         if self._actions is not None:
             raise RuntimeError("begin after begin: finish the step first")
@@ -182,8 +182,13 @@ class Environments:
                 f"{self.env_id}: actions of shape {actions.shape}; expected ({len(self)}, {self.action_dim}), one row "
                 "an environment"
             )
-        self._actions = actions
-        self._ask("step", actions)
+        if not (np.abs(actions) <= 1 + ACTION_SLACK).all():
+            raise InputError(
+                f"{self.env_id}: actions from {actions.min():g} to {actions.max():g}; expected finite numbers in "
+                "[-1, 1], which are rescaled to the environment's bounds: clip them after noise is added"
+            )
+        self._actions = actions.clip(-1, 1)
+        self._ask("step", self._actions)
 
     def finish(self) -> Steps:
         """Waits for the step that was begun; ended episodes are collected and reset.

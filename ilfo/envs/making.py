@@ -23,6 +23,7 @@ from ilfo.plugins import name_for_file
 from ilfo.variants import split_id, vary
 
 __all__ = [
+    "ACTION_SLACK",
     "Description",
     "FixedHorizon",
     "Protocol",
@@ -38,6 +39,9 @@ __all__ = [
 Protocol = Literal["standard", "fixed-horizon"]
 """``standard``: episodes end as the environment's authors wrote it. ``fixed-horizon``: they never end early."""
 
+
+ACTION_SLACK = 1e-4
+"""How far beyond [-1, 1] an action may be: what float32 does to a ``tanh`` or a division, not a mistake of scale."""
 
 _REGISTER = {
     "ilfo.robotics": ("AdroitHand", "AntMaze", "Fetch", "FrankaKitchen", "HandManipulate", "HandReach", "PointMaze"),
@@ -160,7 +164,9 @@ def _wrapped(env: gymnasium.Env[Any, Any], env_id: str, protocol: Protocol) -> g
         raise InputError(f"environment {env_id!r} has actions {actions}; expected a continuous vector (Box)")
     _check_range(env_id, actions)
     if not _within_one(actions):
-        env = gymnasium.wrappers.RescaleAction(env, np.float32(-1), np.float32(1))
+        # Rescaled, -1 and 1 may come out beyond the bounds by a last bit, which some environments refuse.
+        within = gymnasium.wrappers.TransformAction(env, lambda action: action.clip(actions.low, actions.high), actions)
+        env = gymnasium.wrappers.RescaleAction(within, np.float32(-1), np.float32(1))
     if env.spec is None or env.spec.max_episode_steps is None:
         raise InputError(f"environment {env_id!r} has no time limit: give it one, {env_id}@1000-steps")
     return FixedHorizon(env) if protocol == "fixed-horizon" else env
@@ -175,7 +181,8 @@ def _check_range(env_id: str, actions: gymnasium.spaces.Box) -> None:
         )
     if not actions.is_bounded():
         raise InputError(
-            f"environment {env_id!r} has unbounded actions {actions}; wrap it in ClipAction or RescaleAction"
+            f"environment {env_id!r} has unbounded actions {actions}; expected bounds, onto which [-1, 1] is "
+            "stretched: give its action space finite ones, and take off ClipAction, which hides them"
         )
     fixed = np.flatnonzero(actions.low == actions.high)
     if len(fixed):

@@ -11,14 +11,11 @@ from ilfo._tools.errors import InputError
 from ilfo.demos import Trajectory
 from ilfo.envs.copies import Copy
 from ilfo.envs.drawing import drawable_env
-from ilfo.envs.making import Protocol, make_env
+from ilfo.envs.making import ACTION_SLACK, Protocol, make_env
 from ilfo.envs.rollouts import Policy
 from ilfo.rewards.sight import View
 
 __all__ = ["Recorder"]
-
-_ROUNDING = 1e-6
-"""How far beyond [-1, 1] an action may be: what float32 does to a ``tanh`` or a division, not a mistake of scale."""
 
 
 class Recorder:
@@ -80,8 +77,8 @@ class Recorder:
             made of numbers) where there are any. One that was stopped after its success is truncated.
 
         Raises:
-            InputError: Actions that are not finite numbers in [-1, 1], of one row an observation; a simulation that
-                diverges; or a success to stop after, of which the environment says nothing.
+            InputError: Actions that are not finite numbers in [-1, 1], of one row an observation; or a simulation that
+                diverges.
             RenderError: Nothing can be drawn here.
         """
         copy = Copy(self._env, seed, 0, self._drawn_size, self._keeps_frames, self._stop_after_success)
@@ -91,10 +88,6 @@ class Recorder:
             _, terminated, truncated = copy.step(self._act(shown, len(copy.actions), copy.episode_seed))
             if not copy.finite:
                 raise copy.diverged(self._env_id)
-            if self._stop_after_success is not None and copy.success is None:
-                raise InputError(
-                    f"--stop-after-success: {self._env_id} does not say whether an episode succeeded; leave it out"
-                )
             shown = self._shown(copy)
         return copy.episode(terminated)
 
@@ -125,7 +118,7 @@ class Recorder:
                 f"{where}: it returned actions of shape {actions.shape} for observations of shape "
                 f"{observation[None].shape}, expected (1, {self._action_dim}): one row for each row of observations"
             )
-        if not (np.abs(actions) <= 1 + _ROUNDING).all():
+        if not (np.abs(actions) <= 1 + ACTION_SLACK).all():
             raise InputError(
                 f"{where}: it returned the action {actions[0].tolist()}, expected finite numbers in [-1, 1], which are "
                 "rescaled to the environment's bounds: clip them, or divide them by the bound"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ def rollout(
     """Plays whole episodes with a policy, in environments that are made for it.
 
     Args:
-        policy: Observations ``(N, D)`` to actions ``(N, A)`` in [-1, 1].
+        policy: Observations ``(N, D)`` and ages of the episodes in steps ``(N,)`` to actions ``(N, A)`` in [-1, 1].
         env_id: Gymnasium id.
         episodes: How many.
         protocol: How they end.
@@ -38,6 +38,16 @@ def rollout(
     """
     with closing(Stage(env_id, protocol, [seed])) as stage:
         return stage.play(policy, episodes)[0]
+
+
+def successes_of(episodes: Iterable[Trajectory]) -> list[bool] | None:
+    """Whether each of these episodes succeeded; None where nothing is said of any.
+
+    Where one has a success, those of which nothing is said had none: some environments speak of success only when it
+    comes.
+    """
+    found = [each.success for each in episodes]
+    return None if all(each is None for each in found) else [bool(each) for each in found]
 
 
 def random_policy(action_dim: int, seed: int) -> Policy:
@@ -76,7 +86,8 @@ class Stage:
         done.
 
         Args:
-            policy: Observations ``(S*N, D)`` to actions ``(S*N, A)`` in [-1, 1], the rows of the first seed first.
+            policy: Observations ``(S*N, D)`` and ages of the episodes in steps ``(S*N,)`` to actions ``(S*N, A)`` in
+                [-1, 1], the rows of the first seed first.
             episodes: How many of each seed.
         """
         copies = max(1, min(COPIES, episodes))

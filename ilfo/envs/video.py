@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import sys
 import warnings
@@ -86,7 +87,7 @@ def write_pictures(path: str | os.PathLike[str], pictures: Iterable[np.ndarray],
         RenderError: OpenCV cannot encode video.
     """
     target, speed = check_video_path(path), speed or _DEFAULT_FPS
-    stride = max(1, round(speed / _SMOOTH_FPS))
+    stride = max(1, math.ceil(speed / _SMOOTH_FPS))
     shown = itertools.islice(pictures, 0, None, stride)
     return _encode(target, speed / stride, next(shown), shown)
 
@@ -119,7 +120,7 @@ def _frames(
     env = drawable_env(env_id, protocol)
     try:
         speed = float(env.metadata.get("render_fps") or _DEFAULT_FPS)
-        stride = max(1, round(speed / _SMOOTH_FPS))
+        stride = max(1, math.ceil(speed / _SMOOTH_FPS))
         observation, _ = env.reset(seed=trajectory.seed)
         collected, total = 0.0, len(trajectory)
         yield speed / stride, _labelled(first_frame(env), 0, collected)

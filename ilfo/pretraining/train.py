@@ -17,11 +17,12 @@ from torch import Tensor
 
 from ilfo._tools.atomic import atomic_path
 from ilfo._tools.errors import InputError
+from ilfo._tools.target import file_to_write
 from ilfo.pretraining.dino import Dino, DinoOptions, Schedule
 from ilfo.pretraining.frames import Frames, read_frames
 from ilfo.pretraining.keypoint_error import probe
 from ilfo.pretraining.views import ViewOptions, views
-from ilfo.vision.backbones import TINY, TINY_WEIGHTS, Backbone, build_tiny
+from ilfo.vision.backbones import TINY, Backbone, build_tiny
 
 __all__ = ["TrainingConfig", "collapsed", "train"]
 
@@ -32,7 +33,7 @@ class TrainingConfig:
 
     frames: tuple[Path, ...]
     """Files that 'frames' wrote."""
-    out: Path = TINY_WEIGHTS
+    out: Path = Path("ilfo_vit_tiny.safetensors")
     """The safetensors file to write at the end."""
     checkpoint: Path = Path("ilfo_vit_tiny.checkpoint.pt")
     """Where the state of the training is kept."""
@@ -89,8 +90,7 @@ def train(config: TrainingConfig, *, say: Callable[[str], None] = print) -> Path
     if config.device == "cuda" and not torch.cuda.is_available():
         raise InputError("--device is cuda, but PyTorch sees no GPU here: use --device cpu")
     for path in (config.out, config.checkpoint):
-        if not path.parent.is_dir():
-            raise InputError(f"{path}: there is no folder {path.parent}; make it first")
+        file_to_write(path, reads=config.frames)
     torch.set_num_threads(config.threads)
     frames = read_frames(config.frames)
     if len(frames) < config.batch_size:

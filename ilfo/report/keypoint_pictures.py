@@ -45,10 +45,10 @@ def draw_demonstrations(
         InputError: There are no frames, ``out`` cannot be written, or the network cannot be had.
     """
     target = _target(out, reads=[demonstrations.path])
-    features = KeypointFeatures(options)
-    doing(f"seeing {features.plan(demonstrations)}")
-    features.fit(demonstrations)
-    return write_keypoints(target, demonstrations[0], features, demonstrations.provenance.time_step)
+    features, drawn = KeypointFeatures(options), demonstrations[:1]
+    doing(f"seeing {features.plan(demonstrations, drawn)}")
+    seen = features.fit(demonstrations).see_demonstrations(drawn)
+    return _write(target, seen[0], demonstrations.provenance.time_step)
 
 
 def write_keypoints(
@@ -69,10 +69,13 @@ def write_keypoints(
     Raises:
         InputError: Another suffix, no such folder, or no frames.
     """
-    target = _target(out)
-    keypoints = features.see(trajectory).observations
-    assert trajectory.frames is not None
-    pictures = _drawn(trajectory.frames, keypoints)
+    return _write(_target(out), features.see(trajectory), time_step)
+
+
+def _write(target: Path, seen: Trajectory, time_step: float | None) -> Path:
+    keypoints = seen.observations
+    assert seen.frames is not None
+    pictures = _drawn(seen.frames, keypoints)
     if target.suffix.lower() in SUFFIXES:
         return write_pictures(target, pictures, 1 / time_step if time_step else None)
     import cv2

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from ilfo._tools.errors import InputError
 from ilfo.rewards.base import Episodes, RewardGenerator
 
-__all__ = ["NotFiniteError", "absorbing_of", "scores_of"]
+__all__ = ["NotFiniteError", "absorbing_of", "observed", "scores_of"]
 
 
 class NotFiniteError(InputError):
@@ -49,6 +52,21 @@ def absorbing_of(reward: RewardGenerator, episodes: Episodes) -> Tensor:
     if isinstance(found, Tensor) and found.is_floating_point():
         found = found.float()
     return _checked(reward, "absorbing_reward", found, (len(episodes.lengths),), "a reward for each episode")
+
+
+def observed(reward: RewardGenerator, episodes: Episodes) -> dict[str, float]:
+    """Shows a generator the agent's episodes; returns the numbers that it logs, checked.
+
+    Raises:
+        InputError: It returns anything but a dictionary.
+    """
+    found: Any = reward.observe(episodes)
+    if not isinstance(found, Mapping):
+        raise InputError(
+            f"{type(reward).__qualname__}.observe returned a {type(found).__name__}; expected a dictionary of names "
+            "and numbers to log, {} for none"
+        )
+    return dict(found)
 
 
 def _checked(reward: RewardGenerator, method: str, found: Tensor, expected: tuple[int, ...], why: str) -> Tensor:

@@ -27,6 +27,8 @@ Progress = Callable[[float, str], None]
 
 TAIL_BOUND = 5.0
 """Standard deviations within which a spline bends; outside, it is the identity."""
+REACH = 0.9
+"""Share of these bounds within which all targets are brought."""
 SLICE = 5
 """Successive transitions that are held out together."""
 CHECK_EVERY = 10
@@ -78,20 +80,36 @@ class FlowModelOptions:
             raise InputError(f"held_out is {self.held_out}: it is a share, above 0 and below 1.")
 
 
-def make_flow(width: int, options: FlowModelOptions, context_width: int | None = None) -> NormalizingFlow:
+def make_flow(
+    width: int, options: FlowModelOptions, context_width: int | None = None, farthest: Tensor | None = None
+) -> NormalizingFlow:
     """A flow with ``log_prob(targets, contexts) -> (N,)`` for targets ``(N, width)``, with random weights.
-
-    Contexts are ``(N, context_width)``, by default as wide as the targets.
 
     Autoregressive transforms (nflows) to a standard normal, each with one residual block; each takes the features in
     the reverse order of the one before. PyTorch's global random state is left as it was.
+
+    Args:
+        width: Features of a target.
+        options: The kind of flow.
+        context_width: Features of a context; None: as many as a target's.
+        farthest: ``(width,)`` how far from 0 targets lie. Those that a spline would not reach are brought within its
+            bounds; None: none are.
+
+    Raises:
+        InputError: There is one block for several features: the first would not depend on the context.
     """
+    if options.blocks < 2 <= width:
+        raise InputError(
+            f"blocks is {options.blocks}, for {width} features: the first one would be modelled without the state "
+            "before; give 2 or more"
+        )
     from nflows.distributions import StandardNormal
     from nflows.flows import Flow
     from nflows.transforms import (
         CompositeTransform,
         MaskedAffineAutoregressiveTransform,
         MaskedPiecewiseRationalQuadraticAutoregressiveTransform,
+        PointwiseAffineTransform,
         ReversePermutation,
     )
 
@@ -103,9 +121,11 @@ def make_flow(width: int, options: FlowModelOptions, context_width: int | None =
     }
     spline: dict[str, Any] = {"num_bins": options.bins, "tails": "linear", "tail_bound": TAIL_BOUND}
     transforms: list[nn.Module] = []
+    if options.family == "spline" and farthest is not None:
+        transforms.append(PointwiseAffineTransform(scale=(REACH * TAIL_BOUND / farthest).clamp(max=1.0)))
     with seeded(options.seed):
-        for _ in range(options.blocks):
-            if transforms:
+        for block in range(options.blocks):
+            if block:
                 transforms.append(ReversePermutation(width))
             if options.family == "maf":
                 transforms.append(MaskedAffineAutoregressiveTransform(**network))

@@ -25,14 +25,17 @@ class StateDensity(nn.Module):
         width: Features of a state.
         noise: Levels, in standard deviations of a feature, in ascending order.
         options: The flow and its fit.
+        farthest: See :func:`~ilfo.rewards._flow_model.make_flow`.
     """
 
     _noise: Tensor
 
-    def __init__(self, width: int, noise: Sequence[float], options: FlowModelOptions) -> None:
+    def __init__(
+        self, width: int, noise: Sequence[float], options: FlowModelOptions, farthest: Tensor | None = None
+    ) -> None:
         super().__init__()
         self._options = options
-        self._flow = make_flow(width, options, context_width=1)
+        self._flow = make_flow(width, options, context_width=1, farthest=farthest)
         self.register_buffer("_noise", torch.tensor(noise), persistent=False)
 
     def fit(self, states: Tensor, held_out: Tensor, on_progress: Progress | None = None) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations, Trajectory
-from ilfo.rewards._answers import absorbing_of, scores_of
+from ilfo.rewards._answers import absorbing_of, observed, scores_of
 from ilfo.rewards.base import Episodes, Explanation, RewardGenerator
 from ilfo.rewards.scaling import ScaledReward
 
@@ -20,7 +20,7 @@ __all__ = ["SumReward"]
 class SumReward(RewardGenerator):
     """Adds the rewards of several generators, each times a weight.
 
-    It needs whole episodes if one of its terms does, and is stationary only if all of them are.
+    It needs whole episodes if one of its terms does; if none does, it is stationary only if all of them are.
 
     Args:
         generators: Name to generator, not fitted yet.
@@ -42,13 +42,16 @@ class SumReward(RewardGenerator):
         self.needs = "transition"
         for name, generator in self.generators.items():
             if not generator.imitates:
+                remedy = "leave it out of the sum"
+                if len(self.generators) == 1:
+                    factor = f"--scaling.method fixed --scaling.factor {weights[name]:g}"
+                    remedy = f"name it alone, without a weight; {factor} scales it"
                 raise InputError(
                     f"the reward {name!r} does not imitate, and an imitating agent never sees the environment's "
-                    "reward: leave it out of the sum"
+                    f"reward: {remedy}"
                 )
             if generator.needs == "trajectory":
                 self.needs = "trajectory"
-        self.stationary = all(generator.stationary for generator in self.generators.values())
         moving = [name for name, generator in self.generators.items() if not _unscaled(generator).stationary]
         if moving and self.needs == "trajectory":
             whole = [name for name, generator in self.generators.items() if generator.needs == "trajectory"]
@@ -56,6 +59,9 @@ class SumReward(RewardGenerator):
                 f"{moving[0]} changes while the agent learns, so that transitions are scored again when they are "
                 f"sampled, and {whole[0]} needs whole episodes: they cannot be added"
             )
+        # Whole episodes are scored once, when they end, in the scale of that time.
+        alike = all(generator.stationary for generator in self.generators.values())
+        self.stationary = self.needs == "trajectory" or alike
 
     def fit(self, demonstrations: Demonstrations) -> SumReward:
         """Fits one generator after the other; returns itself."""
@@ -99,7 +105,7 @@ class SumReward(RewardGenerator):
         return {
             f"{name}/{key}": value
             for name, generator in self.generators.items()
-            for key, value in generator.observe(episodes).items()
+            for key, value in observed(generator, episodes).items()
         }
 
     def terms(self, episodes: Episodes) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ilfo._tools.cores import usable_cores
-from ilfo.rewards.row_costs import CostBlocks, RowCosts
+from ilfo.rewards.row_costs import CostBlocks, RowCosts, check_masses
 
 __all__ = ["default_workers", "exact_costs", "exact_plan"]
 
@@ -34,8 +34,10 @@ def exact_plan(cost: Tensor, a: Tensor, b: Tensor) -> Tensor:
         ``(n, m)`` plan with row sums ``a`` and column sums ``b``, in the dtype and on the device of ``cost``.
 
     Raises:
+        InputError: Rows and columns differ in their total mass.
         RuntimeError: The solver stopped before the optimum.
     """
+    check_masses(a, b)
     _mute_pot()
     return torch.from_numpy(_solve(*(tensor.cpu().numpy() for tensor in (cost, a, b)))).to(cost)
 

@@ -157,11 +157,12 @@ class Flow(RewardGenerator):
         self._mean = differences.mean(dim=0)
         self._scale = differences.std(dim=0).clamp(min=self.options.difference_floor)
         held_out = held_out_slices(len(contexts), self.options.held_out)
-        self._make_flows()
+        targets = (differences - self._mean) / self._scale
+        reached = torch.cat(states).abs().amax(dim=0), targets.abs().amax(dim=0)
+        self._farthest_state, self._farthest_move = (each.clamp(min=BOUND) for each in reached)
+        self._make_flows(*reached)
         assert self._flow is not None
-        targets, parts = (differences - self._mean) / self._scale, 1 if self._states is None else 2
-        self._farthest_state = torch.cat(states).abs().amax(dim=0).clamp(min=BOUND)
-        self._farthest_move = targets.abs().amax(dim=0).clamp(min=BOUND)
+        parts = 1 if self._states is None else 2
         train_flow(self._flow, targets, contexts, held_out, self.options, self._told(0, parts))
         if self._states is not None:
             self._states.fit(contexts + differences, held_out, self._told(1, parts))
@@ -171,10 +172,11 @@ class Flow(RewardGenerator):
         self._low = min(float(held.quantile(self.options.quantile)), self._median - LEAST_SPREAD)
         return self
 
-    def _make_flows(self) -> None:
+    def _make_flows(self, states: Tensor | None, moves: Tensor | None) -> None:
+        """Fresh flows for states and moves that reach so far; None: for those that splines reach by themselves."""
         width, options = self.features.width, self.options
-        self._flow = make_flow(width, options)
-        self._states = StateDensity(width, options.state_noise, options) if options.state_share else None
+        self._flow = make_flow(width, options, farthest=moves)
+        self._states = StateDensity(width, options.state_noise, options, states) if options.state_share else None
         self._moved.clear()
 
     def _told(self, part: int, parts: int) -> Progress | None:
@@ -261,7 +263,9 @@ class Flow(RewardGenerator):
         self._flow = self._states = None
         self._moved.clear()
         if state["flow"]:
-            self._make_flows()
+            # Of any reach: the true one is among what is loaded, and earlier code had none.
+            reach = torch.ones(self.features.width) if any(name.endswith("._scale") for name in state["flow"]) else None
+            self._make_flows(reach, reach)
             assert self._flow is not None
             self._flow.load_state_dict(state["flow"])
         if self._states is not None:

@@ -147,26 +147,30 @@ class KeypointFeatures:
         """What each column is called: ``"concept 0 u"``, ``"concept 0 v"``, ``"concept 0 visibility"``, and so on."""
         return [f"concept {k} {part}" for k in range(len(self.concepts)) for part in ("u", "v", "visibility")]
 
-    def plan(self, trajectories: Sequence[Trajectory]) -> EncodingPlan:
+    def plan(self, trajectories: Sequence[Trajectory], seen: Sequence[Trajectory] | None = None) -> EncodingPlan:
         """The memory and time that fitting to these and seeing them will take; as text, one line.
 
         It is measured on a few of their frames. Those in which concepts are sought are encoded again to be seen; what
         the cache has is not.
 
+        Args:
+            trajectories: To fit to, with frames.
+            seen: Those of them that are then seen; None: all.
+
         Raises:
             InputError: Frames are missing, or not one fits into the memory.
         """
         reel: Any = _reel(trajectories)
-        passes = self._passes(reel, trajectories)
+        passes = self._passes(reel, trajectories if seen is None else seen)
         return plan_encoding(reel, self.backbone, self.options, memory_gib=self.options.memory_gib, passes=passes)
 
-    def _passes(self, reel: Reel, trajectories: Sequence[Trajectory]) -> int:
+    def _passes(self, reel: Reel, seen: Sequence[Trajectory]) -> int:
         """How often a frame has to go through the network."""
         sample = reel.evenly(self.options.fit_frames)
+        frames: list[Any] = [each.frames for each in seen]
         if not (self.options.cache and is_cached(self._key_of_concepts(sample))):
-            return len(reel) + len(sample)
+            return sum(map(len, frames)) + len(sample)
         centroids = self._concepts_in(sample).centroids.numpy()
-        frames: list[Any] = [each.frames for each in trajectories]
         return sum(len(each) for each in frames if not is_cached(self._key_of_keypoints(each, centroids)))
 
     def fit(self, demonstrations: Demonstrations) -> KeypointFeatures:

@@ -30,6 +30,8 @@ BUILT_IN: dict[str, str] = {
 }
 """Name on the command line to ``module:Class``."""
 
+_PLUS = re.compile(r"(?<![\d.]e)\+|\+(?!\d+\s*\*)", re.IGNORECASE)
+"""What stands between two terms: no plus of an exponent, ``1e+3``."""
 _STARLESS = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)(\s*)([a-z_][^\s*]*)", re.IGNORECASE)
 """A number and a name with no ``*`` between them."""
 
@@ -45,7 +47,7 @@ def terms_of(expression: str) -> dict[str, float]:
             f"the reward is {expression!r}; expected a name, or a sum like 'transport + 0.5*flow', as text"
         )
     found: dict[str, float] = {}
-    for part in expression.split("+"):
+    for part in _PLUS.split(expression):
         weight, name = re.fullmatch(r"\s*(?:([^*]*)\*)?\s*(.*?)\s*", part, re.DOTALL).groups()  # type: ignore[union-attr]
         try:
             number = float(weight) if weight is not None else 1.0
@@ -54,6 +56,8 @@ def terms_of(expression: str) -> dict[str, float]:
         starless = _starless(part.strip())
         if starless:
             raise InputError(f"--reward is {expression!r}, of which {part.strip()!r} lacks a '*': write {starless}")
+        if re.search(r"\S\s+-", part):
+            raise InputError(f"--reward is {expression!r}: what is taken off has a weight below 0, 'one + -0.5*other'")
         if not name or re.search(r"[\s*]", name) or not math.isfinite(number) or number == 0:
             raise InputError(
                 f"--reward is {expression!r}, of which {part.strip()!r} is no term; expected a name, or a sum of names "

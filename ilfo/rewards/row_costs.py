@@ -8,7 +8,9 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-__all__ = ["CostBlocks", "RowCosts", "blocks_of"]
+from ilfo._tools.errors import InputError
+
+__all__ = ["CostBlocks", "RowCosts", "blocks_of", "check_masses"]
 
 CostBlocks = Callable[[slice, slice], Tensor]
 """Given some of the problems and some of the rows, returns their costs ``(k, r, m)``, computed on demand. An infinite
@@ -51,3 +53,14 @@ class RowCosts:
 def blocks_of(cost: Tensor) -> CostBlocks:
     """Blocks of costs ``(B, n, m)`` that are already computed."""
     return lambda problems, rows: cost[problems, rows]
+
+
+def check_masses(a: Tensor, b: Tensor) -> None:
+    """Refuses rows and columns ``(..., n)`` and ``(..., m)`` of different mass, between which there is no plan."""
+    rows, columns = (each.double().sum(dim=-1).cpu() for each in (a, b))
+    if not torch.allclose(rows, columns, rtol=1e-4, atol=0.0):
+        worst = int((rows - columns).abs().argmax())
+        found = f"{rows.flatten()[worst]:g} and {columns.flatten()[worst]:g}"
+        raise InputError(
+            f"rows and columns have the masses {found} in all; expected the same, like 1 / n and 1 / m each"
+        )

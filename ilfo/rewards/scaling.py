@@ -14,7 +14,7 @@ from torch import Tensor
 from ilfo._tools.checks import check_choices, check_positive, check_share
 from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations, Trajectory, shuffled
-from ilfo.rewards._answers import absorbing_of, scores_of
+from ilfo.rewards._answers import absorbing_of, observed, scores_of
 from ilfo.rewards.base import Episodes, Explanation, RewardGenerator
 
 __all__ = ["DISCOUNT", "ScaledReward", "Scaling", "ScalingOptions"]
@@ -270,7 +270,7 @@ class ScaledReward(RewardGenerator):
 
     def observe(self, episodes: Episodes) -> dict[str, float]:
         """Lets the generator learn from the episodes, and measures the scale on them; returns numbers to log."""
-        found = self.generator.observe(episodes)
+        found = observed(self.generator, episodes)
         if not self.scaling.settled:
             self.scaling.observe(scores_of(self.generator, episodes), episodes.lengths)
         return found | self.scaling.measured

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ilfo._tools.cores import threads
+from ilfo._tools.errors import InputError
 from ilfo.rewards.kernels import BlockKernel, Kernel, dense_kernel
-from ilfo.rewards.row_costs import CostBlocks, RowCosts, blocks_of
+from ilfo.rewards.row_costs import CostBlocks, RowCosts, blocks_of, check_masses
 
 __all__ = ["potentials", "sinkhorn_costs", "sinkhorn_plan"]
 
@@ -54,12 +55,18 @@ def sinkhorn_plan(
     Returns:
         ``(B, n, m)`` plans in the dtype and on the device of ``cost``.
 
+    Raises:
+        InputError: Rows and columns differ in their total mass, or the regularization is not above 0.
+
     Warns:
         RuntimeWarning: Some plan missed the tolerance after ``max_iterations``.
 
     Notes:
         The iterations are those of :func:`potentials`.
     """
+    if not regularization > 0:
+        raise InputError(f"regularization is {regularization}; expected a number above 0, or exact_plan for 0")
+    check_masses(a, b)
     plans = torch.empty_like(cost)
     for problems, rows, plan, _ in _solved(
         blocks_of(cost), a.to(cost), b.to(cost), regularization, max_iterations, tolerance, max_bytes

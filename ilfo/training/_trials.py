@@ -11,12 +11,10 @@ from torch import Tensor
 
 from ilfo._tools.errors import InputError
 from ilfo.agents import Agent
+from ilfo.envs.making import ACTION_SLACK
 from ilfo.rewards import RewardGenerator
 
 __all__ = ["try_acting", "try_saving"]
-
-_SLACK = 1e-4
-"""How far beyond 1 rounding may take an action."""
 
 
 def try_acting(agent: Agent, observations: Tensor, action_dim: int) -> None:
@@ -38,7 +36,7 @@ def try_acting(agent: Agent, observations: Tensor, action_dim: int) -> None:
         found = f"a tensor of shape {tuple(actions.shape)}; {wants}"
     elif actions.requires_grad:
         found = f"a tensor that requires a gradient; {wants} without one, as under @torch.no_grad()"
-    elif not bool((actions.abs() <= 1 + _SLACK).all()):
+    elif not bool((actions.abs() <= 1 + ACTION_SLACK).all()):
         found = f"actions from {float(actions.min()):g} to {float(actions.max()):g}; {wants}"
     else:
         return

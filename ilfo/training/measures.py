@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ilfo.demos import Trajectory
+from ilfo.envs import successes_of
 from ilfo.statistics import bootstrap_interval, interquartile_mean, normalized_score
 from ilfo.training.training import Training
 
@@ -24,14 +25,14 @@ def evaluation_row(training: Training, episodes: Sequence[Trajectory], member: i
     if training.sight is None:
         imitation_return = float(training.rewards_of(episodes, member).scores.sum(dim=1).mean())
     expert = training.expert_return
-    successes = [trajectory.success for trajectory in episodes if trajectory.success is not None]
+    successes = successes_of(episodes)
     times = [trajectory.success_step for trajectory in episodes if trajectory.success_step is not None]
     return {
         "eval_return": float(np.mean(returns)),
         "eval_returns": returns,
         "eval_length": float(np.mean([len(trajectory) for trajectory in episodes])),
         "eval_imitation_return": imitation_return,
-        "eval_success": float(np.mean(successes)) if successes else None,
+        "eval_success": None if successes is None else float(np.mean(successes)),
         "eval_time_to_success": float(np.mean(times)) if times else None,
         "eval_ratio": float(np.mean(returns)) / expert if expert is not None and expert > 0 else None,
     }

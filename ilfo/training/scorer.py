@@ -15,7 +15,7 @@ from ilfo._tools.errors import InputError
 from ilfo.agents import Batch
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.rewards import Episodes, Explanation, RewardGenerator
-from ilfo.rewards._answers import absorbing_of, scores_of
+from ilfo.rewards._answers import absorbing_of, observed, scores_of
 from ilfo.rewards.base import Needs, copied
 from ilfo.rewards.labelling import Labels, imitation_rewards, without_terminations
 from ilfo.rewards.sight import Sight, View
@@ -151,7 +151,7 @@ class Scorer:
         else:
             seen = [replace(trajectory, observations=self._view.keypoints(shown))]
         episodes, reward = self._seen(Episodes.from_trajectories(seen, self._device)), self._rewards[member]
-        learned = reward.observe(episodes)
+        learned = observed(reward, episodes)
         labels = self._labels(reward, episodes, self._horizon - episodes.lengths)
         terms = reward.terms(episodes)
         return labels, learned | {f"imitation_return/{name}": float(each.sum()) for name, each in terms.items()}

@@ -218,7 +218,11 @@ class Training(Imitation):
     def _update(self, member: int | None = None) -> None:
         """One update of the agent, or of one seed's."""
         agent = self.agent
-        if member is not None and isinstance(agent, Separate):
+        if isinstance(agent, Separate):
+            if member is None:
+                for each in range(len(agent.agents)):
+                    self._update(each)
+                return
             agent = agent.agents[member]
         batch = self.scorer.of_batch(self.replay.sample(agent.batch_size, member), member)
         observations = self.inputs(batch.observations, member)

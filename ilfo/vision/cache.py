@@ -41,7 +41,7 @@ def fingerprint(arrays: Sequence[np.ndarray], settings: Mapping[str, Any]) -> st
 
 def is_cached(key: str) -> bool:
     """Whether there is an entry; it may still turn out to be damaged."""
-    return _entry(key).is_file()
+    return os.path.isfile(_entry(key))  # False too where the folder may not be read.
 
 
 def _entry(key: str) -> Path:
@@ -62,7 +62,7 @@ def cached(key: str, names: Sequence[str], make: Callable[[], dict[str, np.ndarr
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as entry:
             return {name: entry[name] for name in names}
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         pass
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         warnings.warn(f"{path}: this entry of the cache is damaged ({error}); it is made anew", stacklevel=2)

@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from random_batches import ACTIONS, OBSERVATIONS, random_batch, stacked
@@ -147,3 +148,9 @@ def test_a_class_that_does_not_compile_is_made_plain_after_a_warning():
     plain = make_agent(Alone, OBSERVATIONS, ACTIONS, seed=1)
     found, expected = agent.update(random_batch()), plain.update(random_batch())
     assert torch.equal(found["critic_loss"], expected["critic_loss"])
+
+
+def test_a_seed_may_be_a_number_of_numpys():
+    observations = torch.zeros(1, 3)
+    mine, own = (make_agent(TD3, 3, 2, seed=seed).act(observations, False) for seed in (np.int64(5), 5))
+    assert torch.equal(mine, own)

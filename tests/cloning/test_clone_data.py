@@ -199,6 +199,12 @@ def test_frames_of_several_sizes_are_refused(squares, tmp_path):
         opened("pixels", paths)
 
 
+def test_pictures_in_another_layout_are_not_said_to_be_missing(squares, tmp_path):
+    path = str(demos.write(tmp_path / "robot.hdf5", changed(squares, frames=None), layout="robomimic"))
+    with pytest.raises(InputError, match="frames are read from files of layout ilfo alone, this is robomimic"):
+        opened("pixels", path)
+
+
 def test_a_filter_key_chooses_demonstrations_of_robomimic_files(squares, tmp_path):
     path = tmp_path / "robomimic.hdf5"
     demos.write(path, changed(squares, frames=None), layout="robomimic")

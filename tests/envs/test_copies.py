@@ -92,3 +92,11 @@ def test_an_episode_goes_on_for_so_many_steps_after_its_first_success(steps):
     assert len(short) == long.success_step + steps < len(long)
     assert (short.success, short.success_step, short.truncated) == (True, long.success_step, True)
     np.testing.assert_array_equal(short.observations, long.observations[: len(short) + 1])
+
+
+def test_an_episode_that_begins_with_no_number_is_named():
+    stillborn = copies("Stillborn-v0")
+    for _ in range(39):
+        stillborn.step(rightwards())
+    with pytest.raises(InputError, match=r"Stillborn-v0 returned a NaN .* first observation of the episode with seed"):
+        stillborn.step(rightwards())

@@ -187,6 +187,16 @@ def test_actions_of_another_shape_are_refused():
         Environments(LEDGE, 2).step(np.zeros(2, np.float32))
 
 
+@pytest.mark.parametrize("action", [1.01, -1.01, np.nan])
+def test_actions_beyond_one_or_that_are_no_numbers_are_refused(action):
+    with pytest.raises(InputError, match=r"small_envs:Ledge-v0: actions from .* expected finite numbers in \[-1, 1\]"):
+        Environments(LEDGE, 2).step(np.array([[0.5], [action]], np.float32))
+
+
+def test_rounding_beyond_one_is_cut_off():
+    assert Environments(LEDGE).step(np.array([[1 + 1e-5]], np.float32)).actions == 1
+
+
 @pytest.mark.parametrize("env_id", [LEDGE, HOPPER])
 def test_restored_environments_go_on_where_they_were(env_id):
     environments = Environments(env_id, 2, seed=3)

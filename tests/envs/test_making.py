@@ -184,7 +184,7 @@ def test_a_matrix_among_the_observations_is_a_vector_by_its_rows():
             gymnasium.spaces.Box(np.array([-2, 3], np.float32), np.array([2, 3], np.float32)),
             "dimension 1 can only be 3; expected bounds that differ: leave that dimension out",
         ),
-        (gymnasium.spaces.Box(-np.inf, 1, (1,), np.float32), "unbounded actions"),
+        (gymnasium.spaces.Box(-np.inf, 1, (1,), np.float32), "unbounded actions .* give its action space finite ones"),
     ],
 )
 def test_actions_that_cannot_be_scaled_are_refused(actions, message):
@@ -194,6 +194,25 @@ def test_actions_that_cannot_be_scaled_are_refused(actions, message):
             make_env("Odd-v0")
     finally:
         del gymnasium.registry["Odd-v0"]
+
+
+@pytest.mark.parametrize("bounds", [(-0.1, 0.5), (0.1, 0.3), (0.5, 5.0)])
+def test_rescaled_actions_stay_within_the_bounds_to_the_last_bit(bounds):
+    class Strict(Late):
+        action_space = gymnasium.spaces.Box(*bounds, (1,), np.float32)
+
+        def step(self, action):
+            assert self.action_space.contains(action), action
+            return super().step(action)
+
+    gymnasium.register("Strict-v0", Strict, max_episode_steps=40)
+    try:
+        env = make_env("Strict-v0")
+        env.reset(seed=0)
+        for action in (-1.0, 1.0, 0.0):
+            env.step(np.array([action], np.float32))
+    finally:
+        del gymnasium.registry["Strict-v0"]
 
 
 class Sent(DictLedge):

@@ -96,9 +96,9 @@ def test_without_success_or_with_more_steps_than_are_left_an_episode_is_whole():
     assert len(play("walk", stop_after_success=1000)) == 40
 
 
-def test_an_environment_without_success_cannot_be_stopped_after_it():
-    with pytest.raises(InputError, match="--stop-after-success: InvertedPendulum-v5 does not say"):
-        play("walk", "InvertedPendulum-v5", stop_after_success=3)
+def test_success_that_is_spoken_of_only_when_it_comes_is_heard():
+    assert play("walk", "Boastful-v0", stop_after_success=0).success
+    assert play("creep", "Boastful-v0", stop_after_success=0).success is None
 
 
 @pytest.mark.parametrize(("size", "shape"), [((80, 60), (60, 80, 3)), ((16, 12), (12, 16, 3)), ((20, 20), (20, 20, 3))])

@@ -8,7 +8,7 @@ from small_envs import LEDGE, walk
 from ilfo._tools.errors import InputError
 from ilfo.demos import Trajectory
 from ilfo.envs import RenderError, random_policy, rollout, video
-from ilfo.envs.video import SUFFIXES, check_video_path, write_video
+from ilfo.envs.video import SUFFIXES, check_video_path, write_pictures, write_video
 
 ENV = "InvertedPendulum-v5"
 
@@ -91,3 +91,11 @@ def test_the_label_darkens_its_corner_alone():
     assert (frame == 200).all()
     assert (labelled[:10, :10] < 200).all()
     assert (labelled[60:] == 200).all()
+
+
+@pytest.mark.parametrize("speed", [20, 30, 40, 44, 125])
+def test_a_video_has_thirty_frames_a_second_or_fewer_and_its_own_speed(tmp_path, speed):
+    pictures = [np.full((16, 16, 3), 9 * index, np.uint8) for index in range(24)]
+    frames, rate = frames_of(write_pictures(tmp_path / "film.webm", pictures, speed))
+    assert rate <= 30
+    assert len(frames) == -(-24 // round(speed / rate))

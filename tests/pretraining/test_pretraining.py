@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from ilfo.pretraining.dino import DinoOptions
 from ilfo.pretraining.train import TrainingConfig, train
 from ilfo.pretraining.views import ViewOptions
 from ilfo.vision import load_backbone
+from ilfo.vision.backbones import TINY_WEIGHTS
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +98,7 @@ def test_collapse_is_said_once(config, frames, tmp_path):
 def test_too_few_frames_and_missing_folders_are_refused_before_training(config, tmp_path):
     with pytest.raises(InputError, match="16 frames: fewer than --batch-size, 17"):
         train(replace(config, batch_size=17), say=str)
-    with pytest.raises(InputError, match="there is no folder"):
+    with pytest.raises(InputError, match=r"does not exist\. Make it first"):
         train(replace(config, out=tmp_path / "gone" / "weights.safetensors"), say=str)
     with pytest.raises(InputError, match="--steps is 0"):
         replace(config, steps=0)
@@ -110,3 +112,7 @@ def test_the_command_trains_and_says_what_is_wrong_without_a_traceback(frames, t
     assert (tmp_path / "w.safetensors").exists()
     assert main(["train", "--frames", str(tmp_path / "none.hdf5"), *paths]) == 2
     assert "none.hdf5: cannot be read as frames" in capsys.readouterr().err
+
+
+def test_the_weights_of_the_package_are_not_written_unless_named():
+    assert TrainingConfig((Path("frames.hdf5"),)).out.resolve() != TINY_WEIGHTS.resolve()

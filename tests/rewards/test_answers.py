@@ -7,7 +7,7 @@ from pendulum_system import cut, demonstrations, flail, rollout
 
 from ilfo._tools.errors import InputError
 from ilfo.rewards import Episodes, ScaledReward, ScalingOptions, SumReward
-from ilfo.rewards._answers import NotFiniteError, absorbing_of, scores_of
+from ilfo.rewards._answers import NotFiniteError, absorbing_of, observed, scores_of
 from ilfo.rewards.labelling import imitation_rewards
 
 
@@ -89,3 +89,14 @@ def test_what_keeps_the_contract_passes_as_it_is():
     reward = around(Sound, "plain")
     assert torch.equal(scores_of(reward, episodes()), reward.score(episodes()))
     assert torch.equal(absorbing_of(around(AbsorbingDouble, "plain"), episodes()), absorbing_of(reward, episodes()))
+
+
+class Mute(Sound):
+    def observe(self, episodes):
+        self.size = self.size * 1.0
+
+
+@pytest.mark.parametrize("how", ["plain", "summed", "scaled"])
+def test_a_reward_that_logs_nothing_says_so_with_an_empty_dictionary(how):
+    with pytest.raises(InputError, match=r"Mute.observe returned a NoneType; expected a dictionary .* \{\} for none"):
+        observed(around(Mute, how), episodes())

@@ -115,6 +115,16 @@ def test_a_scale_that_moves_goes_with_whole_episodes():
     assert SumReward({"height": moving_scale, "transport": OptimalTransport()}, {"height": 1.0, "transport": 1.0})
 
 
+def test_a_scale_that_moves_scores_no_episode_again():
+    running = make_reward("transport + nearest", scaling=ScalingOptions("running"))
+    assert (running.needs, running.stationary) == ("trajectory", True)
+
+
+def test_the_environments_reward_with_a_weight_is_told_how_it_is_scaled():
+    with pytest.raises(InputError, match=r"name it alone, .* --scaling\.method fixed --scaling\.factor 2 scales it"):
+        make_reward("2*environment")
+
+
 def test_the_environments_reward_is_no_term():
     with pytest.raises(InputError, match="'environment' does not imitate"):
         make_reward("environment + transport")
@@ -154,6 +164,7 @@ def test_the_match_is_that_of_the_first_term_that_has_one():
         ("transport", {"transport": 1.0}),
         ("transport + 0.5*flow", {"transport": 1.0, "flow": 0.5}),
         (" 2 * transport+-1e-3*my_file:MyReward ", {"transport": 2.0, "my_file:MyReward": -0.001}),
+        ("transport + 1e+3*flow+2E+1*pwil", {"transport": 1.0, "flow": 1000.0, "pwil": 20.0}),
         ("temporal-transport + .5 * pwil", {"temporal-transport": 1.0, "pwil": 0.5}),
     ],
 )
@@ -166,6 +177,7 @@ def test_sums_are_read(expression, terms):
     [
         ("", "'' is no term"),
         ("transport +", "'' is no term"),
+        ("transport - 0.5*flow", r"what is taken off has a weight below 0, 'one \+ -0\.5\*other'"),
         ("transport flow", "'transport flow' is no term; expected a name, or a sum of names"),
         ("x*transport", "'x\\*transport' is no term"),
         ("0*transport", "'0\\*transport' is no term"),

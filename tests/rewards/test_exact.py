@@ -7,9 +7,11 @@ import pytest
 import torch
 from plain_sinkhorn import padded, problem
 
+from ilfo._tools.errors import InputError
 from ilfo.rewards import exact
 from ilfo.rewards.exact import default_workers, exact_costs, exact_plan
 from ilfo.rewards.row_costs import blocks_of
+from ilfo.rewards.sinkhorn import sinkhorn_plan
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
@@ -113,3 +115,13 @@ def test_no_plan_without_what_is_forbidden_is_an_error():
     cost[0, 2] = torch.inf
     with pytest.raises(RuntimeError, match="of a 4 x 5 problem was not found"):
         exact_plan(cost[0], a[0], b[0])
+
+
+def test_rows_and_columns_of_different_mass_are_refused():
+    a, b = torch.ones(4), torch.ones(6)
+    with pytest.raises(InputError, match="have the masses 4 and 6 in all; expected the same"):
+        exact_plan(torch.rand(4, 6), a, b)
+    with pytest.raises(InputError, match="have the masses 4 and 6 in all; expected the same"):
+        sinkhorn_plan(torch.rand(1, 4, 6), a[None], b[None], regularization=0.1)
+    with pytest.raises(InputError, match="regularization is 0; expected a number above 0"):
+        sinkhorn_plan(torch.rand(1, 4, 4), a[None], a[None], regularization=0)

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import io
 import math
+import re
 
 import numpy as np
 import pytest
@@ -142,6 +143,45 @@ def test_the_time_counts_to_the_end_of_a_long_demonstration():
     restored.load_state_dict(old)
     expert, stopped = restored.score(Episodes.from_trajectories([reach, stops]))[:, 650:].mean(dim=1)
     assert expert < stopped, "as earlier code scored it, whose runs go on as they began"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_expert_is_no_less_likely_where_its_time_is_far_from_the_middle(family):
+    turns = np.arange(501) / 6
+    expert = Trajectory(np.stack([np.sin(turns), np.cos(turns)], axis=1).astype(np.float32))
+    options = FlowOptions(family=family, updates=100, temperature=1.0, state_temperature=1.0)
+    reward = Flow(options, StateFeatures(FeatureOptions(time=20.0))).fit(demonstrations(expert))
+    episodes = Episodes.from_trajectories([expert])
+    first, middle, last = (float(part.mean()) for part in reward.score(episodes)[0].split([100, 300, 100]))
+    assert min(first, last) > 0.5 * middle
+    restored = Flow()
+    restored.load_state_dict(reward.state_dict())
+    assert torch.equal(restored.score(episodes), reward.score(episodes))
+
+
+def test_a_spline_of_earlier_code_scores_as_it_did():
+    """It brought nothing within its bounds."""
+    reward = fitted(rollout(), family="spline")
+    state = reward.state_dict()
+    for part in ("flow", "states"):
+        state[part] = {name: value for name, value in state[part].items() if not name.endswith(("._scale", "._shift"))}
+        state[part] = {re.sub(r"_transforms\.(\d+)", _one_before, name): value for name, value in state[part].items()}
+    restored = Flow()
+    restored.load_state_dict(state)
+    episodes = Episodes.from_trajectories([rollout()])
+    assert torch.equal(restored.score(episodes), reward.score(episodes)), "all that it saw is within these bounds"
+
+
+def _one_before(match: re.Match) -> str:
+    return f"_transforms.{int(match[1]) - 1}"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_one_block_cannot_tell_what_the_first_feature_was_before(family):
+    with pytest.raises(InputError, match=r"blocks is 1, for 3 features: .* give 2 or more"):
+        fitted(rollout(), family=family, blocks=1)
+    line = Trajectory(np.linspace(0, 1, 60, dtype=np.float32)[:, None])
+    assert fitted(line, family=family, blocks=1, updates=10).score(Episodes.from_trajectories([line])).isfinite().all()
 
 
 class TestTheScale:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from dataclasses import replace
 
 import pytest
 from own_plugins import Still
@@ -42,6 +43,14 @@ def test_presets_are_read_whole():
     for name in presets():
         config, _ = parse_train(["--preset", name, "--env", "Hopper-v5", "--demo", "d.hdf5"])
         assert config.steps > config.random_steps
+
+
+@pytest.mark.parametrize("name", ["quickstart", "il-flow", "manipulation"])
+def test_whatever_agent_imitates_has_what_imitation_gives_it(name):
+    for agent in ("td3", "td7", "sac"):
+        flags = ["--env", "Hopper-v5", "--demo", "d.hdf5", "--agent", agent]
+        plain, preset = (getattr(parse_train([*flags, "--preset", each])[0], agent) for each in ("imitation", name))
+        assert preset == replace(plain, exploration_noise=0.3) if (name, agent) == ("manipulation", "td3") else plain
 
 
 def test_a_preset_for_one_agent_does_not_disturb_another():

@@ -15,7 +15,7 @@ import pytest
 import torch
 from filmed_square import SEES, configure
 from rich.console import Console
-from small_clones import MIRRORED, PENDULUM, SQUARE
+from small_clones import MIRRORED, PENDULUM, SQUARE, write
 from small_runs import KilledError, assert_equal, assert_same_run, save_after_every_step, timeless
 from small_videos import write_video
 
@@ -309,6 +309,18 @@ class TestFrames:
         plan, written = capsys.readouterr().out.splitlines()
         assert plan.startswith("seeing 21 frames as 7 x 7 patches")
         assert written == str(out)
+
+    def test_what_seeing_takes_is_the_episode_that_is_drawn_and_nothing_the_second_time(
+        self, episode, tmp_path, capsys
+    ):
+        films = write(tmp_path, "films.hdf5", Demonstrations((episode,) * 3, describe(SQUARE).provenance))
+        flags = [*SEES[2:], "--keypoints.fit-frames", "10", "--keypoints.temperature", "0.31"]
+        said = []
+        for _ in range(2):
+            assert main(["demos", "plot", films, "--keypoints", str(tmp_path / "square.png"), *flags]) == 0
+            said.append(capsys.readouterr().out.splitlines()[0])
+        assert "all in the cache" not in said[0]
+        assert "all in the cache" in said[1]
 
     @pytest.mark.parametrize(
         ("flags", "message"),

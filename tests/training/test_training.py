@@ -2,6 +2,7 @@
 
 import dataclasses
 import warnings
+from contextlib import closing
 
 import h5py
 import numpy as np
@@ -378,3 +379,13 @@ def test_an_expert_that_is_done_stands_still_until_the_time_limit(begin, demo, t
 def test_one_that_goes_on_as_long_is_not_held(begin):
     held, plain = begin("--hold-end"), begin()
     assert_equal(held.scorer.state_dicts(), plain.scorer.state_dicts())
+
+
+def test_each_of_several_seeds_logs_what_it_has_to_say(demo, tmp_path):
+    config = short(demo, tmp_path / "run", "--agent", "own_plugins:Talkative", "--seeds", "0-2")
+    with pytest.warns(UserWarning, match="cannot stack seeds"):
+        training = Training.begin(Sources(config))
+    with closing(training):
+        advance(training, 150)
+        for found in training.averages.read():
+            assert (found["always"], found["sometimes"]) == (1, 2)
