@@ -1,4 +1,4 @@
-"""``Hopper-v5@200-steps@seed-3@no-shadows``: how an environment's id says more of its episodes and pictures."""
+"""``Hopper-v5@200-steps@repeat-2@seed-3@no-shadows``: an id that says more of episodes, actions and pictures."""
 
 from __future__ import annotations
 
@@ -9,25 +9,33 @@ from ilfo._tools.errors import InputError
 
 __all__ = ["Marks", "plain_id", "split_marks"]
 
-_MEANINGS = {"steps": r"(\d+)-steps", "seed": r"seed-(\d+)", "shadows": r"no-shadows"}
+_MEANINGS = {"steps": r"(\d+)-steps", "seed": r"seed-(\d+)", "shadows": r"no-shadows", "repeat": r"repeat-(\d+)"}
+_AT_LEAST_ONE = {"steps", "repeat"}
 
 
 class Marks(NamedTuple):
-    """What an id says of episodes and pictures; as text, what follows the plain id.
+    """What an id says of episodes, actions and pictures; as text, what follows the plain id.
 
     Attributes:
-        steps: Their time limit; None: the environment's own.
+        steps: Time limit of episodes in steps of the environment; None: its own.
         seed: What every reset is seeded with, so that all begin alike; None: each begins in its own way.
         shadows: Whether pictures have shadows and reflections.
+        repeat: Steps of the environment for which each action is done.
     """
 
     steps: int | None = None
     seed: int | None = None
     shadows: bool = True
+    repeat: int = 1
 
     def __str__(self) -> str:
-        limit = "" if self.steps is None else f"@{self.steps}-steps"
-        return limit + ("" if self.seed is None else f"@seed-{self.seed}") + ("" if self.shadows else "@no-shadows")
+        said = {
+            f"@{self.steps}-steps": self.steps is not None,
+            f"@repeat-{self.repeat}": self.repeat != 1,
+            f"@seed-{self.seed}": self.seed is not None,
+            "@no-shadows": not self.shadows,
+        }
+        return "".join(mark for mark, given in said.items() if given)
 
 
 def plain_id(env_id: str) -> str:
@@ -44,13 +52,13 @@ def split_marks(env_id: str) -> tuple[str, Marks]:
     """The id without these marks, and the marks.
 
     Raises:
-        InputError: A limit of 0 steps, or the same kind of mark twice.
+        InputError: A limit of 0 steps, an action for 0 steps, or the same kind of mark twice.
 
     Examples:
         >>> split_marks("ilfo.metaworld:MetaWorld/reach-v3@100-steps@lights-seen-0")
-        ('ilfo.metaworld:MetaWorld/reach-v3@lights-seen-0', Marks(steps=100, seed=None, shadows=True))
+        ('ilfo.metaworld:MetaWorld/reach-v3@lights-seen-0', Marks(steps=100, seed=None, shadows=True, repeat=1))
         >>> split_marks("Hopper-v5@seed-3")
-        ('Hopper-v5', Marks(steps=None, seed=3, shadows=True))
+        ('Hopper-v5', Marks(steps=None, seed=3, shadows=True, repeat=1))
         >>> str(Marks(steps=100, seed=3))
         '@100-steps@seed-3'
     """
@@ -62,10 +70,11 @@ def split_marks(env_id: str) -> tuple[str, Marks]:
         name, match = next(((name, match) for name, match in matches if match), ("", None))
         if match is None:
             others.append(mark)
-        elif name in found or (name == "steps" and not int(match[1])):
+        elif name in found or (name in _AT_LEAST_ONE and not int(match[1])):
             raise InputError(
-                f"environment {env_id!r}: expected one time limit of at least 1 step, like {plain}@200-steps, one "
-                f"seed, like {plain}@seed-3, and @no-shadows once"
+                f"environment {env_id!r}: expected one time limit of at least 1 step, like {plain}@200-steps, actions "
+                f"done for at least 1 step each, like {plain}@repeat-2, one seed, like {plain}@seed-3, and @no-shadows "
+                "once"
             )
         else:
             found[name] = int(match[1]) if match.groups() else False

@@ -118,6 +118,7 @@ def _convert(
     filter_key: str | None = None,
     max_episode_steps: int | None = None,
     clip_actions: bool = False,
+    every: int = 1,
 ) -> None:
     """Write demonstrations in the layout that another library reads.
 
@@ -133,6 +134,7 @@ def _convert(
         filter_key: Take only the demonstrations of this filter key of a robomimic file.
         max_episode_steps: Time limit of the environment, for old D4RL files that do not say where it ended episodes.
         clip_actions: Cut actions to [-1, 1], which the robomimic layout demands.
+        every: Steps that become one, without their actions: 3 for an agent in an environment like Hopper-v5@repeat-3.
     """
     console = new_console()
     with _warnings_printed(console):
@@ -144,6 +146,7 @@ def _convert(
             filter_key=filter_key,
             max_episode_steps=max_episode_steps,
             clip_actions=clip_actions,
+            every=every,
         )
         if to != "ilfo":
             _warn_of_units(written, out)

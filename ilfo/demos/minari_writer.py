@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from dataclasses import replace
@@ -132,7 +133,8 @@ def _env_spec(env_id: str) -> str | None:
     import gymnasium
 
     # ``module:Id`` says what to import; a dataset names the environment alone. Of marks it knows the time limit.
-    name, steps = plain_id(env_id).rpartition(":")[2], split_marks(env_id)[1].steps
+    name, marks = plain_id(env_id).rpartition(":")[2], split_marks(env_id)[1]
+    steps = marks.steps and math.ceil(marks.steps / marks.repeat)
     try:
         named = gymnasium.envs.registration.EnvSpec(name, max_episode_steps=steps)
     except gymnasium.error.Error:

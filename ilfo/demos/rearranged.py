@@ -1,4 +1,4 @@
-"""The same states in another order: an expert held at its end, one that stops on the way, one out of order."""
+"""Other choices of the same states: an expert held at its end, in larger steps, that stops on the way, out of order."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from ilfo._tools.errors import InputError
 from ilfo.demos.chosen_frames import ChosenFrames
 from ilfo.demos.trajectory import Demonstrations, Trajectory
 
-__all__ = ["held", "shuffled", "stopped"]
+__all__ = ["held", "shuffled", "stopped", "thinned"]
 
 
 def held(demonstrations: Demonstrations, steps: int) -> Demonstrations:
@@ -37,6 +38,46 @@ def held(demonstrations: Demonstrations, steps: int) -> Demonstrations:
         return replace(_in_order(one, np.minimum(np.arange(steps + 1), len(one))), truncated=True)
 
     return replace(demonstrations, trajectories=tuple(map(longer, demonstrations)))
+
+
+def thinned(demonstrations: Demonstrations, every: int) -> Demonstrations:
+    """Every so many-th state alone, as an agent sees them whose actions are each done for so many steps.
+
+    The first and the last state of an episode are kept, and the steps between them are as even as whole steps allow.
+    Rewards are added up; actions are lost, since several were done between two states.
+
+    Args:
+        demonstrations: Of any length; frames, where there are some, are chosen on access.
+        every: Steps that become one, at least 1. An episode that has fewer becomes one step.
+
+    Raises:
+        InputError: It is less than 1.
+
+    Example:
+        >>> expert = Demonstrations((Trajectory(np.float32([[0], [1], [2], [3], [4], [5], [6]])),))
+        >>> thinned(expert, 3)[0].observations.ravel()
+        array([0., 3., 6.], dtype=float32)
+    """
+    if every < 1:
+        raise InputError(f"one of every {every} states: expected 1 or more")
+    if every == 1:
+        return demonstrations
+
+    def fewer(one: Trajectory) -> Trajectory:
+        steps = len(one)
+        kept = np.linspace(0, steps, max(1, round(steps / every)) + 1).round().astype(int) if steps else np.array([0])
+        chosen = _in_order(one, kept)
+        rewards = None if one.env_rewards is None else np.add.reduceat(one.env_rewards, kept[:-1]).astype(np.float32)
+        success = None if one.success_step is None else int(np.searchsorted(kept, one.success_step))
+        return replace(chosen, env_rewards=rewards, last_reward=one.last_reward, success_step=success)
+
+    told = demonstrations.provenance
+    provenance = replace(
+        told,
+        time_step=None if told.time_step is None else told.time_step * every,
+        action_repeat=None if told.action_repeat is None else told.action_repeat * every,
+    )
+    return replace(demonstrations, trajectories=tuple(map(fewer, demonstrations)), provenance=provenance)
 
 
 def stopped(trajectory: Trajectory, steps: int) -> Trajectory:

@@ -16,6 +16,7 @@ from ilfo.demos.d4rl import write_d4rl
 from ilfo.demos.files import has_frames, open
 from ilfo.demos.hdf5 import write_demonstrations
 from ilfo.demos.minari_writer import write_minari
+from ilfo.demos.rearranged import thinned
 from ilfo.demos.robomimic import write_robomimic
 from ilfo.demos.trajectory import Demonstrations, Trajectory
 
@@ -73,6 +74,7 @@ def convert(
     max_episode_steps: int | None = None,
     filter_key: str | None = None,
     clip_actions: bool = False,
+    every: int = 1,
 ) -> Demonstrations:
     """Reads demonstrations of any layout and writes them in another.
 
@@ -84,6 +86,7 @@ def convert(
         max_episode_steps: Time limit of the environment, for D4RL files that do not record their timeouts.
         filter_key: Name of a subset of demonstrations, for robomimic files that have some.
         clip_actions: Cut actions to [-1, 1], as an environment with these bounds does when it steps.
+        every: Steps that become one, see :func:`~ilfo.demos.thinned`.
 
     Returns:
         What was written.
@@ -107,6 +110,7 @@ def convert(
         # What a file does not say goes without saying in its layout, and is to be known in the other one too.
         known = replace(demonstrations.provenance, own_actions=demonstrations.layout != "ilfo")
         demonstrations = replace(demonstrations, provenance=known)
+    demonstrations = thinned(demonstrations, every)
     if clip_actions:
         demonstrations = replace(demonstrations, trajectories=tuple(map(_clipped, demonstrations)))
     if demonstrations.path is not None and is_labelled(demonstrations.path):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib.metadata
 import logging
+import math
 import re
 import sys
 import traceback
@@ -27,6 +29,7 @@ __all__ = [
     "Description",
     "FixedHorizon",
     "Protocol",
+    "RepeatAction",
     "SameStart",
     "TellGoal",
     "describe",
@@ -85,6 +88,45 @@ class FixedHorizon(gymnasium.Wrapper[Any, Any, Any, Any]):
         return observation, reward, False, truncated, info
 
 
+class RepeatAction(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Does each action for several steps of the environment, or to the episode's end.
+
+    Its reward is the sum of theirs, and it succeeded if one of them did. The time limit is in actions.
+
+    Args:
+        env: With a time limit.
+        times: Steps of the environment for an action.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any], times: int) -> None:
+        super().__init__(env)
+        self._times = times
+        speed = env.metadata.get("render_fps")
+        if speed:
+            self.metadata = env.metadata | {"render_fps": speed / times}
+
+    @property
+    def spec(self) -> gymnasium.envs.registration.EnvSpec:  # type: ignore[override]
+        """The environment's, with the time limit in actions."""
+        inner = self.env.spec
+        assert inner is not None
+        assert inner.max_episode_steps is not None
+        spec = copy.copy(inner)
+        spec.max_episode_steps = math.ceil(inner.max_episode_steps / self._times)
+        return spec
+
+    def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
+        """Steps so many times, or until the episode ends."""
+        collected, succeeded = 0.0, dict[str, Any]()
+        for _ in range(self._times):
+            observation, reward, terminated, truncated, info = self.env.step(np.copy(action))
+            collected += float(reward)
+            succeeded |= {name: info[name] for name in _SUCCESS if info.get(name)}
+            if terminated or truncated:
+                break
+        return observation, collected, terminated, truncated, info | succeeded
+
+
 class SameStart(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Resets with one fixed seed, whatever is asked for: the same goal, places and first state in every episode.
 
@@ -134,7 +176,8 @@ def make_env(env_id: str, protocol: Protocol = "standard", render: bool = False)
     Args:
         env_id: Gymnasium id; ``module:Id`` imports a module that registers it, ``Id@colours-unseen-3`` is a variant
             (:mod:`ilfo.variants`), episodes of ``Id@200-steps`` are cut off after 200 steps, and those of ``Id@seed-3``
-            all begin alike (:class:`SameStart`). ``Id@no-shadows`` is drawn without shadows and reflections, several
+            all begin alike (:class:`SameStart`). Each action in ``Id@repeat-3`` is done for three steps
+            (:class:`RepeatAction`). ``Id@no-shadows`` is drawn without shadows and reflections, several
             times as fast without a GPU.
         protocol: How episodes end, see :data:`Protocol`.
         render: Whether frames are wanted.
@@ -169,7 +212,10 @@ def _wrapped(env: gymnasium.Env[Any, Any], env_id: str, protocol: Protocol) -> g
         env = gymnasium.wrappers.RescaleAction(within, np.float32(-1), np.float32(1))
     if env.spec is None or env.spec.max_episode_steps is None:
         raise InputError(f"environment {env_id!r} has no time limit: give it one, {env_id}@1000-steps")
-    return FixedHorizon(env) if protocol == "fixed-horizon" else env
+    if protocol == "fixed-horizon":
+        env = FixedHorizon(env)
+    times = split_marks(env_id)[1].repeat
+    return env if times == 1 else RepeatAction(env, times)
 
 
 def _check_range(env_id: str, actions: gymnasium.spaces.Box) -> None:
@@ -360,14 +406,15 @@ def describe(env_id: str) -> Description:
         assert isinstance(own, gymnasium.spaces.Box)
         assert env.spec is not None
         assert env.spec.max_episode_steps is not None
+        times = split_marks(env_id)[1].repeat
         time_step = getattr(env.unwrapped, "dt", None)
         action_repeat = getattr(env.unwrapped, "frame_skip", None)
         provenance = Provenance(
             env_id=env_id,
             observation_keys=keys,
-            time_step=None if time_step is None else float(time_step),
+            time_step=None if time_step is None else float(time_step) * times,
             versions=_versions(type(env.unwrapped)),
-            action_repeat=None if action_repeat is None else int(action_repeat),
+            action_repeat=None if action_repeat is None else int(action_repeat) * times,
         )
         return Description(
             provenance,

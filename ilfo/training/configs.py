@@ -45,7 +45,8 @@ class TrainConfig:
     env: str
     """Gymnasium id of the environment; 'module:Id' imports a module that registers it, 'Id@200-steps' cuts episodes off
     after 200 steps, and 'Id@seed-3' lets all of them begin alike, with the goal and the places of objects that the seed
-    gives. 'Id@no-shadows' is drawn without shadows and reflections, several times as fast without a GPU."""
+    gives. In 'Id@repeat-3' each action is done for three steps. 'Id@no-shadows' is drawn without shadows and
+    reflections, several times as fast without a GPU."""
     demo: str | None = None
     """Expert states: an HDF5 file (layout ilfo, Minari, robomimic or D4RL), the folder of a Minari or LeRobot dataset,
     or the name of a bundled demonstration ('ilfo demos list'). The reward 'environment' needs none."""

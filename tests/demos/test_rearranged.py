@@ -1,10 +1,12 @@
-"""An expert that is held at its end, that stops on the way, and whose time is out of order."""
+"""An expert that is held at its end, in larger steps, that stops on the way, and whose time is out of order."""
 
 import numpy as np
 import pytest
 
 from ilfo import demos
-from ilfo.demos import Demonstrations, Trajectory, shuffled, stopped
+from ilfo._tools.errors import InputError
+from ilfo.cli import main
+from ilfo.demos import Demonstrations, Provenance, Trajectory, shuffled, stopped, thinned
 
 STATES = np.arange(8, dtype=np.float32).reshape(4, 2)
 
@@ -76,3 +78,37 @@ def test_out_of_order_are_the_same_states():
     order = shuffled(Trajectory(states)).observations
     assert not np.array_equal(order, states)
     np.testing.assert_array_equal(np.sort(order, axis=0), states)
+
+
+class TestThinned:
+    @pytest.mark.parametrize(("steps", "every", "kept"), [(12, 3, [0, 3, 6, 9, 12]), (7, 3, [0, 4, 7]), (2, 5, [0, 2])])
+    def test_keeps_the_ends_and_adds_up_the_rewards(self, steps, every, kept):
+        states, rewards = np.arange(steps + 1, dtype=np.float32)[:, None], np.arange(steps, dtype=np.float32)
+        one = Trajectory(
+            states, np.zeros((steps, 1), np.float32), rewards, last_reward=0.5, success_step=2, success=True
+        )
+        provenance = Provenance(time_step=0.02, action_repeat=5)
+        (found,), told = (thin := thinned(Demonstrations((one,), provenance), every)), thin.provenance
+        assert found.observations.ravel().tolist() == kept
+        assert found.actions is None
+        assert found.env_return == one.env_return
+        assert found.success_step == 1
+        assert (told.time_step, told.action_repeat) == (0.02 * every, 5 * every)
+
+    def test_frames_are_chosen_too(self):
+        frames = np.arange(7, dtype=np.uint8)[:, None, None, None].repeat(3, axis=3)
+        (found,) = thinned(Demonstrations((Trajectory(np.zeros((7, 1), np.float32), frames=frames),)), 2)
+        assert np.asarray(found.frames)[:, 0, 0, 0].tolist() == [0, 2, 4, 6]
+
+    def test_nothing_is_taken_where_every_state_is_and_nothing_else_is_less(self):
+        demonstrations = Demonstrations((Trajectory(np.zeros((7, 1), np.float32)),))
+        assert thinned(demonstrations, 1) is demonstrations
+        with pytest.raises(InputError, match="one of every 0 states"):
+            thinned(demonstrations, 0)
+
+    def test_a_file_is_converted_to_fit_an_environment_whose_actions_last(self, tmp_path, capsys):
+        out = tmp_path / "thin.hdf5"
+        assert main(["demos", "convert", "halfcheetah", str(out), "--to", "ilfo", "--every", "4"]) == 0
+        assert len(demos.open(out)[0]) == 250
+        assert main(["demos", "validate", str(out), "--env", "HalfCheetah-v5@repeat-4"]) == 0
+        assert "Warning" not in capsys.readouterr().out

@@ -115,6 +115,40 @@ def test_an_id_may_let_all_episodes_begin_alike():
     assert bound.spec.max_episode_steps == 7
 
 
+@pytest.mark.parametrize("protocol", ["standard", "fixed-horizon"])
+@pytest.mark.parametrize("action", [0.5, -1.0])
+def test_an_id_may_let_actions_last(protocol, action):
+    """Pushed hard to the left, the walker falls off the ledge at its third step."""
+    plain, lasting = make_env("Ledge-v0@31-steps", protocol), make_env("Ledge-v0@31-steps@repeat-4", protocol)
+    assert lasting.spec.max_episode_steps == 8
+    assert plain.spec.max_episode_steps == 31
+    action = np.array([action], np.float32)
+    alone, together, ended = [], [], False
+    for env, found in ((plain, alone), (lasting, together)):
+        env.reset(seed=0)
+        ended = False
+        while not ended:
+            observation, reward, terminated, truncated, info = env.step(action)
+            found.append((observation, reward, info["success"]))
+            ended = terminated or truncated
+        found.append(terminated)
+    assert alone.pop() == together.pop()
+    assert len(together) == -(-len(alone) // 4)
+    for index, (observation, reward, success) in enumerate(together):
+        four = alone[4 * index : 4 * index + 4]
+        np.testing.assert_array_equal(observation, four[-1][0])
+        assert reward == pytest.approx(sum(each[1] for each in four))
+        assert success == any(each[2] for each in four)
+
+
+def test_actions_that_last_are_described():
+    plain, lasting = describe("HalfCheetah-v5"), describe("HalfCheetah-v5@repeat-4")
+    assert lasting.horizon == plain.horizon / 4
+    assert lasting.provenance.time_step == 4 * plain.provenance.time_step
+    assert lasting.provenance.action_repeat == 4 * plain.provenance.action_repeat
+    assert make_env("HalfCheetah-v5@repeat-4", render=True).metadata["render_fps"] == 5
+
+
 def test_an_id_may_do_without_shadows():
     plain, flat = make_env("HalfCheetah-v5"), make_env("HalfCheetah-v5@no-shadows")
     assert plain.unwrapped.model.light_castshadow.any()
@@ -130,9 +164,14 @@ def test_an_id_may_do_without_shadows():
         make_env("Endless-v0@30-steps@no-shadows")
 
 
-@pytest.mark.parametrize("marks", ["@0-steps", "@5-steps@6-steps", "@seed-1@seed-1", "@no-shadows@no-shadows"])
+@pytest.mark.parametrize(
+    "marks",
+    ["@0-steps", "@repeat-0", "@repeat-2@repeat-2", "@5-steps@6-steps", "@seed-1@seed-1", "@no-shadows@no-shadows"],
+)
 def test_a_mark_is_given_once_and_a_time_limit_is_positive(marks):
-    with pytest.raises(InputError, match=r"one time limit of at least 1 step, like HalfCheetah-v5@200-steps, one seed"):
+    with pytest.raises(
+        InputError, match=r"one time limit of at least 1 step, like HalfCheetah-v5@200-steps, actions done"
+    ):
         make_env(f"HalfCheetah-v5{marks}")
 
 
