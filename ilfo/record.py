@@ -192,8 +192,8 @@ def _play(
     )
     with closing(recorder):
         while len(kept) < options.episodes:
-            if options.success_only and len(seen) >= min(tries, _TRIES_FOR_EACH):
-                _check_said(said, options, expert.env_id)
+            if not said and len(seen) >= (options.max_tries or min(tries, _TRIES_FOR_EACH)):
+                _refuse_silence(options, expert.env_id)
             if len(seen) >= tries:
                 raise InputError(
                     f"gave up after {tries} episodes, of which {len(kept)} passed and {options.episodes} are wanted"
@@ -209,19 +209,21 @@ def _play(
                 kept.append(trajectory)
             if progress is not None:
                 progress(len(kept), len(seen))
-    _check_said(said, options, expert.env_id)
+    if options.stop_after_success is not None and not said:
+        warnings.warn(f"--stop-after-success: {_silence(expert.env_id)}; none was cut", stacklevel=3)
     return kept, len(seen)
 
 
-def _check_said(said: bool, options: RecordOptions, env_id: str) -> None:
-    """Refuses a success to go by where no episode had any: some environments speak of it only when it comes."""
+def _refuse_silence(options: RecordOptions, env_id: str) -> None:
+    """Refuses to go by a success of which nothing was said so far: some environments speak only when it comes."""
     flags = {"--success-only": options.success_only, "--stop-after-success": options.stop_after_success is not None}
     for flag, given in flags.items():
-        if given and not said:
-            raise InputError(
-                f"{flag}: {env_id} did not say of any episode whether it succeeded, in its info['success'] or "
-                "info['is_success']; leave it out, or use --min-return"
-            )
+        if given:
+            raise InputError(f"{flag}: {_silence(env_id)}; leave it out, or use --min-return")
+
+
+def _silence(env_id: str) -> str:
+    return f"{env_id} did not say of any episode whether it succeeded, in its info['success'] or info['is_success']"
 
 
 def _open_expert(options: RecordOptions) -> Expert:

@@ -195,6 +195,7 @@ class Run:
 
     def _describe(self, identity: dict[str, Any]) -> None:
         commit, diff = _git_state()
+        (self.folder / "git.diff").unlink(missing_ok=True)  # Of a run that was abandoned.
         if diff:
             with atomic_path(self.folder / "git.diff") as path:
                 path.write_text(diff, encoding="utf-8")

@@ -1,6 +1,7 @@
 """``ilfo clone`` as a user types it, and ``ilfo evaluate`` of what it made."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import gymnasium
@@ -17,6 +18,7 @@ from ilfo.clone import clone
 from ilfo.cloning import evaluate_clone, evaluate_looks, load_clone
 from ilfo.envs import RenderError, random_policy
 from ilfo.evaluate import evaluate
+from ilfo.report import write_report
 from ilfo.runs import read_config, read_metrics, read_summary
 from ilfo.train import train
 from ilfo.training.configs import TrainConfig
@@ -130,6 +132,8 @@ def test_what_was_learned_is_kept_where_playing_it_fails(film, tmp_path, monkeyp
         with pytest.raises(InputError, match="is unstable"):
             clone(config)
     assert evaluate(tmp_path / "run", SETTINGS["eval_episodes"]).returns == whole["policy_returns"]
+    with pytest.raises(InputError, match="is not finished: give the same 'ilfo clone' command again"):
+        write_report(tmp_path / "run")
     learned = []
     summary = clone(config, on_epoch=learned.append)
     assert learned == [], "it is not learned again"
@@ -292,6 +296,12 @@ class TestCommands:
         assert main(["clone", *flags, *small]) == 0
         said = capsys.readouterr().out
         assert 0 < said.find("seeing 126 frames as 4 x 4 patches, 32 at a time in ") < said.find("epoch 1/1")
+
+    def test_other_looks_of_a_run_that_is_not_finished_are_refused(self, pendulum, tmp_path):
+        copied = shutil.copytree(pendulum, tmp_path / "run")
+        (copied / "summary.json").unlink()
+        with pytest.raises(InputError, match="is not finished: give the same 'ilfo clone' command again"):
+            evaluate_looks(copied, ["colours"])
 
     def test_evaluate_in_other_looks(self, pendulum, capsys):
         given = ["evaluate", str(pendulum), "--episodes", "2", "--variants", "colours", "lights", "--split", "unseen"]

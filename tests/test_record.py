@@ -118,6 +118,12 @@ def test_successes_that_are_spoken_of_only_when_they_come_are_kept(tmp_path):
     assert int(found[1]) > 3, "half of them fail"
 
 
+def test_an_episode_without_success_is_kept_whole_and_told(tmp_path):
+    options = RecordOptions(env="small_envs:Boastful-v0", policy="own_policies:creep", episodes=1, stop_after_success=3)
+    with pytest.warns(UserWarning, match="did not say of any episode whether it succeeded, .* none was cut"):
+        assert len(record(tmp_path / "expert.hdf5", options)[0]) == 40
+
+
 def test_writes_frames_where_they_are_wanted(tmp_path, capsys):
     out = tmp_path / "walk.hdf5"
     flags = ["--policy", "own_policies:walk", "--env", SIGNPOSTED, "--frames", "--frame-size", "16x12"]
@@ -146,7 +152,10 @@ def test_gives_up_and_leaves_nothing(imitation_run, tmp_path):
         (["--policy", "own_policies:walk"], "--policy needs --env"),
         (["--policy", "own_policies:factory", "--env", ENV], "cannot be called with observations alone"),
         (["--policy", "own_policies:in_newtons", "--env", ENV], "expected finite numbers in [-1, 1]"),
-        (["--policy", "own_policies:walk", "--env", ENV, "--stop-after-success", "2"], "did not say of any episode"),
+        (
+            ["--policy", "own_policies:walk", "--env", ENV, "--stop-after-success", "2", "--episodes", "30"],
+            "did not say of any episode",
+        ),
         (["--run", "RUN", "--stop-after-success", "-1"], "expected 0 or more steps"),
         (["--run", "RUN", "--frame-size", "84"], "--frame-size without --frames"),
         (["--run", "RUN", "--frames", "--frame-size", "84x"], "--frame-size is 84x; expected pixels"),
@@ -158,7 +167,7 @@ def test_gives_up_and_leaves_nothing(imitation_run, tmp_path):
         (["--run", "RUN", "--episodes", "0"], "at least 1"),
         (["--run", "RUN", "--seed", "-1"], "--seed is -1; expected 0 or more"),
         (["--run", "RUN", "--episodes", "5", "--max-tries", "4"], "at least the 5 episodes"),
-        (["--run", "RUN", "--success-only"], "use --min-return"),
+        (["--run", "RUN", "--success-only", "--max-tries", "12"], "use --min-return"),
         (["--run", "nowhere"], "not the folder of a run"),
     ],
 )

@@ -87,7 +87,7 @@ def evaluate_clone(run: str | os.PathLike[str], episodes: int, seed: int, *, env
         env_id: An environment other than the run's, like ``ENV@colours-unseen-3``.
 
     Raises:
-        InputError: It is not finished, or its environment cannot be made.
+        InputError: It has not learned yet, or its environment cannot be made.
         RenderError: The policy takes frames, and nothing can be drawn here.
     """
     config = read_config(run)["config"]
@@ -165,9 +165,16 @@ def _played(shown: Sequence[int], split: Split, episodes: int) -> list[int]:
     return list(itertools.islice(held_out, episodes))
 
 
+def unfinished(run: str | os.PathLike[str]) -> InputError:
+    """What to raise of a run that was stopped while it was cloned, or before it had played."""
+    return InputError(f"{run} is not finished: give the same 'ilfo clone' command again")
+
+
 def _shown(run: str | os.PathLike[str], needed: bool) -> dict[tuple[Kind, Split], list[int]]:
     """Kind and split to the indices of the variants that the demonstrations of a run show."""
-    summary = read_summary(run) or {}
+    summary = read_summary(run)
+    if summary is None:
+        raise unfinished(run)
     if needed and "variants" not in summary:
         raise InputError(
             f"{run} was cloned by earlier code, which did not keep the variants that demonstrations show: clone it "

@@ -136,7 +136,7 @@ def load_clone(folder: str | os.PathLike[str]) -> ClonedPolicy:
     """The policy of a cloned run, on its device where that is there.
 
     Raises:
-        InputError: It is not finished.
+        InputError: It has not learned yet.
     """
     config = read_config(folder)["config"]
     device = config["device"] if torch.cuda.is_available() else "cpu"

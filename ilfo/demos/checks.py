@@ -224,6 +224,9 @@ def differences(file: Provenance, environment: Provenance, name: str) -> list[st
     repeats = file.action_repeat, environment.action_repeat
     if None not in repeats and repeats[0] != repeats[1]:
         found.append(f"{name} repeats each action for {repeats[0]} simulator steps, the environment for {repeats[1]}.")
+    marked = [marks.repeat for _, marks in parts]
+    if None in repeats and None in (file.time_step, environment.time_step) and marked[0] != marked[1]:
+        found.append(f"{name} has actions that last {marked[0]} steps, the environment such of {marked[1]}.")
     others = [
         f"{library} {version} (here {environment.versions[library]})"
         for library, version in file.versions.items()

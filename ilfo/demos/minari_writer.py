@@ -134,14 +134,14 @@ def _env_spec(env_id: str) -> str | None:
 
     # ``module:Id`` says what to import; a dataset names the environment alone. Of marks it knows the time limit.
     name, marks = plain_id(env_id).rpartition(":")[2], split_marks(env_id)[1]
-    steps = marks.steps and math.ceil(marks.steps / marks.repeat)
     try:
-        named = gymnasium.envs.registration.EnvSpec(name, max_episode_steps=steps)
+        named = gymnasium.envs.registration.EnvSpec(name, max_episode_steps=marks.steps)
     except gymnasium.error.Error:
         return None
     known = gymnasium.registry.get(name, named)
+    steps = marks.steps or known.max_episode_steps
     try:
-        return replace(known, max_episode_steps=steps or known.max_episode_steps).to_json()
+        return replace(known, max_episode_steps=steps and math.ceil(steps / marks.repeat)).to_json()
     except (ValueError, TypeError):
         # Its entry point is a function, which JSON cannot hold.
         return named.to_json()

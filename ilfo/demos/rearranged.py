@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ilfo._tools.errors import InputError
+from ilfo._tools.marks import split_marks
 from ilfo.demos.chosen_frames import ChosenFrames
 from ilfo.demos.trajectory import Demonstrations, Trajectory
 
@@ -71,9 +72,13 @@ def thinned(demonstrations: Demonstrations, every: int) -> Demonstrations:
         success = None if one.success_step is None else int(np.searchsorted(kept, one.success_step))
         return replace(chosen, env_rewards=rewards, last_reward=one.last_reward, success_step=success)
 
-    told = demonstrations.provenance
+    told, env_id = demonstrations.provenance, demonstrations.provenance.env_id
+    if env_id is not None:
+        others, marks = split_marks(env_id)
+        env_id = f"{others}{marks._replace(repeat=marks.repeat * every)}"
     provenance = replace(
         told,
+        env_id=env_id,
         time_step=None if told.time_step is None else told.time_step * every,
         action_repeat=None if told.action_repeat is None else told.action_repeat * every,
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 from ilfo._tools.words import counted, estimate
 from ilfo.cloning import KeypointEye, load_clone
+from ilfo.cloning.looks import unfinished
 from ilfo.envs import RenderError
 from ilfo.envs.drawing import filmed
 from ilfo.evaluate import Evaluation, evaluate
@@ -33,6 +34,8 @@ def report_on_clone(run: Path, episodes: int, video: bool, say: Callable[[str], 
     Warns:
         UserWarning: The page comes without its videos, because nothing can be drawn here.
     """
+    if read_summary(run) is None:
+        raise unfinished(run)
     say(f"playing {counted(episodes, 'episode')}")
     found = evaluate(run, episodes)
     report = _CloneReport(run, found)

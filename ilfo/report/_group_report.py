@@ -14,6 +14,7 @@ from ilfo.report import _figures as figures
 from ilfo.report import _page as html
 from ilfo.runs import read_config, read_metrics, read_summary
 from ilfo.statistics import bootstrap_interval, interquartile_mean, normalized_score
+from ilfo.training.measures import mean_success
 
 __all__ = ["GroupReport"]
 
@@ -93,7 +94,7 @@ class GroupReport:
     def _headline(
         self, returns: Sequence[float], scores: Sequence[float], expert: float | None, random: float | None
     ) -> dict[str, str]:
-        success = _mean(_known({seed: row.get("eval_success") for seed, row in self.last.items()}))
+        success = mean_success(row.get("eval_success") for row in self.last.values() if "eval_return" in row)
         numbers = {
             "score": _number(interquartile_mean(scores) if scores else None, "{:.2f}"),
             "mean return of the policies": _number(_mean(returns), "{:,.1f}"),

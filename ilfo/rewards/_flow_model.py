@@ -94,15 +94,7 @@ def make_flow(
         context_width: Features of a context; None: as many as a target's.
         farthest: ``(width,)`` how far from 0 targets lie. Those that a spline would not reach are brought within its
             bounds; None: none are.
-
-    Raises:
-        InputError: There is one block for several features: the first would not depend on the context.
     """
-    if options.blocks < 2 <= width:
-        raise InputError(
-            f"blocks is {options.blocks}, for {width} features: the first one would be modelled without the state "
-            "before; give 2 or more"
-        )
     from nflows.distributions import StandardNormal
     from nflows.flows import Flow
     from nflows.transforms import (

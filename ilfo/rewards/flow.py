@@ -143,9 +143,14 @@ class Flow(RewardGenerator):
 
         Raises:
             InputError: The features cannot be fitted on these demonstrations, they have fewer than two transitions, or
-                the fit diverged; or nflows is not installed.
+                the fit diverged, or there is one block for several features; or nflows is not installed.
         """
         self.features.fit(demonstrations)
+        if self.options.blocks < 2 <= self.features.width:
+            raise InputError(
+                f"blocks is {self.options.blocks}, for {self.features.width} features: the first one would be modelled "
+                "without the state before; give 2 or more"
+            )
         states = self.features.of_demonstrations(demonstrations)
         contexts = torch.cat([z[:-1] for z in states])
         differences = torch.cat([z.diff(dim=0) for z in states])

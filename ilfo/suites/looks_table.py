@@ -94,9 +94,11 @@ class CloneCell:
 
     def success(self, look: Look) -> Reached | None:
         """Share of the episodes of all seeds that succeeded, with its Wilson interval; None: no task with success."""
-        counts = [each[look]["successes"] for each in self.found]
-        if not counts or None in counts:
+        said = [each[look]["successes"] for each in self.found]
+        if all(counts is None for counts in said):
             return None
+        played = (len(each[look]["episodes"]) for each in self.found)
+        counts = [(0, episodes) if found is None else found for found, episodes in zip(said, played, strict=True)]
         return Reached.of_successes(counts, [each[look].get("distinct_successes") for each in self.found])
 
     def score(self, look: Look) -> Reached | None:

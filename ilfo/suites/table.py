@@ -83,10 +83,12 @@ class SuiteCell:
     @property
     def success(self) -> Reached | None:
         """Share of all episodes that succeeded, with its Wilson interval; None where the task has no success."""
+        if all(episode["success"] is None for episode in self.played):
+            return None
         counts, distinct = [], []
         for evaluation in self.evaluations:
-            known = [episode["success"] for episode in evaluation["episodes"] if episode["success"] is not None]
-            counts.append((sum(known), len(known)))
+            found = [bool(episode["success"]) for episode in evaluation["episodes"]]
+            counts.append((sum(found), len(found)))
             distinct.append(evaluation.get("distinct_successes"))
         return Reached.of_successes(counts, distinct)
 

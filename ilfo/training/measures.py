@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from ilfo.envs import successes_of
 from ilfo.statistics import bootstrap_interval, interquartile_mean, normalized_score
 from ilfo.training.training import Training
 
-__all__ = ["evaluation_row", "mean_row", "summarize", "summarize_together"]
+__all__ = ["evaluation_row", "mean_row", "mean_success", "summarize", "summarize_together"]
 
 
 def evaluation_row(training: Training, episodes: Sequence[Trajectory], member: int = 0) -> dict[str, Any]:
@@ -38,13 +38,22 @@ def evaluation_row(training: Training, episodes: Sequence[Trajectory], member: i
     }
 
 
+def mean_success(rates: Iterable[float | None]) -> float | None:
+    """The mean over seeds of success rates, None where nothing was said of it; None where nothing was of any seed."""
+    rates = list(rates)
+    return None if all(rate is None for rate in rates) else float(np.mean([rate or 0.0 for rate in rates]))
+
+
 def mean_row(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The mean over seeds of every number that a row of metrics holds, to show while they train."""
     if len(rows) == 1:
         return rows[0]
     names = dict.fromkeys(name for row in rows for name, value in row.items() if isinstance(value, float))
     columns = {name: [row[name] for row in rows if isinstance(row.get(name), float)] for name in names}
-    return {"step": rows[0].get("step")} | {name: float(np.mean(column)) for name, column in columns.items()}
+    means: dict[str, Any] = {name: float(np.mean(column)) for name, column in columns.items()}
+    if "eval_success" in means:
+        means["eval_success"] = mean_success(row.get("eval_success") for row in rows)
+    return {"step": rows[0].get("step")} | means
 
 
 def summarize(training: Training, row: dict[str, Any], seed: int, random_return: float) -> dict[str, Any]:
@@ -81,12 +90,11 @@ def summarize_together(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
     scores = [score for score in found if score is not None]
     known = len(scores) == len(summaries)
     interval = bootstrap_interval(scores, interquartile_mean) if known else None
-    columns = {
-        name: [each[name] for each in summaries] for name in ("random_return", "policy_return", "ratio", "success")
-    }
+    columns = {name: [each[name] for each in summaries] for name in ("random_return", "policy_return", "ratio")}
     return {
         **{name: first[name] for name in alike},
         **{name: None if None in column else float(np.mean(column)) for name, column in columns.items()},
+        "success": mean_success(each["success"] for each in summaries),
         "score_iqm": interquartile_mean(scores) if known else None,
         "score_interval": list(interval) if interval else None,
         "seeds": [each["seed"] for each in summaries],

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 import ilfo.demos
 from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations, Provenance, Trajectory
-from ilfo.demos.checks import check_fits, fit_to
+from ilfo.demos.checks import check_fits, differences, fit_to
+from ilfo.envs import describe
 
 ENVIRONMENT = Provenance(
     env_id="Hopper-v5",
@@ -36,6 +37,13 @@ def of_keys(keys):
     trajectory = Trajectory(states.astype(np.float32), actions=np.ones((3, 1), np.float32), seed=7)
     columns = np.split(np.arange(width), np.cumsum(list(keys.values()))[:-1])
     return Demonstrations((trajectory,), Provenance(observation_keys=keys)), dict(zip(keys, columns, strict=True))
+
+
+def test_actions_that_last_are_not_those_that_do_not():
+    lasting, plain = (describe(f"MountainCarContinuous-v0{mark}").provenance for mark in ("@repeat-4", ""))
+    (said,) = differences(lasting, plain, "file")
+    assert said == "file has actions that last 4 steps, the environment such of 1."
+    assert differences(lasting, lasting, "file") == []
 
 
 def test_what_the_file_does_not_say_is_no_difference():

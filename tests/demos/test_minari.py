@@ -14,6 +14,7 @@ from minari_datasets import NESTED, STATES, made_by_minari
 import ilfo.demos
 from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations, Provenance
+from ilfo.demos.minari_writer import _env_spec
 
 minari = pytest.importorskip("minari")
 
@@ -381,3 +382,8 @@ def test_nothing_is_said_of_a_dataset_without_turns(root):
         warnings.simplefilter("always")
         ilfo.demos.open(ilfo.demos.write(root / "expert-v0", experts(), "minari"))
     assert not caught
+
+
+def test_the_time_limit_of_actions_that_last_is_in_actions():
+    for env_id in ("Hopper-v5@repeat-3", "Hopper-v5@1000-steps@repeat-3"):
+        assert json.loads(_env_spec(env_id))["max_episode_steps"] == 334

@@ -87,13 +87,14 @@ class TestThinned:
         one = Trajectory(
             states, np.zeros((steps, 1), np.float32), rewards, last_reward=0.5, success_step=2, success=True
         )
-        provenance = Provenance(time_step=0.02, action_repeat=5)
+        provenance = Provenance(env_id="Hopper-v5@repeat-2", time_step=0.02, action_repeat=5)
         (found,), told = (thin := thinned(Demonstrations((one,), provenance), every)), thin.provenance
         assert found.observations.ravel().tolist() == kept
         assert found.actions is None
         assert found.env_return == one.env_return
         assert found.success_step == 1
         assert (told.time_step, told.action_repeat) == (0.02 * every, 5 * every)
+        assert told.env_id == f"Hopper-v5@repeat-{2 * every}"
 
     def test_frames_are_chosen_too(self):
         frames = np.arange(7, dtype=np.uint8)[:, None, None, None].repeat(3, axis=3)
@@ -111,4 +112,4 @@ class TestThinned:
         assert main(["demos", "convert", "halfcheetah", str(out), "--to", "ilfo", "--every", "4"]) == 0
         assert len(demos.open(out)[0]) == 250
         assert main(["demos", "validate", str(out), "--env", "HalfCheetah-v5@repeat-4"]) == 0
-        assert "Warning" not in capsys.readouterr().out
+        assert "warning" not in capsys.readouterr().out

@@ -101,6 +101,6 @@ def test_an_unfinished_run_is_refused(film, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         clone(configure("states", film, tmp_path / "run", epochs=2), on_epoch=stop)
-    with pytest.raises(InputError, match="no checkpoint yet"):
+    with pytest.raises(InputError, match="is not finished: give the same"):
         write_report(tmp_path / "run")
     assert not (tmp_path / "run" / "report").exists()

@@ -578,3 +578,14 @@ def test_the_check_of_the_wheel_looks_for_every_kind_of_data():
         <= patterns
         <= set(re.findall(r'"(\*\.\w+)"', (root / ".ci/run").read_text()))
     )
+
+
+def test_episodes_of_which_nothing_was_said_failed_where_others_succeeded():
+    found = played([10], 9, 100.0, 0.1, 0.0)
+    for episode in found["episodes"][1:]:
+        episode["success"] = None
+    silent = played([], 10, 100.0, 0.1, 0.0)
+    for episode in silent["episodes"]:
+        episode["success"] = None
+    assert finished("walk", 1400, found, silent).success.value == 1 / 20
+    assert finished("walk", 1400, silent).success is None

@@ -9,7 +9,7 @@ from small_runs import configure
 
 from ilfo.statistics import normalized_score
 from ilfo.training import Sources, Training
-from ilfo.training.measures import evaluation_row, mean_row, summarize, summarize_together
+from ilfo.training.measures import evaluation_row, mean_row, mean_success, summarize, summarize_together
 
 
 def with_success(trajectory, success):
@@ -116,3 +116,9 @@ def test_a_score_runs_from_the_random_policy_to_the_expert(value, random, refere
 @pytest.mark.parametrize(("random", "reference"), [(None, 1.0), (1.0, None), (1.0, 1.0), (2.0, 1.0)])
 def test_no_score_without_a_scale(random, reference):
     assert normalized_score(1.0, random, reference) is None
+
+
+def test_a_seed_of_whose_success_nothing_was_said_had_none():
+    assert mean_success([0.5, None, None]) == pytest.approx(1 / 6)
+    assert mean_success([None, None]) is None
+    assert mean_row([{"step": 3, "eval_success": 0.5}, {"step": 3, "eval_success": None}])["eval_success"] == 0.25
