@@ -386,7 +386,8 @@ class Replay:
             expected = (self.members, self.streams, self.capacity)
             # Until a ring is full it is the beginning of any larger one.
             grows = state["capacity"] < self.capacity and _never_full(state)
-            if found[:2] == expected[:2] and found[2] < expected[2] and not grows:
+            short = not grows and len(state["arrays"]["actions"]) == state["steps_written"]
+            if found[:2] == expected[:2] and found[2] < expected[2] and short:
                 raise InputError(
                     f"the saved replay, of {found[2]:,} transitions, was full of episodes so short that its oldest "
                     f"transitions were overwritten, which one of {expected[2]:,} would still hold: such a run cannot "
