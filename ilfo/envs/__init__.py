@@ -4,11 +4,7 @@ from ilfo.envs.drawing import RenderError
 from ilfo.envs.environments import Environments, Steps
 from ilfo.envs.making import (
     Description,
-    FixedHorizon,
     Protocol,
-    RepeatAction,
-    SameStart,
-    TellGoal,
     describe,
     goal_of,
     has_success,
@@ -16,6 +12,7 @@ from ilfo.envs.making import (
     success_of,
 )
 from ilfo.envs.rollouts import Policy, Stage, random_policy, rollout, successes_of
+from ilfo.envs.wrappers import FixedHorizon, RepeatAction, SameStart, TellGoal
 
 __all__ = [
     "Description",
