@@ -17,6 +17,7 @@ import tyro
 import ilfo
 from ilfo import demos, rewards
 from ilfo._dataset_labeller import DatasetLabeller, Labelled
+from ilfo._tools.effects import check_groups
 from ilfo._tools.errors import InputError
 from ilfo._tools.ranges import with_columns_spelled_out
 from ilfo._tools.target import check_not_read
@@ -220,7 +221,7 @@ def parse_label(argv: Sequence[str]) -> LabelConfig:
         The configuration, with a field for the options of each term of the reward (``config.transport``).
 
     Raises:
-        InputError: An unknown reward, an option of another, or a value that is refused.
+        InputError: An unknown reward, an option of another, one that takes no effect, or a value that is refused.
         SystemExit: A wrong flag (status 2) or ``--help`` (status 0).
     """
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -230,7 +231,10 @@ def parse_label(argv: Sequence[str]) -> LabelConfig:
     check_chosen(argv, groups, "reward", reward, REWARDS)
     extra = [(name, options, field(default_factory=options)) for name, options in groups.items()]
     made = dataclasses.make_dataclass("LabelConfig", extra, bases=(LabelConfig,), frozen=True)
-    return tyro.cli(made, args=with_columns_spelled_out(argv), prog="ilfo label", description=LabelConfig.__doc__)
+    words = with_columns_spelled_out(argv)
+    config: LabelConfig = tyro.cli(made, args=words, prog="ilfo label", description=LabelConfig.__doc__)
+    check_groups(config)
+    return config
 
 
 def main(argv: Sequence[str]) -> int:

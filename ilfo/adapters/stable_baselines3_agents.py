@@ -73,7 +73,7 @@ class _SB3Agent(Agent):
     See :class:`~ilfo.agents.base.Agent` for the arguments.
 
     Raises:
-        InputError: Stable-Baselines3 is not installed.
+        InputError: Stable-Baselines3 is not installed, or SAC, which draws its actions, is given noise to add to them.
 
     Notes:
         The library draws from PyTorch's global random state. A state of the agent's own takes its place for as long as
@@ -93,6 +93,11 @@ class _SB3Agent(Agent):
         seed: int = 0,
     ) -> None:
         self.options = options = options or SB3Options()
+        if self.algorithm == "SAC" and options.exploration_noise != SB3Options.exploration_noise:
+            raise InputError(
+                f"exploration_noise is {options.exploration_noise}, and sb3-sac adds no noise, since it draws its "
+                "actions: leave it out, or take --agent sb3-td3"
+            )
         self.discount, self.batch_size = options.discount, options.batch_size
         self._device = torch.device(device)
         with _global_random_state_left_alone(self._device):

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ilfo._tools.checks import check_at_least, check_not_negative, check_positive, check_share
+from ilfo._tools.effects import Effects, one_of
 from ilfo._tools.errors import InputError
 from ilfo.agents._cuda_graph import CudaGraph
 from ilfo.agents._descent import Descent
@@ -30,6 +31,12 @@ LOG_STD_RANGE = (-20.0, 2.0)
 @dataclass(frozen=True)
 class SACOptions:
     """Hyper-parameters of SAC; the defaults are its paper's (Table 1)."""
+
+    TAKES_EFFECT: ClassVar[Effects] = {
+        "initial_temperature": one_of("temperature", None),
+        "target_entropy": one_of("temperature", None),
+        "temperature_learning_rate": one_of("temperature", None),
+    }
 
     discount: float = 0.99
     """Discount factor of future rewards, per step."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ilfo._tools.checks import check_at_least, check_choices, check_not_negative, check_positive, check_share
+from ilfo._tools.effects import Effects, above_zero
 from ilfo._tools.errors import InputError
 from ilfo.agents._assessment import Assessment
 from ilfo.agents._cuda_graph import CudaGraph
@@ -30,6 +31,8 @@ TrainBetween = Literal["steps", "episodes"]
 @dataclass(frozen=True)
 class TD3Options:
     """Hyper-parameters of TD3; the defaults are its authors' own."""
+
+    TAKES_EFFECT: ClassVar[Effects] = {"target_noise_clip": above_zero("target_noise")}
 
     discount: float = 0.99
     """Discount factor of future rewards, per step."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ilfo._tools.checks import check_at_least, check_not_negative, check_positive, check_share
+from ilfo._tools.effects import Effects, above_zero, given, one_of
 from ilfo._tools.errors import InputError
 from ilfo.agents._assessment import Assessment
 from ilfo.agents._cuda_graph import CudaGraph
@@ -28,6 +29,14 @@ __all__ = ["TD7", "TD7Options"]
 @dataclass(frozen=True)
 class TD7Options:
     """Hyper-parameters of TD7; the defaults are its authors' own."""
+
+    TAKES_EFFECT: ClassVar[Effects] = {
+        "target_noise_clip": above_zero("target_noise"),
+        "exploration_decay": given("initial_exploration_noise"),
+        "assessment_episodes": one_of("checkpoints", True),
+        "assess_more_after": one_of("checkpoints", True),
+        "reset_weight": one_of("checkpoints", True),
+    }
 
     discount: float = 0.99
     """Discount factor of future rewards, per step."""

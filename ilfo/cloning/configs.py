@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ilfo._tools.checks import check_at_least, check_each_once, check_not_negative, check_positive, check_seed
+from ilfo._tools.effects import check_groups
 from ilfo._tools.errors import InputError, closest
 from ilfo._tools.ranges import read_ranges
 from ilfo.cloning.eyes import EYES, Sees
@@ -95,7 +96,7 @@ def parse_clone(argv: Sequence[str]) -> CloneConfig:
     """Reads the flags of ``ilfo clone``.
 
     Raises:
-        InputError: A value that makes no sense, or an option of what is not seen.
+        InputError: A value that makes no sense, an option of what is not seen, or one that takes no effect.
     """
     import tyro
 
@@ -106,6 +107,7 @@ def parse_clone(argv: Sequence[str]) -> CloneConfig:
     if chosen in EYES:
         check_chosen(argv, {chosen}, "sees", chosen, [name for name, eye in EYES.items() if eye.Options])
     config: CloneConfig = tyro.cli(kind, args=list(argv), prog="ilfo clone", description=CloneConfig.__doc__)
+    check_groups(config)
     return config
 
 

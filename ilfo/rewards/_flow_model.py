@@ -7,12 +7,13 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from ilfo._tools.checks import check_at_least, check_choices, check_not_negative, check_positive
+from ilfo._tools.effects import Effects, one_of
 from ilfo._tools.errors import InputError
 from ilfo._tools.seeds import seeded
 
@@ -40,6 +41,8 @@ LARGEST_GRADIENT = 5.0
 @dataclass(frozen=True)
 class FlowModelOptions:
     """The kind of flow, and how it is fitted to few transitions."""
+
+    TAKES_EFFECT: ClassVar[Effects] = {"bins": one_of("family", "spline")}
 
     family: Family = "maf"
     """Affine autoregressive transforms (maf, arXiv 1705.07057) or rational-quadratic splines (arXiv 1906.04032)."""

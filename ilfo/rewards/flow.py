@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ilfo._tools.checks import check_choices, check_positive, check_share
+from ilfo._tools.effects import Effects, above_zero, one_of
 from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations
 from ilfo.rewards._flow_model import FlowModelOptions, Progress, held_out_slices, make_flow, train_flow
@@ -38,6 +39,13 @@ ROWS = 8192
 @dataclass(frozen=True)
 class FlowOptions(FlowModelOptions):
     """The kind of flow, how it is fitted, and how its density becomes a reward."""
+
+    TAKES_EFFECT: ClassVar[Effects] = {
+        **FlowModelOptions.TAKES_EFFECT,
+        "quantile": one_of("temperature", None),
+        "state_noise": above_zero("state_share"),
+        "state_temperature": above_zero("state_share"),
+    }
 
     difference_floor: float = 0.02
     """Smallest standard deviation of a feature's difference s' - s, in standard deviations of the feature itself."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
+from ilfo._tools.effects import Condition, Effects, one_of
 from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.vision.backbones import Backbone, Resize, check_normalisation_is_known, import_timm, load_backbone
@@ -32,6 +33,12 @@ PATCHES_PER_FRAME = 1024
 @dataclass(frozen=True)
 class KeypointOptions(DescriptorOptions, ConceptOptions, LocationOptions):
     """How keypoints are found in frames."""
+
+    TAKES_EFFECT: ClassVar[Effects] = {
+        **ConceptOptions.TAKES_EFFECT,
+        "saliency_threshold": Condition("votes", lambda options: options.settled().votes > 0, "more than 0"),
+        "backbone_weights": one_of("pretrained", True),
+    }
 
     backbone: str = "ilfo_vit_tiny"
     """Vision transformer that encodes the frames: ilfo_vit_tiny, which comes with the package, or one of timm's, like

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ilfo._tools.checks import check_choices, check_positive
+from ilfo._tools.effects import Effects, one_of
 from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations
 from ilfo.rewards.atoms import ExpertAtoms, Sequences
@@ -27,6 +28,11 @@ Squash = Literal["exponential", "none"]
 @dataclass(frozen=True)
 class MatchingOptions:
     """How a step is compared with the expert's, and how the cost becomes a reward."""
+
+    TAKES_EFFECT: ClassVar[Effects] = {
+        "distance_per_sqrt_dim": one_of("cost", "euclidean", "sqrt_euclidean", "squared_euclidean"),
+        "temperature": one_of("squash", "exponential"),
+    }
 
     atoms: Atoms = "transitions"
     """What is compared: pairs (s, s'), which capture temporal order, or single states s'."""

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ilfo._tools.effects import check_effects
 from ilfo._tools.errors import InputError, closest
 from ilfo.plugins import option_group, resolve
 from ilfo.rewards.base import RewardGenerator
@@ -116,7 +117,7 @@ def make_reward(
         if name not in terms:
             raise InputError(f"options names {name!r}, which is no term of {expression!r}: {closest(name, terms)}")
     if scaling is not None:
-        scaling.check_used()
+        check_effects("scaling", scaling)
     generators = {}
     for name in terms:
         made = reward_class(name)((options or {}).get(name), StateFeatures(features, keys))

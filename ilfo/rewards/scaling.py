@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ilfo._tools.checks import check_choices, check_positive, check_share
+from ilfo._tools.effects import Effects, one_of
 from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations, Trajectory, shuffled
 from ilfo.rewards._answers import absorbing_of, observed, scores_of
@@ -35,6 +36,11 @@ exponential is next to nothing, and rewards scaled by such an episode would be p
 class ScalingOptions:
     """How rewards are scaled before an agent learns from them."""
 
+    TAKES_EFFECT: ClassVar[Effects] = {
+        "factor": one_of("method", "fixed", "expert-range", "first-episode", "running"),
+        "discount": one_of("method", "running", silent=(DISCOUNT,)),
+    }
+
     method: Method = "none"
     """None: as the generator gives them. Fixed: multiplied by the factor. Expert-range: shifted and scaled so that the
     expert gets the factor per step, and 0 with its states in random order. First-episode: scaled so that the rewards of
@@ -49,26 +55,6 @@ class ScalingOptions:
         check_choices(self, {"method": Method})
         check_positive(self, "factor")
         check_share(self, "discount")
-
-    def check_used(self) -> None:
-        """Refuses a value that the method would ignore.
-
-        Called once all values are known: a file may give the factor, and a flag the method.
-
-        Raises:
-            InputError: There is such a value.
-        """
-        if self.method == "none" and self.factor != 1:
-            raise InputError(
-                f"--scaling.factor is {self.factor:g} and --scaling.method none, which leaves rewards as they are: "
-                "give --scaling.method fixed to multiply them by the factor, or expert-range, first-episode or "
-                "running to bring them to that size"
-            )
-        if self.method != "running" and self.discount not in (None, DISCOUNT):
-            raise InputError(
-                f"--scaling.discount is {self.discount:g} and --scaling.method {self.method}, which looks at no "
-                "returns: leave it out, or give --scaling.method running"
-            )
 
 
 class Scaling:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ilfo._tools.checks import check_choices, check_positive
+from ilfo._tools.effects import Effects, one_of
 from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.rewards.atoms import Sequences
@@ -30,6 +31,15 @@ Aggregate = Literal["best", "mean", "random"]
 @dataclass(frozen=True)
 class TransportOptions(MatchingOptions):
     """How an episode is compared with the expert, and how the cost becomes a reward."""
+
+    TAKES_EFFECT: ClassVar[Effects] = {
+        **MatchingOptions.TAKES_EFFECT,
+        "workers": one_of("plan", "exact"),
+        "regularization": one_of("plan", "entropic"),
+        "max_iterations": one_of("plan", "entropic"),
+        "tolerance": one_of("plan", "entropic"),
+        "seed": one_of("aggregate", "random"),
+    }
 
     plan: Plan = "exact"
     """Exact (on the CPU, 0.1 s for 1000 steps) or entropic (many episodes at once, on any device)."""

@@ -205,7 +205,7 @@ def resolved(config: TrainConfig) -> TrainConfig:
     """The configuration of a run from the one that was given: what depends on other settings is filled in.
 
     Raises:
-        InputError: A value that makes no sense, or one that has no effect.
+        InputError: A value that makes no sense.
     """
     _check(config)
     return _with_discount(config)
@@ -225,7 +225,6 @@ def _with_discount(config: TrainConfig) -> TrainConfig:
 
 
 def _check(config: TrainConfig) -> None:
-    config.scaling.check_used()
     for name in (
         "steps",
         "num_envs",

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import tyro
 
+from ilfo._tools.effects import check_groups
 from ilfo._tools.errors import InputError, closest
 from ilfo._tools.filling import fill
 from ilfo._tools.ranges import with_columns_spelled_out
@@ -41,7 +42,7 @@ def make_config(settings: Mapping[str, Any], preset: str | None = None) -> Train
 
     Raises:
         InputError: An unknown preset, setting, reward or agent, a value of the wrong type or one that makes no sense,
-            or an option that has no effect: of a reward or agent that was not chosen, or of another way of scaling.
+            or an option that has no effect: of a reward or agent that was not chosen, or beside the value of another.
 
     Examples:
         >>> make_config({"env": "HalfCheetah-v5", "demo": "halfcheetah", "steps": 20_000}).td3.layer_norm
@@ -54,7 +55,9 @@ def make_config(settings: Mapping[str, Any], preset: str | None = None) -> Train
     made = config_type(values)
     for kind, chosen, built_in in _choices(values):
         check_tables(given, _groups(made), kind, chosen, built_in, source)
-    return resolved(fill(made, values, source))
+    config = fill(made, values, source)
+    check_groups(config, _preset_below(preset, given))
+    return resolved(config)
 
 
 def parse_train(argv: Sequence[str]) -> tuple[TrainConfig, bool]:
@@ -80,6 +83,7 @@ def parse_train(argv: Sequence[str]) -> tuple[TrainConfig, bool]:
     )
     words = with_columns_spelled_out(said.rest)
     config = tyro.cli(made, args=words, default=default, prog="ilfo train", description=description)
+    check_groups(config, _preset_below(said.preset, said.values))
     return resolved(config), said.dry_run
 
 
@@ -150,9 +154,14 @@ def _read_words(argv: Sequence[str]) -> _Words:
 
 def _above_preset(preset: str | None, settings: dict[str, Any]) -> dict[str, Any]:
     """Settings, and what the preset says beside them: 'imitation' where something is imitated and none is given."""
+    return _merge(_preset_below(preset, settings), settings)
+
+
+def _preset_below(preset: str | None, settings: dict[str, Any]) -> dict[str, Any]:
+    """What the preset says beside these settings."""
     imitates = any(reward_class(name).imitates for name in terms_of(settings.get("reward", TrainConfig.reward)))
     implicit = "imitation" if imitates and settings.get("demo") is not None else None
-    return _merge(_read_preset(preset or implicit, settings), settings)
+    return _read_preset(preset or implicit, settings)
 
 
 def _choices(values: Mapping[str, Any]) -> Iterable[tuple[str, str, Iterable[str]]]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ilfo._tools.effects import Effects, one_of
 from ilfo._tools.errors import InputError
 from ilfo.vision.backbones import INSTALL
 
@@ -28,6 +29,8 @@ RESTARTS = 3
 @dataclass(frozen=True)
 class ConceptOptions:
     """How patches become concepts, which have a keypoint each."""
+
+    TAKES_EFFECT: ClassVar[Effects] = {"max_k": one_of("k", None), "elbow": one_of("k", None)}
 
     k: int | None = None
     """Number of clusters, background included; by default the first number that barely improves on one fewer

@@ -113,6 +113,12 @@ def test_options_that_make_no_sense_are_refused(options, message):
         SB3Options(**options)
 
 
+def test_noise_for_actions_that_are_drawn_is_refused():
+    SB3TD3(3, 2, SB3Options(exploration_noise=0.3))
+    with pytest.raises(InputError, match="sb3-sac adds no noise"):
+        SB3SAC(3, 2, SB3Options(exploration_noise=0.3))
+
+
 def test_without_the_library_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "stable_baselines3", None)
     with pytest.raises(InputError, match=r'pip install "ilfo\[sb3\]"'):

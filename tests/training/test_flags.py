@@ -189,7 +189,7 @@ def test_what_is_no_file_is_refused_as_a_configuration(tmp_path):
         (["--scaling.factor", "100"], "--scaling.factor is 100 and --scaling.method none"),
         (
             ["--scaling.method", "fixed", "--scaling.discount", "0.9"],
-            "--scaling.method fixed, which looks at no returns",
+            "--scaling.method fixed, with which it has no effect",
         ),
         (
             ["--reward", "nearest", "--flow.updates", "3"],
