@@ -13,7 +13,7 @@ from ilfo.demos import Trajectory
 from ilfo.demos.logged import Logged, Slot
 from ilfo.demos.relabelled import NewRewards
 from ilfo.rewards import Episodes, RewardGenerator
-from ilfo.rewards._answers import NotFiniteError
+from ilfo.rewards._checked import NotFiniteError
 from ilfo.rewards.base import LARGEST
 from ilfo.rewards.labelling import imitation_rewards
 

@@ -93,7 +93,7 @@ def train(config: TrainConfig, progress: Silence | None = None) -> dict[str, Any
         training = None if folder.begun else begin()
         seeds, digest = several_seeds(config.seeds), sources.demo_sha256
         group = opened.enter_context(closing(RunGroup(folder, plain, seeds, digest, config.keep_replay)))
-        finished = group.read_summary()
+        finished = group.finished()
         if finished is not None:
             progress.already_finished()
             return finished

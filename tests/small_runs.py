@@ -15,10 +15,11 @@ from small_envs import LEDGE
 from ilfo.runs import read_metrics
 from ilfo.training.flags import parse_train
 
-SMALL_TD7 = [
+NARROW_TD7 = [
     *("--agent", "td7", "--td7.hidden-dim", "16", "--td7.embedding-dim", "16", "--td7.batch-size", "16"),
-    *("--td7.target-update-every", "20", "--td7.assess-more-after", "60", "--td7.assessment-episodes", "2"),
+    *("--td7.target-update-every", "20"),
 ]
+SMALL_TD7 = [*NARROW_TD7, "--td7.assess-more-after", "60", "--td7.assessment-episodes", "2"]
 SMALL_OOPS = ["--preset", "oops", "--td3.hidden-dim", "16", "--td3.critic-hidden-dim", "16"]
 SMALL = ["--td3.hidden-dim", "32", "--td3.batch-size", "64", "--threads", "1", "--eval-episodes", "3"]
 

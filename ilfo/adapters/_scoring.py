@@ -15,7 +15,7 @@ from ilfo._tools.errors import InputError
 from ilfo.adapters._transitions import FinishedEpisode
 from ilfo.adapters._trial import check_fitted, width_of
 from ilfo.rewards import Episodes, RewardGenerator
-from ilfo.rewards._answers import NotFiniteError, observed
+from ilfo.rewards._checked import NotFiniteError, observed
 from ilfo.rewards.base import copied
 from ilfo.rewards.labelling import Labels, imitation_rewards
 

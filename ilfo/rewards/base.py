@@ -198,8 +198,8 @@ class RewardGenerator(ABC):
     def observe(self, episodes: Episodes) -> dict[str, float]:
         """Learns from the agent's own episodes; returns numbers to log.
 
-        The loop passes every training episode once, when it ends and before it is scored. ``terminated`` is the
-        environment's where absorbing states apply, else False. The default learns nothing.
+        The loop passes every training episode once, when it ends; where whole episodes are scored, before that.
+        ``terminated`` is the environment's where absorbing states apply, else False. The default learns nothing.
         """
         return {}
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations, Trajectory
-from ilfo.rewards._answers import absorbing_of, observed, scores_of
+from ilfo.rewards._checked import absorbing_of, observed, scores_of
 from ilfo.rewards.base import Episodes, Explanation, RewardGenerator
 from ilfo.rewards.scaling import ScaledReward
 

@@ -14,7 +14,6 @@ from ilfo._tools.errors import InputError
 from ilfo.demos import Trajectory
 from ilfo.rewards.atoms import Sequences, lone_shares
 from ilfo.rewards.base import Episodes, Explanation
-from ilfo.rewards.features import StateFeatures
 from ilfo.rewards.matching import MatchingOptions
 from ilfo.rewards.step_matching import Match, StepMatching
 
@@ -83,9 +82,6 @@ class OrderedCoverage(StepMatching):
 
     Options: ClassVar[type | None] = CoverageOptions
     options: CoverageOptions
-
-    def __init__(self, options: CoverageOptions | None = None, features: StateFeatures | None = None) -> None:
-        super().__init__(options, features)
 
     def match(self, episodes: Sequences) -> Match:
         """The costs of covering the demonstrations up to each step."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ilfo.demos import Demonstrations
-from ilfo.rewards._answers import absorbing_of, scores_of
+from ilfo.rewards._checked import absorbing_of, scores_of
 from ilfo.rewards.base import Episodes, RewardGenerator
 
 __all__ = ["Labels", "imitation_rewards", "without_terminations"]

@@ -14,7 +14,6 @@ from ilfo._tools.checks import check_at_least
 from ilfo.demos import Trajectory
 from ilfo.rewards.atoms import ExpertAtoms, Sequences, lone_shares
 from ilfo.rewards.base import Episodes, Explanation, Needs
-from ilfo.rewards.features import StateFeatures
 from ilfo.rewards.matching import MatchingOptions
 from ilfo.rewards.step_matching import Match, StepMatching
 
@@ -202,9 +201,6 @@ class SegmentMatch(_Closest):
 
     Options: ClassVar[type | None] = SegmentOptions
     options: SegmentOptions
-
-    def __init__(self, options: SegmentOptions | None = None, features: StateFeatures | None = None) -> None:
-        super().__init__(options, features)
 
     @property
     def _segments(self) -> int:

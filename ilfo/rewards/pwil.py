@@ -11,7 +11,6 @@ import torch
 from ilfo.demos import Trajectory
 from ilfo.rewards.atoms import Sequences, lone_shares
 from ilfo.rewards.base import Episodes, Explanation
-from ilfo.rewards.features import StateFeatures
 from ilfo.rewards.matching import Atoms, MatchingOptions
 from ilfo.rewards.step_matching import Match, StepMatching
 
@@ -77,9 +76,6 @@ class PWIL(StepMatching):
 
     Options: ClassVar[type | None] = PWILOptions
     options: PWILOptions
-
-    def __init__(self, options: PWILOptions | None = None, features: StateFeatures | None = None) -> None:
-        super().__init__(options, features)
 
     def match(self, episodes: Sequences) -> Match:
         """The costs under the greedy coupling."""

@@ -15,7 +15,7 @@ from ilfo._tools.checks import check_choices, check_positive, check_share
 from ilfo._tools.effects import Effects, one_of
 from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations, Trajectory, shuffled
-from ilfo.rewards._answers import absorbing_of, observed, scores_of
+from ilfo.rewards._checked import absorbing_of, observed, scores_of
 from ilfo.rewards.base import Episodes, Explanation, RewardGenerator
 
 __all__ = ["DISCOUNT", "ScaledReward", "Scaling", "ScalingOptions"]

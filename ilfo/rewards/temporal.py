@@ -10,7 +10,6 @@ from torch import Tensor
 
 from ilfo._tools.checks import check_at_least
 from ilfo.rewards.atoms import Sequences
-from ilfo.rewards.features import StateFeatures
 from ilfo.rewards.matching import Atoms
 from ilfo.rewards.pairs import Pairs
 from ilfo.rewards.transport import OptimalTransport, TransportOptions
@@ -76,9 +75,6 @@ class TemporalTransport(OptimalTransport):
 
     Options: ClassVar[type | None] = TemporalOptions
     options: TemporalOptions
-
-    def __init__(self, options: TemporalOptions | None = None, features: StateFeatures | None = None) -> None:
-        super().__init__(options, features)
 
     def _pairs(self, episodes: Sequences) -> Pairs:
         pairs = super()._pairs(episodes)

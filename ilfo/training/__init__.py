@@ -9,7 +9,7 @@ is about to do, and ``reward_check`` what its reward says of known episodes.
 
 A *seed* is a run of its own, and a *member* its index among the seeds that train side by side. Each seed has
 ``num_envs`` *copies* of the environment, each with one *stream* of episodes. A *row* counts the copies of all seeds,
-those of the first seed first.
+those of the first seed first; a row of metrics is a line of ``metrics.jsonl``.
 """
 
 from ilfo.training.flags import make_config

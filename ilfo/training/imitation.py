@@ -33,11 +33,12 @@ class Imitation:
     """A reward and a policy, of one seed or of several at once, and what each of them sees.
 
     Args:
-        sources: What it starts from, with keypoints found or restored, where these are seen. Nothing is fitted yet.
+        sources: What it starts from, with nothing fitted yet; keypoints are known where the policy sees them.
 
     Attributes:
         config: The resolved configuration.
-        demonstrations: What is imitated; None if nothing is, or if the reward is restored from a checkpoint.
+        environment: What the environment is like.
+        demonstrations: What is imitated; None if nothing is, or if they were not opened, as :func:`load` does not.
         demo_sha256: SHA-256 of the demonstrations' data.
         expert_return: Their mean return, where it was recorded.
         seeds: The ``S`` seeds, usually one.
@@ -56,7 +57,7 @@ class Imitation:
 
     def __init__(self, sources: Sources) -> None:
         self.config = config = sources.config
-        self.device, self._described = sources.device, sources.environment
+        self.device, self.environment = sources.device, sources.environment
         self.demonstrations, self.demo_sha256 = sources.demonstrations, sources.demo_sha256
         self.expert_return = sources.expert_return
         self.sight, self.view = sources.sight, sources.view
@@ -69,11 +70,11 @@ class Imitation:
             list, zip(*drawn, strict=True)
         )
 
-        provenance = self._described.provenance
+        provenance = self.environment.provenance
         states = self.demonstrations is None or self.demonstrations.observation_dim > 0
         self.inputs = make_inputs(config, provenance, self.horizon, self._stack, states, self.view)
         self.agent = make_learner(
-            config, self.inputs, self._described.action_dim, self._one_or_all(self._agent_seeds), self.absorbing
+            config, self.inputs, self.environment.action_dim, self._one_or_all(self._agent_seeds), self.absorbing
         )
         self.scorer = Scorer(
             sources.reward,
@@ -97,7 +98,7 @@ class Imitation:
     @property
     def horizon(self) -> int:
         """The environment's time limit in steps."""
-        return self._described.horizon
+        return self.environment.horizon
 
     @property
     def reward(self) -> RewardGenerator:
@@ -149,7 +150,7 @@ class Imitation:
 
     def random_episodes(self, episodes: int) -> list[list[Trajectory]]:
         """Episodes of uniformly random actions for every seed, starting where its evaluation's do."""
-        policies = [random_policy(self._described.action_dim, seed) for seed in self._random_seeds]
+        policies = [random_policy(self.environment.action_dim, seed) for seed in self._random_seeds]
 
         def policy(observations: np.ndarray, ages: np.ndarray) -> np.ndarray:
             parts = zip(policies, np.split(observations, len(policies)), np.split(ages, len(policies)), strict=True)

@@ -29,7 +29,6 @@ class ReplayWriter:
         inputs: Puts the time beside observations.
         averages: Averages the numbers of finished episodes.
         horizon: Time limit of an episode in steps.
-        time_aware: Whether the policy is shown the time: then nothing follows the time limit.
         device: Where rewards are computed.
     """
 
@@ -41,11 +40,10 @@ class ReplayWriter:
         averages: Averages,
         *,
         horizon: int,
-        time_aware: bool,
         device: torch.device,
     ) -> None:
         self._replay, self._scorer, self._inputs, self._averages = replay, scorer, inputs, averages
-        self._horizon, self._time_aware, self._device = horizon, time_aware, device
+        self._horizon, self._device = horizon, device
 
     def write_steps(self, steps: Steps) -> None:
         """Writes a step of every environment, where the reward scores transitions."""
@@ -108,4 +106,4 @@ class ReplayWriter:
 
     def _ends(self, terminated: np.ndarray, ages: np.ndarray) -> np.ndarray:
         """Where nothing follows: after a termination and, for a policy that is shown the time, at the time limit."""
-        return terminated | (ages >= self._horizon) if self._time_aware else terminated
+        return terminated if self._inputs.horizon is None else terminated | (ages >= self._horizon)

@@ -77,8 +77,10 @@ class RunGroup:
             raise
         self.runs = self.runs or [self._outer]
 
-    def read_summary(self) -> dict[str, Any] | None:
+    def finished(self) -> dict[str, Any] | None:
         """The result, once all are finished with as many steps as the configuration says.
+
+        Checkpoints that a kill left behind when all was finished are removed.
 
         Raises:
             InputError: It says more steps than the runs were finished with, and a checkpoint to resume from is gone.

@@ -15,7 +15,7 @@ from ilfo._tools.errors import InputError
 from ilfo.agents import Batch
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.rewards import Episodes, Explanation, RewardGenerator
-from ilfo.rewards._answers import absorbing_of, observed, scores_of
+from ilfo.rewards._checked import absorbing_of, observed, scores_of
 from ilfo.rewards.base import Needs, copied
 from ilfo.rewards.labelling import Labels, imitation_rewards, without_terminations
 from ilfo.rewards.sight import Sight, View

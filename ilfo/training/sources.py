@@ -20,8 +20,9 @@ __all__ = ["Sources"]
 class Sources:
     """What a run starts from, before there is anything that learns. It serves one run, which fits its reward.
 
-    Where keypoints are seen, these are found (:meth:`find_keypoints`) or restored (:meth:`restore_keypoints`) before an
-    :class:`~ilfo.training.Imitation` is made: only then is it known how wide the policy's inputs are.
+    Where keypoints are seen, these are found (:meth:`find_keypoints`) or restored (:meth:`restore_keypoints`). If the
+    policy sees them too, that comes before an :class:`~ilfo.training.Imitation` is made: only then is it known how wide
+    the policy's inputs are.
 
     Args:
         config: The resolved configuration.

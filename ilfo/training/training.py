@@ -32,12 +32,12 @@ class Training(Imitation):
     :meth:`begin` and :meth:`resume` make one that is ready for its next step.
 
     Args:
-        sources: What it starts from, with keypoints found or restored, where these are seen. Nothing is fitted yet.
+        sources: What it starts from, with nothing fitted yet; keypoints are known where the policy sees them.
 
     Attributes:
         environments: Where the agents act.
         replay: What they learn from.
-        memory: Scores experience and stores it there.
+        writer: Scores experience and stores it there.
         averages: What is measured between two rows of metrics.
 
     Raises:
@@ -74,7 +74,6 @@ class Training(Imitation):
                 self.inputs,
                 self.averages,
                 horizon=self.horizon,
-                time_aware=config.time_aware,
                 device=self.device,
             )
             self._at_random = np.ones(len(self.environments), bool)
@@ -154,7 +153,7 @@ class Training(Imitation):
             try_saving(agent, agent.state_dict())
             stack = self._stack if agent is self.agent else ()
             observations = torch.zeros(*stack, self.config.num_envs, self.inputs.width, device=self.device)
-            try_acting(agent, observations, self._described.action_dim)
+            try_acting(agent, observations, self.environment.action_dim)
         try_saving(self.reward, self.reward.state_dict())
 
     def as_compared(self, demonstrations: Demonstrations) -> Demonstrations:

@@ -49,7 +49,7 @@ def remember(time_aware: bool, ages: list[int], terminated: list[bool], reward: 
     scorer = Scorer(
         *(reward or Falling(), 1), discount=DISCOUNT, absorbing=True, horizon=HORIZON, time_aware=time_aware, device=CPU
     )
-    writer = ReplayWriter(replay, scorer, inputs, Averages(), horizon=HORIZON, time_aware=time_aware, device=CPU)
+    writer = ReplayWriter(replay, scorer, inputs, Averages(), horizon=HORIZON, device=CPU)
     ended = [row for row, age in enumerate(ages) if terminated[row] or age == HORIZON - 1]
     writer.write_steps(
         Steps(

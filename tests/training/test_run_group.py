@@ -288,10 +288,10 @@ def test_a_kill_between_the_summaries_of_two_seeds_leaves_all_that_is_needed_to_
     group.runs[0].finish({"ratio": 0.5}, {"agent": {}})
     group.close()
     group = begin(tmp_path / "x")
-    assert group.read_summary() is None
+    assert group.finished() is None
     assert [state["weights"] for state in group.restore()] == [1.0, 2.0]
     group.finish([{"ratio": 0.5}, {"ratio": 1.0}], [{"agent": {}}, {"agent": {}}], {"ratio": 0.75})
-    assert group.read_summary() == {"ratio": 0.75}
+    assert group.finished() == {"ratio": 0.75}
     assert [read_summary(run.folder) for run in group.runs] == [{"ratio": 0.5}, {"ratio": 1.0}]
     assert [run.saved_steps() for run in group.runs] == [set(), set()]
     group.close()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from small_envs import expert, walk
-from small_runs import SMALL_OOPS, SMALL_TD7, assert_equal, configure, short
+from small_runs import NARROW_TD7, SMALL_OOPS, SMALL_TD7, assert_equal, configure, short
 
 from ilfo import demos
 from ilfo._tools.errors import InputError
@@ -271,7 +271,7 @@ def test_a_training_goes_on_bit_for_bit_from_amid_the_updates_between_episodes(d
 
 
 def test_what_the_agent_is_wrong_about_gets_a_larger_priority_in_the_replay(demo, tmp_path):
-    flags = [*SMALL_TD7, "--td7.no-checkpoints", "--td7.min-priority", "1e-6"]
+    flags = [*NARROW_TD7, "--td7.no-checkpoints", "--td7.min-priority", "1e-6"]
     training = Training.begin(Sources(short(demo, tmp_path, *flags)))
     advance(training, 180)
     (state,) = training.state_dicts()
@@ -314,7 +314,7 @@ def test_an_agent_makes_so_many_updates_a_step(demo, tmp_path, flags):
 def test_checkpoints_under_a_reward_that_changes_are_warned_of(demo, tmp_path, flags, warned):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        Training.begin(Sources(short(demo, tmp_path, *SMALL_TD7, *flags))).close()
+        Training.begin(Sources(short(demo, tmp_path, *NARROW_TD7, *flags))).close()
     told = ["give --td7.no-checkpoints" in str(each.message) for each in caught]
     assert told == [True] * warned
 

@@ -7,7 +7,7 @@ from pendulum_system import cut, demonstrations, flail, rollout
 
 from ilfo._tools.errors import InputError
 from ilfo.rewards import Episodes, ScaledReward, ScalingOptions, SumReward
-from ilfo.rewards._answers import NotFiniteError, absorbing_of, observed, scores_of
+from ilfo.rewards._checked import NotFiniteError, absorbing_of, observed, scores_of
 from ilfo.rewards.labelling import imitation_rewards
 
 
