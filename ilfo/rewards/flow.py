@@ -203,12 +203,14 @@ class Flow(RewardGenerator):
         Raises:
             InputError: An episode is not finite, has no steps, or is not as wide as the demonstrations.
         """
-        rewards = self.worth_of_moving(self.log_density(episodes))
-        share = self.options.state_share
+        states, next_states, mask = self._steps(episodes)
+        worth, share = self.worth_of_moving(self._log_density(states, next_states - states)), self.options.state_share
         if share:
-            near = self.worth_of_being_near(self.state_log_density(episodes))
-            rewards = (1.0 - share) * near[..., 0] * rewards + share * near.mean(dim=-1)
-        return torch.where(episodes.mask, self.options.scale * rewards, 0.0)
+            near = self.worth_of_being_near(self._of_states(next_states))
+            worth = (1.0 - share) * near[..., 0] * worth + share * near.mean(dim=-1)
+        rewards = torch.zeros(mask.shape, device=mask.device)
+        rewards[mask] = self.options.scale * worth
+        return rewards
 
     def log_density(self, episodes: Episodes) -> Tensor:
         """Log-density ``(B, T)`` float32 of each transition, in nats per feature; 0 beyond an episode's length.
@@ -218,10 +220,9 @@ class Flow(RewardGenerator):
         Raises:
             InputError: As :meth:`score`.
         """
-        check_episodes(episodes, self.features)
-        z, mask = self.features.of_episodes(episodes).float(), episodes.mask
-        density = torch.zeros(mask.shape, device=z.device)
-        density[mask] = self._log_density(z[:, :-1][mask], (z[:, 1:] - z[:, :-1])[mask])
+        states, next_states, mask = self._steps(episodes)
+        density = torch.zeros(mask.shape, device=mask.device)
+        density[mask] = self._log_density(states, next_states - states)
         return density
 
     def state_log_density(self, episodes: Episodes) -> Tensor:
@@ -232,12 +233,17 @@ class Flow(RewardGenerator):
         Raises:
             InputError: As :meth:`score`.
         """
+        _, next_states, mask = self._steps(episodes)
+        density = torch.zeros(*mask.shape, len(self._state_medians), device=mask.device)
+        if self.options.state_share:
+            density[mask] = self._of_states(next_states)
+        return density
+
+    def _steps(self, episodes: Episodes) -> tuple[Tensor, Tensor, Tensor]:
+        """Features ``(N, F)`` before and after each step that happened, and which these are, ``(B, T)`` bool."""
         check_episodes(episodes, self.features)
         z, mask = self.features.of_episodes(episodes).float(), episodes.mask
-        density = torch.zeros(*mask.shape, len(self._state_medians), device=z.device)
-        if self.options.state_share:
-            density[mask] = self._of_states(z[:, 1:][mask])
-        return density
+        return z[:, :-1][mask], z[:, 1:][mask], mask
 
     def worth_of_moving(self, log_density: Tensor) -> Tensor:
         """The worth, from 0 to 1, of transitions with these log-densities in nats per feature, of any shape."""
