@@ -220,13 +220,19 @@ def differences(file: Provenance, environment: Provenance, name: str) -> list[st
     if file.time_step and environment.time_step and not np.isclose(file.time_step, environment.time_step):
         found.append(
             f"{name} has {file.time_step:g} s between observations, the environment {environment.time_step:g} s."
+            + _thinning(environment.time_step / file.time_step)
         )
     repeats = file.action_repeat, environment.action_repeat
-    if None not in repeats and repeats[0] != repeats[1]:
-        found.append(f"{name} repeats each action for {repeats[0]} simulator steps, the environment for {repeats[1]}.")
+    timeless = None in (file.time_step, environment.time_step)
+    if file.action_repeat and environment.action_repeat and repeats[0] != repeats[1]:
+        found.append(
+            f"{name} repeats each action for {repeats[0]} simulator steps, the environment for {repeats[1]}."
+            + (_thinning(environment.action_repeat / file.action_repeat) if timeless else "")
+        )
     marked = [marks.repeat for _, marks in parts]
-    if None in repeats and None in (file.time_step, environment.time_step) and marked[0] != marked[1]:
-        found.append(f"{name} has actions that last {marked[0]} steps, the environment such of {marked[1]}.")
+    if None in repeats and timeless and marked[0] != marked[1]:
+        lasting = f"{name} has actions that last {marked[0]} steps, the environment such of {marked[1]}."
+        found.append(lasting + _thinning(marked[1] / marked[0]))
     others = [
         f"{library} {version} (here {environment.versions[library]})"
         for library, version in file.versions.items()
@@ -235,6 +241,15 @@ def differences(file: Provenance, environment: Provenance, name: str) -> list[st
     if others:
         found.append(f"{name} was recorded with {', '.join(others)}.")
     return found
+
+
+def _thinning(ratio: float) -> str:
+    """What makes demonstrations fit an environment whose steps are so many times as long, where anything does."""
+    every = round(ratio)
+    if every < 2 or not np.isclose(every, ratio, rtol=0.01):
+        return ""
+    flags = f"ilfo train --demo-every {every}, ilfo demos convert --every {every}"
+    return f" To learn from one of every {every} states: {flags}."
 
 
 def _called(environment: Provenance) -> str:

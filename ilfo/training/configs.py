@@ -52,6 +52,9 @@ class TrainConfig:
     or the name of a bundled demonstration ('ilfo demos list'). The reward 'environment' needs none."""
     filter_key: str | None = None
     """Learn only from the demonstrations of this filter key, where --demo is a robomimic file."""
+    demo_every: int = 1
+    """Learn from one of every so many states of each demonstration, where it was recorded at shorter time steps than
+    the environment's: 3 for 'Id@repeat-3' and a demonstration of 'Id'."""
     out: str = "runs/latest"
     """Folder of the run. The same command on the same folder goes on where it stopped."""
     reward: str = "transport"
@@ -234,6 +237,7 @@ def _check(config: TrainConfig) -> None:
         "eval_every",
         "eval_episodes",
         "log_every",
+        "demo_every",
     ):
         if getattr(config, name) < 1:
             raise InputError(f"--{name.replace('_', '-')} is {getattr(config, name)}; expected at least 1")
@@ -242,6 +246,10 @@ def _check(config: TrainConfig) -> None:
             raise InputError(f"--{name.replace('_', '-')} is {getattr(config, name)}; it cannot be negative")
     if several_seeds(config.seeds) and config.seed != TrainConfig.seed:
         raise InputError(f"--seed is {config.seed} and --seeds {config.seeds!r}: give one of them")
+    for name in ("filter_key", "demo_every"):
+        if config.demo is None and getattr(config, name) != getattr(TrainConfig, name):
+            flag = f"--{name.replace('_', '-')}"
+            raise InputError(f"{flag} is {getattr(config, name)}, and there is no --demo to take it from: leave it out")
     if config.policy_sees == "keypoints" and config.sees != "keypoints":
         raise InputError(
             f"--policy-sees keypoints with --features {config.sees}: keypoints are found for the reward, and the "

@@ -64,7 +64,8 @@ def open_demonstrations(
     looked_at = set() if sees_frames else {*(config.reward_keys or everything)}
     if config.normalize_observations in EXPERTS and (config.policy_sees == "states" or _chooses_states(config)):
         looked_at |= {*(config.policy_keys or everything)}
-    opened = demos.open(config.demo, frames=sees_frames, filter_key=config.filter_key, assumed_episode_steps=horizon)
+    whole = demos.open(config.demo, frames=sees_frames, filter_key=config.filter_key, assumed_episode_steps=horizon)
+    opened = demos.thinned(whole, config.demo_every)
     try:
         if looked_at:
             fitting, found = demos.fit_to(opened, environment, low, high, keys=looked_at)
@@ -78,7 +79,7 @@ def open_demonstrations(
         found.insert(0, f"{why} Only its frames are used; policy inputs are standardised by random steps.")
     for difference in found:
         warnings.warn(difference, stacklevel=2)
-    return fitting, opened.sha256
+    return fitting, whole.sha256
 
 
 def _without_states(opened: Demonstrations, environment: Provenance) -> tuple[Demonstrations, list[str]]:

@@ -44,6 +44,24 @@ def test_actions_that_last_are_not_those_that_do_not():
     (said,) = differences(lasting, plain, "file")
     assert said == "file has actions that last 4 steps, the environment such of 1."
     assert differences(lasting, lasting, "file") == []
+    (said,) = differences(plain, lasting, "file")
+    assert said.endswith("one of every 4 states: ilfo train --demo-every 4, ilfo demos convert --every 4.")
+
+
+@pytest.mark.parametrize(
+    ("file", "environment", "every"),
+    [
+        ({"time_step": 0.02}, {"time_step": 0.04}, 2),
+        ({"time_step": 0.02}, {"time_step": 0.05}, None),
+        ({"time_step": 0.04}, {"time_step": 0.02}, None),
+        ({"action_repeat": 5}, {"action_repeat": 15}, 3),
+        ({"action_repeat": 5, "time_step": 0.02}, {"action_repeat": 15, "time_step": 0.06}, 3),
+    ],
+)
+def test_a_recording_at_shorter_steps_is_told_how_it_fits(file, environment, every):
+    said = " ".join(differences(Provenance(**file), Provenance(**environment), "file"))
+    assert said.count("one of every") == (every is not None)
+    assert every is None or f"--demo-every {every}," in said
 
 
 def test_what_the_file_does_not_say_is_no_difference():

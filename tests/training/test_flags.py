@@ -210,7 +210,7 @@ def test_wrong_flags_are_refused_with_the_remedy(flags, message):
     "flag",
     [
         *("--steps", "--num-envs", "--updates-per-step", "--threads", "--replay-size"),
-        *("--eval-every", "--eval-episodes", "--log-every"),
+        *("--eval-every", "--eval-episodes", "--log-every", "--demo-every"),
     ],
 )
 def test_what_has_to_be_at_least_one_is_not_none(flag):
@@ -230,6 +230,12 @@ def test_a_misspelt_flag_exits_with_2(flag, meant, capsys):
         parse("--demo", "d.hdf5", "--reward", "flow", flag, "5")
     assert error.value.code == 2
     assert meant in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("flag", "value"), [("--demo-every", "2"), ("--filter-key", "train")])
+def test_what_is_taken_of_a_demonstration_needs_one(flag, value):
+    with pytest.raises(InputError, match=f"^{flag} is {value}, and there is no --demo"):
+        parse("--reward", "environment", flag, value)
 
 
 def test_ones_own_may_be_called_like_a_built_in_that_was_not_chosen():

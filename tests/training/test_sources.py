@@ -78,6 +78,16 @@ def test_each_difference_from_the_runs_environment_is_said_once_before_training(
         assert re.search(sentence, str(warning.message))
 
 
+def test_one_of_every_so_many_states_fits_actions_that_last(demo, tmp_path):
+    flags = ["--demo-every", "3", "--env", f"{LEDGE}@repeat-3"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sources = Sources(configure(demo, tmp_path, *flags))
+    (whole,), (found,) = demos.open(demo), sources.demonstrations
+    assert len(found) == round(len(whole) / 3)
+    assert sources.demo_sha256 == demos.open(demo).sha256
+
+
 def test_restored_ones_open_no_demonstration(demo, tmp_path):
     sources = Sources(configure(tmp_path / "gone.hdf5", tmp_path), fitted={})
     assert sources.demonstrations is None
