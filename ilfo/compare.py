@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ilfo._tools.atomic import atomic_path
 from ilfo._tools.checks import check_each_once, check_seeds
 from ilfo._tools.errors import InputError
-from ilfo._tools.tables import markdown_table
+from ilfo._tools.tables import markdown_table, write_results
 from ilfo._tools.words import estimate
 from ilfo.fleet import Job, check_apart, failures_in_words, flags_of_cell, job_folder, run_jobs, words_of_cell
 from ilfo.report import comparison_figure
@@ -204,9 +203,6 @@ def _markdown(options: CompareOptions, texts: Mapping[tuple[str, str], str]) -> 
 
 
 def _write(options: CompareOptions, cells: Sequence[Cell]) -> None:
-    options.out.mkdir(parents=True, exist_ok=True)
-    with atomic_path(options.out / "table.md") as partial:
-        partial.write_text(table(options, cells))
     scores = np.array([cell.summary["score_iqm"] if cell.summary else None for cell in cells], float)
     curves = {(cell.reward, cell.agent): cell.curves() for cell in cells}
     picture = comparison_figure.comparison(
@@ -217,8 +213,7 @@ def _write(options: CompareOptions, cells: Sequence[Cell]) -> None:
         curves,
         f"{options.env}, {options.steps:,} steps, seeds {options.seeds}",
     )
-    with atomic_path(options.out / "picture.png") as partial:
-        partial.write_bytes(picture)
+    write_results(options.out, table(options, cells), picture)
 
 
 def main(argv: Sequence[str]) -> int:

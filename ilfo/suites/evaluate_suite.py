@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ilfo import demos
-from ilfo._tools.atomic import atomic_path
 from ilfo._tools.checks import check_at_least, check_demo_dir, check_each_once, check_episode_count, check_seeds
 from ilfo._tools.errors import InputError
+from ilfo._tools.tables import write_results
 from ilfo.agents import BUILT_IN as AGENTS
 from ilfo.envs import make_env
 from ilfo.fleet import (
@@ -27,7 +27,7 @@ from ilfo.fleet import (
 from ilfo.record import RecordOptions, check_recorded, record, until_success
 from ilfo.rewards import BUILT_IN as REWARDS
 from ilfo.runs import read_config
-from ilfo.suites.command import chosen_tasks, run_on, suite_command, suite_folder
+from ilfo.suites.command import CommonOptions, chosen_tasks, run_on, suite_command, suite_folder
 from ilfo.suites.figure import suite_figure
 from ilfo.suites.suite import Suite, Task
 from ilfo.suites.table import LeftOut, SuiteCell, left_out_before, seeds_of, suite_table
@@ -42,9 +42,6 @@ __all__ = ["SuiteOptions", "evaluate_suite", "main"]
 _SEEDS, _EPISODES = "0-2", 20
 """What is trained and played where nothing else is asked for."""
 
-_AFTER_SUCCESS = 10
-"""Steps that a recorded demonstration goes on after its success, as those that are bundled do."""
-
 _ABOUT = (
     "Train and evaluate every task ({tasks}) with every reward and agent: one table, one picture. Flags after '--' "
     "go to 'ilfo train' for every cell; those of one reward or agent go to its cells alone."
@@ -52,15 +49,13 @@ _ABOUT = (
 
 
 @dataclass(frozen=True)
-class SuiteOptions:
+class SuiteOptions(CommonOptions):
     """Train and evaluate every task of a suite with every reward and agent."""
 
     rewards: tuple[str, ...] = ("transport",)
     """Rewards. Sums are quoted: 'transport + 0.5*flow'."""
     agents: tuple[str, ...] = ("td3",)
     """Agents; every reward is trained with each."""
-    tasks: tuple[str, ...] = ()
-    """Tasks of the suite, by name; by default all."""
     seeds: str | None = None
     """Seeds of every cell, trained side by side; by default 0-2, with --show those that were trained."""
     steps: int | None = None
@@ -68,17 +63,6 @@ class SuiteOptions:
     episodes: int | None = None
     """Fresh episodes, not seen in training, that each seed's policy plays at the end; by default 20, or with --show
     those that were played."""
-    out: Path | None = None
-    """Folder of the runs, of table.md and of picture.png; by default runs/SUITE. The same command goes on where it
-    stopped."""
-    demo_dir: Path | None = None
-    """Folder with demonstrations that are not bundled, under the names that the suite gives them."""
-    jobs: int | None = None
-    """Runs at a time, each a process of its own; 1: one after the other in this process. By default as many as there
-    are cores for (on a Ray cluster: its cores), with --threads cores for each."""
-    ray: str | None = None
-    """Run them on a Ray cluster: its address, host:port, or 'local'. --out and --demo-dir have to be on a disk that all
-    of its machines share."""
     show: bool = False
     """Train nothing: write table and picture of what is finished. An earlier table's notes on tasks that were left out
     are kept."""
@@ -190,7 +174,7 @@ def _demonstrations(
             make_env(task.env).close()
             if demo is None and task.expert:
                 recorded.parent.mkdir(parents=True, exist_ok=True)
-                record(recorded, until_success(chosen, _AFTER_SUCCESS))
+                record(recorded, until_success(chosen))
                 demo = str(recorded)
         except InputError as error:
             left.append(LeftOut(task.name, str(error)))
@@ -235,9 +219,6 @@ def _jobs(
 
 
 def _write(suite: Suite, cells: Sequence[SuiteCell], left: Sequence[LeftOut], out: Path) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    with atomic_path(out / "table.md") as partial:
-        partial.write_text(suite_table(suite, cells, left))
     finished = [cell for cell in cells if cell.evaluations]
     succeeds = bool(finished) and all(cell.success is not None for cell in finished)
     found = {(cell.task, cell.method): cell.success if succeeds else cell.score for cell in cells}
@@ -249,8 +230,7 @@ def _write(suite: Suite, cells: Sequence[SuiteCell], left: Sequence[LeftOut], ou
         f"{suite.name}, seeds {seeds}" if seeds else suite.name,
         "success" if succeeds else "score (0 random, 1 expert)",
     )
-    with atomic_path(out / "picture.png") as partial:
-        partial.write_bytes(picture)
+    write_results(out, suite_table(suite, cells, left), picture)
 
 
 def main(argv: Sequence[str]) -> int:
