@@ -12,7 +12,7 @@ from ilfo._tools.checks import check_demo_dir, check_each_once, check_seeds
 from ilfo._tools.errors import InputError
 from ilfo._tools.tables import write_results
 from ilfo._tools.words import counted
-from ilfo.cloning import EYES
+from ilfo.cloning import EYES, looks_of, read_looks
 from ilfo.cloning.eyes import Sees
 from ilfo.envs import make_env
 from ilfo.envs.drawing import drawable_env
@@ -21,7 +21,7 @@ from ilfo.fleet.clone_jobs import CloneJob, flags_for
 from ilfo.suites.command import CommonOptions, chosen_tasks, run_on, suite_command, suite_folder
 from ilfo.suites.look_recordings import Recording, check_recordings, plan_recordings, record_missing
 from ilfo.suites.looks_figure import looks_figure
-from ilfo.suites.looks_table import CloneCell, looks_of, looks_table, means_table, measure, read_looks
+from ilfo.suites.looks_table import CloneCell, looks_table, means_table, measure
 from ilfo.suites.suite import Suite, Task
 from ilfo.training.configs import several_seeds
 from ilfo.variants import KINDS, Kind, Variant
