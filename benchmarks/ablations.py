@@ -119,9 +119,9 @@ def main(options: Options) -> None:
             raise InputError(f"there is no variant {variant!r}; {closest(variant, VARIANTS)}")
     jobs = [Job.read(variant, flags(options, variant)) for variant in wanted]
     for job in jobs:
-        job.check_finished(every_flag=True)
+        job.check_finished(every_flag=True, may_grow=not options.show)
     for job in jobs:
-        if not options.show and read_summary(job.folder) is None:
+        if not options.show and not job.is_done:
             job.run(Console())
     print(f"{options.env}, {options.steps:,} steps, seeds {options.seeds}\n")
     print(

@@ -133,8 +133,7 @@ def compare(options: CompareOptions, flags: Sequence[str] = (), console: Console
     for (reward, agent), job in jobs.items():
         trained = not options.show and f"{reward}/{agent}" in chosen
         job.check_finished(every_flag=not options.show, may_grow=trained)
-    done = {cell.name for cell in _cells(options) if cell.summary}
-    missing = [job for job in jobs.values() if job.name in chosen and (job.name not in done or job.lacks_report)]
+    missing = [job for job in jobs.values() if job.name in chosen and not job.is_done]
     failures = run_jobs(
         [] if options.show else missing,
         options.jobs,

@@ -19,7 +19,7 @@ from ilfo._tools.errors import InputError
 from ilfo.demos.files import has_frames
 from ilfo.demos.trajectory import sha256_of
 from ilfo.envs import describe
-from ilfo.evaluate import evaluate, evaluate_seeds, write_evaluation
+from ilfo.evaluate import evaluate, evaluate_seeds, read_evaluations, write_evaluation
 from ilfo.fleet.cell_flags import dotted
 from ilfo.report import update_report
 from ilfo.runs import kept_replay, read_config, read_summary
@@ -79,6 +79,11 @@ class Work(ABC):
     @abstractmethod
     def size(self) -> int:
         """What that column ends with."""
+
+    @property
+    @abstractmethod
+    def is_done(self) -> bool:
+        """Whether its folder holds all that it would leave there."""
 
     @abstractmethod
     def run(self, console: Console | None) -> None:
@@ -178,9 +183,17 @@ class Job(Work):
         check_unchanged(self.folder, was, now, "finished run")
 
     @property
-    def lacks_report(self) -> bool:
-        """Whether a report is asked for that is not there."""
-        return self.config.report and not (self.folder / "report" / "index.html").exists()
+    def is_done(self) -> bool:
+        """Whether all seeds are trained for so many steps and evaluated on so many episodes, and no report is missing.
+
+        A run that was trained for longer is done too: :meth:`check_finished` refuses it where it is not what is meant.
+        """
+        summary = read_summary(self.folder)
+        if summary is None or summary["steps"] < self.config.steps:
+            return False
+        if self.config.report and not (self.folder / "report" / "index.html").exists():
+            return False
+        return not self.episodes or {len(each["episodes"]) for each in read_evaluations(self.folder)} == {self.episodes}
 
     def run(self, console: Console | None) -> None:
         """Does it in this process."""

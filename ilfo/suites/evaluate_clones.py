@@ -12,7 +12,7 @@ from ilfo._tools.checks import check_demo_dir, check_each_once, check_seeds
 from ilfo._tools.errors import InputError
 from ilfo._tools.tables import write_results
 from ilfo._tools.words import counted
-from ilfo.cloning import EYES, looks_of, read_looks
+from ilfo.cloning import EYES, looks_of
 from ilfo.cloning.eyes import Sees
 from ilfo.envs import make_env
 from ilfo.envs.drawing import drawable_env
@@ -109,7 +109,7 @@ def evaluate_clones(
     for each in jobs.values():
         for job in each:
             job.check()
-    missing = {name: [job for job in each if _played(job) is None] for name, each in jobs.items()}
+    missing = {name: [job for job in each if not job.is_done] for name, each in jobs.items()}
     _open_eyes(job for each in missing.values() for job in each)
     for task in tasks:
         if missing.get(task.name):
@@ -192,10 +192,6 @@ def _jobs(
 def _folders(task: str, sees: str, options: CloneSuiteOptions, out: Path) -> dict[int, Path]:
     """Seed to folder of its run."""
     return {seed: job_folder(out, task, sees, f"seed {seed}") for seed in several_seeds(options.seeds)}
-
-
-def _played(job: CloneJob) -> object | None:
-    return read_looks(job.folder, job.kinds, job.episodes, job.stop_after_success)
 
 
 def _open_eyes(jobs: Iterable[CloneJob]) -> None:

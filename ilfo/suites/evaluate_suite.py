@@ -106,8 +106,8 @@ def evaluate_suite(
         return cells, []
     runnable, left = _demonstrations(suite, tasks, out, options.demo_dir, flags)
     jobs = list(_jobs(suite, runnable, options, flags, out))
-    check_apart(job for _, job in jobs)
-    for _, job in jobs:
+    check_apart(jobs)
+    for job in jobs:
         job.check_finished(every_flag=True)
 
     def write() -> list[SuiteCell]:
@@ -115,7 +115,7 @@ def evaluate_suite(
         _write(suite, cells, left, out)
         return cells
 
-    missing = [job for cell, job in jobs if not cell.is_done(job.size, job.episodes) or job.lacks_report]
+    missing = [job for job in jobs if not job.is_done]
     failures = run_on(missing, options, console, lambda job: write()) if missing else []
     return write(), failures
 
@@ -204,7 +204,7 @@ def _jobs(
     options: SuiteOptions,
     flags: Sequence[str],
     out: Path,
-) -> Iterator[tuple[SuiteCell, Job]]:
+) -> Iterator[Job]:
     for cell in _cells([task for task, _ in runnable.values()], options, out):
         task, demo = runnable[cell.task]
         decided = {"env": task.env, "demo": demo, "reward": cell.reward, "agent": cell.agent}
@@ -215,7 +215,7 @@ def _jobs(
         # A suite may have flags for rewards and agents that this table does not ask for; its user's would be mistakes.
         of_suite = flags_of_cell(own, cell.reward, cell.agent, [*options.rewards, *REWARDS], [*options.agents, *AGENTS])
         chosen = flags_of_cell(flags, cell.reward, cell.agent, options.rewards, options.agents)
-        yield cell, Job.read(cell.name, words_of_cell(decided, chosen, of_suite), options.episodes or _EPISODES)
+        yield Job.read(cell.name, words_of_cell(decided, chosen, of_suite), options.episodes or _EPISODES)
 
 
 def _write(suite: Suite, cells: Sequence[SuiteCell], left: Sequence[LeftOut], out: Path) -> None:

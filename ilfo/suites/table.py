@@ -109,10 +109,6 @@ class SuiteCell:
         """Interquartile mean of the scores, with its bootstrap interval."""
         return Reached.of_scores(self.scores)
 
-    def is_done(self, steps: int, episodes: int) -> bool:
-        """Whether all seeds are trained for so many steps, and evaluated on so many episodes."""
-        return self.summary is not None and self.summary["steps"] >= steps and self.episodes == [episodes]
-
 
 @dataclass(frozen=True)
 class LeftOut:

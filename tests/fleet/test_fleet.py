@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -105,6 +106,22 @@ def test_a_report_is_written_where_it_is_asked_for(demo, tmp_path):
     written = page.stat().st_mtime_ns
     assert run_jobs([asked], 1, None) == []
     assert page.stat().st_mtime_ns == written, "of a run that did not change it is not written again"
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # The ledge cannot be drawn, and the page does without.
+def test_a_job_says_whether_it_is_done(demo, tmp_path):
+    asked, page = job(demo, tmp_path / "a", "--report", episodes=2), tmp_path / "a" / "report" / "index.html"
+    assert not asked.is_done
+    assert run_jobs([asked], 1, None) == []
+    assert asked.is_done
+    assert not replace(asked, episodes=3).is_done
+    assert not replace(asked, config=replace(asked.config, steps=201)).is_done
+    page.unlink()
+    assert not asked.is_done
+    assert job(demo, tmp_path / "a", episodes=2).is_done
+    (tmp_path / "a" / "evaluation.json").unlink()
+    assert not asked.is_done
+    assert job(demo, tmp_path / "a").is_done
 
 
 def pressed(told: list[str], times: int, kills: bool = True):
