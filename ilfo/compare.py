@@ -14,7 +14,7 @@ from ilfo._tools.checks import check_each_once, check_seeds
 from ilfo._tools.errors import InputError
 from ilfo._tools.tables import markdown_table, write_results
 from ilfo._tools.words import estimate
-from ilfo.fleet import Job, check_apart, failures_in_words, flags_of_cell, job_folder, run_jobs, words_of_cell
+from ilfo.fleet import TrainJob, check_apart, failures_in_words, flags_of_cell, job_folder, run_jobs, words_of_cell
 from ilfo.report import comparison_figure
 from ilfo.runs import read_metrics, read_summary
 from ilfo.statistics import normalized_score
@@ -161,11 +161,11 @@ def _pairs(options: CompareOptions) -> Iterator[tuple[str, str]]:
     return ((reward, agent) for reward in options.rewards for agent in options.agents)
 
 
-def _job(options: CompareOptions, flags: Sequence[str], reward: str, agent: str) -> Job:
+def _job(options: CompareOptions, flags: Sequence[str], reward: str, agent: str) -> TrainJob:
     decided = {"env": options.env, "demo": options.demo, "reward": reward, "agent": agent, "seeds": options.seeds}
     decided |= {"steps": str(options.steps), "out": str(job_folder(options.out, reward, agent))}
     chosen = flags_of_cell(flags, reward, agent, options.rewards, options.agents)
-    return Job.read(f"{reward}/{agent}", words_of_cell(decided, chosen))
+    return TrainJob.read(f"{reward}/{agent}", words_of_cell(decided, chosen))
 
 
 def _cells(options: CompareOptions) -> list[Cell]:

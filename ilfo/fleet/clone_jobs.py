@@ -13,7 +13,7 @@ from ilfo.cloning import EYES, CloneConfig, evaluate_looks, parse_clone, read_lo
 from ilfo.cloning.eyes import Sees
 from ilfo.evaluate import write_looks
 from ilfo.fleet.cell_flags import without_flags
-from ilfo.fleet.jobs import Work, check_unchanged
+from ilfo.fleet.jobs import Job, check_unchanged
 from ilfo.runs import read_summary
 from ilfo.variants import Kind
 
@@ -24,7 +24,7 @@ __all__ = ["CloneJob", "flags_for"]
 
 
 @dataclass(frozen=True)
-class CloneJob(Work):
+class CloneJob(Job):
     """A policy to clone, and to play in every look.
 
     Attributes:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ilfo._tools.errors import InputError
-from ilfo.fleet import Failure, RayFleet, Work, failures_in_words, run_jobs, spare_cores
+from ilfo.fleet import Failure, Job, RayFleet, failures_in_words, run_jobs, spare_cores
 from ilfo.suites.suite import Suite, Task, open_suite
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class CommonOptions:
 
 
 _Options = TypeVar("_Options", bound=CommonOptions)
-_Work = TypeVar("_Work", bound=Work)
+_Job = TypeVar("_Job", bound=Job)
 
 
 def suite_command(
@@ -80,7 +80,7 @@ def suite_command(
 
 
 def run_on(
-    jobs: Sequence[_Work], options: CommonOptions, console: Console | None, ended: Callable[[_Work], object]
+    jobs: Sequence[_Job], options: CommonOptions, console: Console | None, ended: Callable[[_Job], object]
 ) -> list[Failure]:
     """Does jobs, at least one, on this machine or on a Ray cluster, and returns those that failed; see ``run_jobs``."""
     threads = max(job.threads for job in jobs)

@@ -16,7 +16,7 @@ from ilfo.agents import BUILT_IN as AGENTS
 from ilfo.envs import make_env
 from ilfo.fleet import (
     Failure,
-    Job,
+    TrainJob,
     check_apart,
     check_unchanged,
     flags_of_cell,
@@ -204,7 +204,7 @@ def _jobs(
     options: SuiteOptions,
     flags: Sequence[str],
     out: Path,
-) -> Iterator[Job]:
+) -> Iterator[TrainJob]:
     for cell in _cells([task for task, _ in runnable.values()], options, out):
         task, demo = runnable[cell.task]
         decided = {"env": task.env, "demo": demo, "reward": cell.reward, "agent": cell.agent}
@@ -215,7 +215,7 @@ def _jobs(
         # A suite may have flags for rewards and agents that this table does not ask for; its user's would be mistakes.
         of_suite = flags_of_cell(own, cell.reward, cell.agent, [*options.rewards, *REWARDS], [*options.agents, *AGENTS])
         chosen = flags_of_cell(flags, cell.reward, cell.agent, options.rewards, options.agents)
-        yield Job.read(cell.name, words_of_cell(decided, chosen, of_suite), options.episodes or _EPISODES)
+        yield TrainJob.read(cell.name, words_of_cell(decided, chosen, of_suite), options.episodes or _EPISODES)
 
 
 def _write(suite: Suite, cells: Sequence[SuiteCell], left: Sequence[LeftOut], out: Path) -> None:

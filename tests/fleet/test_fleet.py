@@ -28,7 +28,8 @@ from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations
 from ilfo.fleet._display import Display, newest_rows
 from ilfo.fleet.fleet import Failure, failures_in_words, run_jobs, spare_cores
-from ilfo.fleet.jobs import Job, check_apart, job_folder
+from ilfo.fleet.jobs import check_apart, job_folder
+from ilfo.fleet.train_jobs import TrainJob
 from ilfo.runs import Run, read_config, read_metrics
 from ilfo.train import train
 
@@ -36,7 +37,7 @@ EXPLODING = ("--env", "small_envs:Exploding-v0")
 
 
 def job(demo, out, *flags, episodes=0, steps=200):
-    return Job.read(out.name, flags_of(demo, out, *flags, steps=steps), episodes)
+    return TrainJob.read(out.name, flags_of(demo, out, *flags, steps=steps), episodes)
 
 
 def test_side_by_side_each_ends_as_it_would_alone_and_a_failure_stops_nobody(demo, tmp_path):
@@ -241,7 +242,7 @@ def test_a_failure_is_told_at_once_and_again_after_ctrl_c(tmp_path):
     demo = demos.write(tmp_path / "walk.hdf5", Demonstrations(expert().trajectories))
     said, seen = io.StringIO(), []
 
-    class Stopping(Job):
+    class Stopping(TrainJob):
         def run(self, console):
             seen.append(said.getvalue())
             raise KeyboardInterrupt
