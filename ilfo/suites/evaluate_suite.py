@@ -32,7 +32,7 @@ from ilfo.suites.figure import suite_figure
 from ilfo.suites.suite import Suite, Task
 from ilfo.suites.table import LeftOut, SuiteCell, left_out_before, seeds_of, suite_table
 from ilfo.training.configs import config_type, several_seeds
-from ilfo.training.flags import sees_of
+from ilfo.training.flags import read_words
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -164,7 +164,7 @@ def _demonstrations(
     left = []
     for task in tasks:
         recorded = out / "demos" / f"{task.name}.hdf5"
-        filmed = bool(task.expert) and sees_of([*suite.flags, *task.flags, *flags]) == "keypoints"
+        filmed = bool(task.expert) and read_words([*suite.flags, *task.flags, *flags]).sees == "keypoints"
         chosen = RecordOptions(env=task.env, **task.expert, frames=filmed)
         demo = task.find_demo(folder)
         if demo is None and task.expert and recorded.exists():
