@@ -20,7 +20,7 @@ import tyro
 from rich.console import Console
 
 from ilfo._tools.errors import InputError, closest
-from ilfo.fleet import Job
+from ilfo.fleet import TrainJob
 from ilfo.runs import read_metrics, read_summary
 from ilfo.training.run_group import seed_runs
 
@@ -84,7 +84,7 @@ def flags(options: Options, variant: str) -> list[str]:
     return [*given, "--out", str(folder), *VARIANTS[variant].split()]
 
 
-def row(job: Job) -> str | None:
+def row(job: TrainJob) -> str | None:
     """A row of the table; None where the variant is not finished."""
     summary = read_summary(job.folder)
     if summary is None:
@@ -117,11 +117,11 @@ def main(options: Options) -> None:
     for variant in wanted:
         if variant not in VARIANTS:
             raise InputError(f"there is no variant {variant!r}; {closest(variant, VARIANTS)}")
-    jobs = [Job.read(variant, flags(options, variant)) for variant in wanted]
+    jobs = [TrainJob.read(variant, flags(options, variant)) for variant in wanted]
     for job in jobs:
-        job.check_finished(every_flag=True)
+        job.check_finished(every_flag=True, may_grow=not options.show)
     for job in jobs:
-        if not options.show and read_summary(job.folder) is None:
+        if not options.show and not job.is_done:
             job.run(Console())
     print(f"{options.env}, {options.steps:,} steps, seeds {options.seeds}\n")
     print(

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ilfo._tools.atomic import atomic_path
 from ilfo._tools.checks import check_each_once, check_seeds
 from ilfo._tools.errors import InputError
-from ilfo._tools.tables import markdown_table
+from ilfo._tools.tables import markdown_table, write_results
 from ilfo._tools.words import estimate
-from ilfo.fleet import Job, check_apart, failures_in_words, flags_of_cell, job_folder, run_jobs, words_of_cell
+from ilfo.fleet import TrainJob, check_apart, failures_in_words, flags_of_cell, job_folder, run_jobs, words_of_cell
 from ilfo.report import comparison_figure
 from ilfo.runs import read_metrics, read_summary
 from ilfo.statistics import normalized_score
@@ -134,8 +133,7 @@ def compare(options: CompareOptions, flags: Sequence[str] = (), console: Console
     for (reward, agent), job in jobs.items():
         trained = not options.show and f"{reward}/{agent}" in chosen
         job.check_finished(every_flag=not options.show, may_grow=trained)
-    done = {cell.name for cell in _cells(options) if cell.summary}
-    missing = [job for job in jobs.values() if job.name in chosen and (job.name not in done or job.lacks_report)]
+    missing = [job for job in jobs.values() if job.name in chosen and not job.is_done]
     failures = run_jobs(
         [] if options.show else missing,
         options.jobs,
@@ -163,11 +161,11 @@ def _pairs(options: CompareOptions) -> Iterator[tuple[str, str]]:
     return ((reward, agent) for reward in options.rewards for agent in options.agents)
 
 
-def _job(options: CompareOptions, flags: Sequence[str], reward: str, agent: str) -> Job:
+def _job(options: CompareOptions, flags: Sequence[str], reward: str, agent: str) -> TrainJob:
     decided = {"env": options.env, "demo": options.demo, "reward": reward, "agent": agent, "seeds": options.seeds}
     decided |= {"steps": str(options.steps), "out": str(job_folder(options.out, reward, agent))}
     chosen = flags_of_cell(flags, reward, agent, options.rewards, options.agents)
-    return Job.read(f"{reward}/{agent}", words_of_cell(decided, chosen))
+    return TrainJob.read(f"{reward}/{agent}", words_of_cell(decided, chosen))
 
 
 def _cells(options: CompareOptions) -> list[Cell]:
@@ -204,9 +202,6 @@ def _markdown(options: CompareOptions, texts: Mapping[tuple[str, str], str]) -> 
 
 
 def _write(options: CompareOptions, cells: Sequence[Cell]) -> None:
-    options.out.mkdir(parents=True, exist_ok=True)
-    with atomic_path(options.out / "table.md") as partial:
-        partial.write_text(table(options, cells))
     scores = np.array([cell.summary["score_iqm"] if cell.summary else None for cell in cells], float)
     curves = {(cell.reward, cell.agent): cell.curves() for cell in cells}
     picture = comparison_figure.comparison(
@@ -217,8 +212,7 @@ def _write(options: CompareOptions, cells: Sequence[Cell]) -> None:
         curves,
         f"{options.env}, {options.steps:,} steps, seeds {options.seeds}",
     )
-    with atomic_path(options.out / "picture.png") as partial:
-        partial.write_bytes(picture)
+    write_results(options.out, table(options, cells), picture)
 
 
 def main(argv: Sequence[str]) -> int:

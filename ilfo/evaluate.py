@@ -34,6 +34,7 @@ __all__ = [
     "evaluate_seeds",
     "main",
     "play",
+    "read_evaluations",
     "write_evaluation",
     "write_looks",
 ]
@@ -122,6 +123,23 @@ def write_evaluation(run: str | os.PathLike[str], found: Evaluation | SeedsEvalu
         each = {folders[seed]: one for seed, one in found.each.items()}
     for folder, one in each.items():
         _write(folder, "evaluation.json", one.as_dict())
+
+
+def read_evaluations(run: str | os.PathLike[str]) -> tuple[dict[str, Any], ...]:
+    """What :func:`write_evaluation` kept of a finished run of ``ilfo train``, or of each of its seeds.
+
+    Returns:
+        ``evaluation.json`` of each seed; empty unless every seed has one at the summary's number of steps, since one
+        written during training describes an earlier policy, and from the initial states that follow from the seed.
+    """
+    summary = read_summary(run)
+    if summary is None:
+        return ()
+    folders = seed_runs(run) or {read_config(run)["config"]["seed"]: Path(run)}
+    files = [folder / "evaluation.json" for folder in folders.values()]
+    found = tuple(json.loads(file.read_text()) for file in files if file.is_file())
+    wanted = [(summary["steps"], derived_seed(seed, EVALUATION)) for seed in folders]
+    return found if [(each.get("steps"), each.get("seed")) for each in found] == wanted else ()
 
 
 def write_looks(run: str | os.PathLike[str], found: Looks) -> None:

@@ -33,6 +33,8 @@ __all__ = ["RecordOptions", "check_recorded", "main", "record", "until_success"]
 
 _TRIES_FOR_EACH = 20
 _FRAME_SIZE = "84"
+_AFTER_SUCCESS = 10
+"""Steps that an episode goes on after its success, where the expert only stands still."""
 
 
 @dataclass(frozen=True)
@@ -154,12 +156,12 @@ def check_recorded(recorded: Demonstrations, options: RecordOptions) -> None:
         )
 
 
-def until_success(options: RecordOptions, steps: int) -> RecordOptions:
+def until_success(options: RecordOptions, steps: int = _AFTER_SUCCESS) -> RecordOptions:
     """Options for episodes with success that end so many steps after it; unchanged where the task has no success.
 
     Args:
         options: With ``env``.
-        steps: What an expert that is done still shows.
+        steps: What an expert that is done still shows; by default as much as in the demonstrations that are bundled.
 
     Raises:
         InputError: There is no such environment.

@@ -10,6 +10,7 @@ import pytest
 from small_envs import LEDGE
 
 from ilfo._tools.errors import InputError
+from ilfo.runs import read_summary
 from ilfo.training.flags import parse_train
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "ablations.py"
@@ -53,6 +54,18 @@ def test_the_table_has_a_row_for_every_finished_variant(demo, tmp_path, capsys, 
     for show in (True, False):
         with pytest.raises(InputError, match=r"finished run .* seeds"):
             ablations.main(dataclasses.replace(options, seeds="2", show=show))
+
+
+def test_a_variant_that_kept_its_replay_is_trained_further(demo, tmp_path, monkeypatch):
+    short = "--random-steps 100 --eval-every 100 --eval-episodes 1 --td3.hidden-dim 8 --td3.batch-size 16 --keep-replay"
+    monkeypatch.setattr(ablations, "VARIANTS", {"default": short})
+    options = ablations.Options(env=LEDGE, demo=str(demo), steps=200, seeds="0", out=tmp_path)
+    ablations.main(options)
+    longer = dataclasses.replace(options, steps=300)
+    with pytest.raises(InputError, match="steps was 200 and is now 300"):
+        ablations.main(dataclasses.replace(longer, show=True))
+    ablations.main(longer)
+    assert read_summary(parse_train(ablations.flags(longer, "default"))[0].out)["steps"] == 300
 
 
 def test_the_second_half_has_the_evaluations_after_the_middle(tmp_path):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from ilfo._evaluations import Evaluation
@@ -13,12 +15,28 @@ from ilfo._tools.checks import check_each_once
 from ilfo._tools.cores import threads
 from ilfo._tools.errors import InputError
 from ilfo._tools.marks import split_marks
+from ilfo._tools.seeds import EVALUATION, derived_seed
 from ilfo.cloning.policy import ClonedPolicy, load_clone, play, play_each
 from ilfo.envs import Protocol, describe
 from ilfo.runs import read_config, read_summary
 from ilfo.variants import Kind, Split, Variant, split_id
 
-__all__ = ["Looks", "evaluate_clone", "evaluate_looks", "evaluation_of"]
+__all__ = [
+    "PLAIN",
+    "KindAndSplit",
+    "Looks",
+    "evaluate_clone",
+    "evaluate_looks",
+    "evaluation_of",
+    "looks_of",
+    "read_looks",
+]
+
+KindAndSplit = tuple[str, str]
+"""Kind of variant and split: which look a policy is played in."""
+
+PLAIN: KindAndSplit = ("plain", "")
+"""The look without a variant."""
 
 
 @dataclass(frozen=True)
@@ -27,15 +45,15 @@ class Looks:
 
     Attributes:
         plain: In the environment as it is, on the same initial states as the others.
-        each: Kind of variant and split to what it did in these.
-        variants: Kind of variant and split to the index of the variant of each episode.
+        each: What it did in each kind and split of variants.
+        variants: For these, the index of the variant of each episode.
         shown: Kinds of which the demonstrations show variants, which are then the seen ones.
         stop_after_success: Steps that episodes went on after their first success; None: to their end.
     """
 
     plain: Evaluation
-    each: Mapping[tuple[Kind, Split], Evaluation]
-    variants: Mapping[tuple[Kind, Split], Sequence[int]]
+    each: Mapping[KindAndSplit, Evaluation]
+    variants: Mapping[KindAndSplit, Sequence[int]]
     shown: frozenset[Kind] = frozenset()
     stop_after_success: int | None = None
 
@@ -64,6 +82,46 @@ class Looks:
             for look, found in self.each.items()
         ]
         return {"plain": self.plain.as_dict(), "each": each, "stop_after_success": self.stop_after_success}
+
+
+def looks_of(kinds: Sequence[Kind]) -> list[KindAndSplit]:
+    """The looks that a policy is played in: plain, then each kind seen and unseen."""
+    return [PLAIN, *((kind, split) for kind in kinds for split in ("seen", "unseen"))]
+
+
+def read_looks(
+    run: str | os.PathLike[str], kinds: Sequence[Kind], episodes: int, stop_after_success: int | None
+) -> dict[KindAndSplit, dict[str, Any]] | None:
+    """Reads a policy's results in every look from its ``variants.json``.
+
+    Args:
+        run: Folder of its run.
+        kinds: What varied.
+        episodes: Episodes in each look.
+        stop_after_success: Steps that an episode went on after its first success; None: to its end.
+
+    Returns:
+        Look to results; None unless it was played in all of these looks, with these settings, from the initial states
+        that follow from the run's seed.
+
+    Raises:
+        InputError: It was played by earlier code, which did not store in which variants.
+    """
+    file = Path(run) / "variants.json"
+    if not file.is_file():
+        return None
+    content = json.loads(file.read_text())
+    seed = derived_seed(read_config(run)["config"]["seed"], EVALUATION)
+    if (content.get("stop_after_success"), content["plain"]["seed"]) != (stop_after_success, seed):
+        return None
+    found = {PLAIN: content["plain"]} | {(each["kind"], each["split"]): each for each in content["each"]}
+    if not all("variants" in each for each in content["each"]):
+        raise InputError(
+            f"{file} was written by earlier code, which counted variants as seen that nobody had been shown, and did "
+            f"not say which: clone {run} again"
+        )
+    done = all(look in found and len(found[look]["episodes"]) == episodes for look in looks_of(kinds))
+    return found if done else None
 
 
 def _returned(found: Evaluation) -> str:
@@ -146,8 +204,8 @@ def evaluate_looks(
         return _on_the_scale(run, Evaluation(name, protocol, seed, steps=0, trajectories=tuple(played)))
 
     plain = evaluation(env_id, [env_id] * episodes)
-    variants: dict[tuple[Kind, Split], list[int]] = {}
-    each = {}
+    variants: dict[KindAndSplit, list[int]] = {}
+    each: dict[KindAndSplit, Evaluation] = {}
     for kind in kinds:
         for split in splits:
             variants[kind, split] = _played(shown.get((kind, split), []), split, episodes)

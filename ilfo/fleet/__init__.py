@@ -2,21 +2,16 @@
 
 from ilfo.fleet.cell_flags import check_free, flags_of_cell, without_columns, words_of_cell
 from ilfo.fleet.fleet import Failure, Fleet, failures_in_words, run_jobs, spare_cores
-from ilfo.fleet.jobs import (
-    Job,
-    Work,
-    check_apart,
-    check_unchanged,
-    job_folder,
-)
+from ilfo.fleet.jobs import Job, check_apart, check_unchanged, job_folder
 from ilfo.fleet.ray_fleet import RayFleet
+from ilfo.fleet.train_jobs import TrainJob
 
 __all__ = [
     "Failure",
     "Fleet",
     "Job",
     "RayFleet",
-    "Work",
+    "TrainJob",
     "check_apart",
     "check_free",
     "check_unchanged",

@@ -12,7 +12,7 @@ from typing import Any
 from ilfo._tools.errors import InputError
 from ilfo.plugins import option_group
 from ilfo.rewards.registry import terms_of
-from ilfo.training.flags import file_of, preset_of, sees_of
+from ilfo.training.flags import read_words
 
 __all__ = ["check_free", "dotted", "flags_of_cell", "without_columns", "without_flags", "words_of_cell"]
 
@@ -50,9 +50,10 @@ def words_of_cell(decided: Mapping[str, str], flags: Sequence[str], own: Sequenc
     before = [*(part for name, value in decided.items() for part in (f"--{name}", value)), *own]
     set_before = {word[2:].partition("=")[0].replace("-", "_") for word in before if word.startswith("--")}
     _check_one_file([*own, *flags])
-    _check_preset(decided, [*before, *flags])
+    said = read_words([*before, *flags])
+    _check_preset(decided, said.of_preset)
     set_before |= {"seed"} | ({"sees"} if "features" in set_before else set())
-    unheard = sorted(set_before & dotted(file_of([*before, *flags])).keys())
+    unheard = sorted(set_before & dotted(said.file).keys())
     if unheard:
         raise InputError(
             f"the file of --config sets {', '.join(unheard)}, which flags of the table set too, and flags count for "
@@ -71,9 +72,8 @@ def _check_one_file(flags: Sequence[str]) -> None:
         )
 
 
-def _check_preset(decided: Mapping[str, str], flags: Sequence[str]) -> None:
+def _check_preset(decided: Mapping[str, str], preset: Mapping[str, Any]) -> None:
     """Refuses a preset for another reward, agent or protocol; its number of steps gives way to the table's."""
-    preset = preset_of(flags)
     for name in ("reward", "agent", "protocol"):
         if name in decided and preset.get(name, decided[name]) != decided[name]:
             raise InputError(
@@ -111,14 +111,14 @@ def without_columns(own: Sequence[str], given: Sequence[str]) -> list[str]:
     are about keypoints, and stay.
 
     Raises:
-        InputError: See :func:`ilfo.training.flags.sees_of`.
+        InputError: See :func:`ilfo.training.flags.read_words`.
 
     Examples:
         >>> without_columns(["--features.dims", "3", "--eval-every", "9"], ["--features", "keypoints"])
         ['--eval-every', '9']
     """
     named = ("--features.dims", "--features.relative", "--reward-keys")
-    turned = sees_of([*own, *given]) == "keypoints" != sees_of(own)
+    turned = read_words([*own, *given]).sees == "keypoints" != read_words(own).sees
     return without_flags(own, named if turned else ())
 
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from ilfo._tools.errors import InputError
 from ilfo._tools.seeds import EVALUATION, derived_seed
 from ilfo.clone import clone
-from ilfo.cloning import EYES, CloneConfig, evaluate_looks, parse_clone
+from ilfo.cloning import EYES, CloneConfig, evaluate_looks, parse_clone, read_looks
 from ilfo.cloning.eyes import Sees
 from ilfo.evaluate import write_looks
 from ilfo.fleet.cell_flags import without_flags
-from ilfo.fleet.jobs import Work, check_unchanged
+from ilfo.fleet.jobs import Job, check_unchanged
 from ilfo.runs import read_summary
 from ilfo.variants import Kind
 
@@ -24,7 +24,7 @@ __all__ = ["CloneJob", "flags_for"]
 
 
 @dataclass(frozen=True)
-class CloneJob(Work):
+class CloneJob(Job):
     """A policy to clone, and to play in every look.
 
     Attributes:
@@ -76,6 +76,15 @@ class CloneJob(Work):
     def takes_frames(self) -> bool:
         """Whether it learns from the frames of its demonstrations too."""
         return EYES[self.config.sees].takes_frames
+
+    @property
+    def is_done(self) -> bool:
+        """Whether its policy was played in all of these looks, see :func:`ilfo.cloning.read_looks`.
+
+        Raises:
+            InputError: It was played by earlier code, which stored less.
+        """
+        return read_looks(self.folder, self.kinds, self.episodes, self.stop_after_success) is not None
 
     def check(self) -> None:
         """Refuses a folder that holds a run of other flags, finished or not.

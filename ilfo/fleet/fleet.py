@@ -19,14 +19,14 @@ from ilfo._tools.errors import InputError
 from ilfo._tools.interruption import interruptible
 from ilfo._tools.words import counted
 from ilfo.fleet._display import Display
-from ilfo.fleet.jobs import Work
+from ilfo.fleet.jobs import Job
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 __all__ = ["Failure", "Fleet", "Process", "failures_in_words", "run_jobs", "spare_cores", "start_child"]
 
-_Work = TypeVar("_Work", bound=Work)
+_Job = TypeVar("_Job", bound=Job)
 
 _RUN = """
 import json, sys
@@ -53,7 +53,7 @@ class Failure:
         what: Its exit status in words, and the last lines of its output.
     """
 
-    job: Work
+    job: Job
     what: str
 
 
@@ -82,7 +82,7 @@ class Fleet(Protocol):
 
     kills: bool
 
-    def start(self, job: Work) -> Process:
+    def start(self, job: Job) -> Process:
         """Starts a job."""
 
 
@@ -91,7 +91,7 @@ class _Here:
 
     kills = True
 
-    def start(self, job: Work) -> Process:
+    def start(self, job: Job) -> Process:
         return start_child(job.commands, job.log, job.threads, sys.path)
 
 
@@ -132,12 +132,12 @@ def spare_cores(threads: int) -> int:
 
 
 def run_jobs(
-    jobs: Sequence[_Work],
+    jobs: Sequence[_Job],
     side_by_side: int,
     console: Console | None = None,
     *,
     fleet: Fleet | None = None,
-    ended: Callable[[_Work], object] = lambda job: None,
+    ended: Callable[[_Job], object] = lambda job: None,
 ) -> list[Failure]:
     """Runs all jobs; one that fails does not stop the others, and is told at once.
 
@@ -172,15 +172,15 @@ def run_jobs(
 
 
 def _side_by_side(
-    jobs: Sequence[_Work],
+    jobs: Sequence[_Job],
     number: int,
     console: Console | None,
     fleet: Fleet,
-    ended: Callable[[_Work], object],
+    ended: Callable[[_Job], object],
     failed: Callable[[Failure], object],
 ) -> None:
     waiting = deque(jobs)
-    running: dict[Process, _Work] = {}
+    running: dict[Process, _Job] = {}
     counts = jobs[0].counts if jobs else "step"
     display = Display(console, len(jobs), sum(job.size for job in jobs), counts)
     with interruptible(at_once=fleet.kills) as interruption, display:
@@ -221,9 +221,9 @@ def _stop(running: Collection[Process]) -> None:
 
 
 def _one_by_one(
-    jobs: Sequence[_Work],
+    jobs: Sequence[_Job],
     console: Console | None,
-    ended: Callable[[_Work], object],
+    ended: Callable[[_Job], object],
     failed: Callable[[Failure], object],
 ) -> None:
     for number, job in enumerate(jobs, start=1):
@@ -244,7 +244,7 @@ def _one_by_one(
             console.print(f"{job.name} failed: {why}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _last_words(job: Work, status: int) -> str:
+def _last_words(job: Job, status: int) -> str:
     how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
     lines = job.log.read_text(errors="replace").splitlines() if job.log.exists() else []
     return "\n".join([f"it {how}; the end of {job.log}:", *lines[-_LAST_LINES:]])

@@ -1,4 +1,4 @@
-"""Jobs of a fleet: their interface, and the job that trains and evaluates a run."""
+"""Jobs of a fleet: their interface, and how they are told apart from other runs and from each other."""
 
 from __future__ import annotations
 
@@ -6,40 +6,27 @@ import dataclasses
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ilfo import demos
-from ilfo._progress import Progress
-from ilfo._same_run import NOT_OF_THE_RUN, alike
+from ilfo._same_run import alike
 from ilfo._tools.errors import InputError
 from ilfo.demos.files import has_frames
 from ilfo.demos.trajectory import sha256_of
 from ilfo.envs import describe
-from ilfo.evaluate import evaluate, evaluate_seeds, write_evaluation
 from ilfo.fleet.cell_flags import dotted
-from ilfo.report import update_report
-from ilfo.runs import kept_replay, read_config, read_summary
-from ilfo.train import train
-from ilfo.training.configs import TrainConfig, several_seeds
-from ilfo.training.flags import parse_train
+from ilfo.runs import read_config
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = [
-    "Job",
-    "Work",
-    "check_apart",
-    "check_unchanged",
-    "job_folder",
-]
+__all__ = ["Job", "check_apart", "check_unchanged", "job_folder"]
 
 
-class Work(ABC):
+class Job(ABC):
     """The interface of a job that a fleet can run.
 
     Attributes:
@@ -80,6 +67,11 @@ class Work(ABC):
     def size(self) -> int:
         """What that column ends with."""
 
+    @property
+    @abstractmethod
+    def is_done(self) -> bool:
+        """Whether its folder holds all that it would leave there."""
+
     @abstractmethod
     def run(self, console: Console | None) -> None:
         """Does it in this process."""
@@ -103,98 +95,6 @@ class Work(ABC):
         if not moved and digest is not None and before is not None and digest != before:
             was["demo"], now["demo"] = (f"{given['demo']} with SHA-256 {each[:12]}" for each in (before, digest))
         return was, now
-
-
-@dataclass(frozen=True)
-class Job(Work):
-    """A run to train, and then to evaluate.
-
-    Attributes:
-        name: What tables and displays call it.
-        words: Flags of ``ilfo train``.
-        episodes: Episodes of each seed that ``ilfo evaluate`` plays in the end; 0 for none.
-        config: What the flags come to.
-    """
-
-    name: str
-    words: tuple[str, ...]
-    episodes: int
-    config: TrainConfig
-
-    @classmethod
-    def read(cls, name: str, words: Sequence[str], episodes: int = 0) -> Job:
-        """A job from its flags, which are read now: a wrong one is not found an hour later.
-
-        Raises:
-            InputError: See :func:`ilfo.training.flags.parse_train`.
-        """
-        return cls(name, tuple(words), episodes, parse_train(words)[0])
-
-    @property
-    def commands(self) -> list[list[str]]:
-        """What to run, as words after ``ilfo``."""
-        evaluation = ["evaluate", str(self.folder), "--episodes", str(self.episodes)]
-        return [["train", *self.words], *([evaluation] if self.episodes else [])]
-
-    @property
-    def counts(self) -> str:
-        """The column of its metrics that says how far it is."""
-        return "step"
-
-    @property
-    def size(self) -> int:
-        """Environment steps of every seed."""
-        return self.config.steps
-
-    @property
-    def takes_frames(self) -> bool:
-        """Whether it learns from the frames of its demonstrations too."""
-        return self.config.sees == "keypoints"
-
-    def check_finished(self, every_flag: bool = False, may_grow: bool = True) -> None:
-        """Refuses a finished run that was trained with other settings than a table will state.
-
-        More steps are taken of one that kept its replay.
-
-        Args:
-            may_grow: Accept one of fewer steps that kept its replay: it will be trained further.
-            every_flag: Compare every setting that this code and the run's have in common, not only those of a table.
-
-        Raises:
-            InputError: Environment, demonstration, reward, agent, steps, protocol, seeds or another compared flag
-                differs.
-        """
-        if read_summary(self.folder) is None:
-            return
-        stored, plain = self._compared()
-        stated = ("env", "demo", "reward", "agent", "steps", "protocol")
-        names: list[str] = [name for name in stated if name in plain]
-        if every_flag:
-            names += sorted((plain.keys() & stored.keys()) - {*names, *NOT_OF_THE_RUN, "seed", "seeds"})
-        was = {name: stored.get(name) for name in names} | {"seeds": several_seeds(stored.get("seeds", ""))}
-        now = {name: plain[name] for name in names} | {"seeds": several_seeds(self.config.seeds)}
-        if may_grow and stored.get("steps", 0) < self.config.steps and kept_replay(self.folder):
-            del now["steps"]
-        check_unchanged(self.folder, was, now, "finished run")
-
-    @property
-    def lacks_report(self) -> bool:
-        """Whether a report is asked for that is not there."""
-        return self.config.report and not (self.folder / "report" / "index.html").exists()
-
-    def run(self, console: Console | None) -> None:
-        """Does it in this process."""
-        if console is None:
-            train(self.config)
-        else:
-            with Progress(self.config, console) as progress:
-                train(self.config, progress)
-        if self.config.report:
-            update_report(self.folder)
-        if self.episodes and self.config.seeds:
-            write_evaluation(self.folder, evaluate_seeds(self.folder, self.episodes))
-        elif self.episodes:
-            write_evaluation(self.folder, evaluate(self.folder, self.episodes))
 
 
 def _written(file: str) -> tuple[tuple[str, int, int], ...]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ilfo._tools.errors import InputError
 from ilfo.fleet.fleet import Process, start_child
-from ilfo.fleet.jobs import Work
+from ilfo.fleet.jobs import Job
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -69,7 +69,7 @@ class RayFleet:
             self.close()
             raise
 
-    def start(self, job: Work) -> Process:
+    def start(self, job: Job) -> Process:
         """Submits a job; it waits for free processors."""
         reference = self._remote.remote(job.commands, str(job.log.absolute()), job.threads, os.getcwd(), list(sys.path))
         return _Task(self._ray, reference)

@@ -4,43 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ilfo._tools.errors import InputError
-from ilfo.fleet import Failure, RayFleet, Work, failures_in_words, run_jobs, spare_cores
+from ilfo.fleet import Failure, Job, RayFleet, failures_in_words, run_jobs, spare_cores
 from ilfo.suites.suite import Suite, Task, open_suite
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["chosen_tasks", "run_on", "suite_command", "suite_folder"]
+__all__ = ["CommonOptions", "chosen_tasks", "run_on", "suite_command", "suite_folder"]
 
 
-class _Kept(Protocol):
-    @property
-    def out(self) -> Path | None:
-        """Where it is kept; None: where the suite's name says."""
+@dataclass(frozen=True)
+class CommonOptions:
+    """What every suite can be asked for: which of its tasks, where they are kept, and where they run."""
+
+    tasks: tuple[str, ...] = ()
+    """Tasks of the suite, by name; by default all."""
+    out: Path | None = None
+    """Folder of the runs, of the demonstrations that are recorded for them, of table.md and of picture.png; by default
+    runs/SUITE. The same command goes on where it stopped."""
+    demo_dir: Path | None = None
+    """Folder with demonstrations that are not bundled, under the names that the suite gives them."""
+    jobs: int | None = None
+    """Runs at a time, each a process of its own; 1: one after the other in this process. By default as many as there
+    are cores for (on a Ray cluster: its cores), with --threads cores for each."""
+    ray: str | None = None
+    """Run them on a Ray cluster: its address, host:port, or 'local'. --out and --demo-dir have to be on a disk that all
+    of its machines share. Demonstrations are recorded on this machine."""
 
 
-class _Selected(Protocol):
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """Tasks of the suite, by name; none: all."""
-
-
-class _Spread(Protocol):
-    @property
-    def jobs(self) -> int | None:
-        """Runs at a time; None: as many as fit."""
-
-    @property
-    def ray(self) -> str | None:
-        """Address of a Ray cluster; None: this machine."""
-
-
-_Options = TypeVar("_Options", bound=_Kept)
-_Work = TypeVar("_Work", bound=Work)
+_Options = TypeVar("_Options", bound=CommonOptions)
+_Job = TypeVar("_Job", bound=Job)
 
 
 def suite_command(
@@ -82,7 +80,7 @@ def suite_command(
 
 
 def run_on(
-    jobs: Sequence[_Work], options: _Spread, console: Console | None, ended: Callable[[_Work], object]
+    jobs: Sequence[_Job], options: CommonOptions, console: Console | None, ended: Callable[[_Job], object]
 ) -> list[Failure]:
     """Does jobs, at least one, on this machine or on a Ray cluster, and returns those that failed; see ``run_jobs``."""
     threads = max(job.threads for job in jobs)
@@ -94,7 +92,7 @@ def run_on(
         return run_jobs(jobs, number, console, fleet=fleet, ended=ended)
 
 
-def chosen_tasks(suite: Suite, options: _Selected) -> list[Task]:
+def chosen_tasks(suite: Suite, options: CommonOptions) -> list[Task]:
     """The tasks that ``--tasks`` names, by default all.
 
     Raises:
@@ -107,6 +105,6 @@ def chosen_tasks(suite: Suite, options: _Selected) -> list[Task]:
     return [task for task in suite.tasks if not options.tasks or task.name in options.tasks]
 
 
-def suite_folder(suite: Suite, options: _Kept) -> Path:
+def suite_folder(suite: Suite, options: CommonOptions) -> Path:
     """Where runs, table and picture are kept."""
     return options.out or Path("runs") / suite.name

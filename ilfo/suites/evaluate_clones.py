@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ilfo._tools.atomic import atomic_path
 from ilfo._tools.checks import check_demo_dir, check_each_once, check_seeds
 from ilfo._tools.errors import InputError
+from ilfo._tools.tables import write_results
 from ilfo._tools.words import counted
-from ilfo.cloning import EYES
+from ilfo.cloning import EYES, looks_of
 from ilfo.cloning.eyes import Sees
 from ilfo.envs import make_env
 from ilfo.envs.drawing import drawable_env
 from ilfo.fleet import Failure, check_apart, check_free, job_folder
 from ilfo.fleet.clone_jobs import CloneJob, flags_for
-from ilfo.suites.command import chosen_tasks, run_on, suite_command, suite_folder
+from ilfo.suites.command import CommonOptions, chosen_tasks, run_on, suite_command, suite_folder
 from ilfo.suites.look_recordings import Recording, check_recordings, plan_recordings, record_missing
 from ilfo.suites.looks_figure import looks_figure
-from ilfo.suites.looks_table import CloneCell, looks_of, looks_table, means_table, measure, read_looks
+from ilfo.suites.looks_table import CloneCell, looks_table, means_table, measure
 from ilfo.suites.suite import Suite, Task
 from ilfo.training.configs import several_seeds
 from ilfo.variants import KINDS, Kind, Variant
@@ -42,13 +42,11 @@ _ABOUT = (
 
 
 @dataclass(frozen=True)
-class CloneSuiteOptions:
+class CloneSuiteOptions(CommonOptions):
     """Clone an expert with each eye, and play the policies where the tasks only look different."""
 
     sees: tuple[Sees, ...] = ("states", "keypoints", "pixels")
     """What the policies see; one is cloned for each, all from the same demonstrations."""
-    tasks: tuple[str, ...] = ()
-    """Tasks of the suite, by name; by default all."""
     kinds: tuple[Kind, ...] = KINDS
     """What varies, one at a time."""
     demos: int = 20
@@ -62,18 +60,9 @@ class CloneSuiteOptions:
     """Episodes that each seed plays in every look: the plain one, and each kind seen and unseen."""
     stop_after_success: int | None = 10
     """Steps that an episode goes on after its first success, which is what counts; None: to its end."""
-    out: Path | None = None
-    """Folder of the demonstrations, of the runs, of table.md and of picture.png; by default runs/SUITE. The same
-    command goes on where it stopped."""
     demo_dir: Path | None = None
     """Folder with demonstrations under the names that the suite gives them: each a file, or a folder of files, with
     actions and frames. They are used as they are, and nothing is recorded."""
-    jobs: int | None = None
-    """Runs at a time, each a process of its own; 1: one after the other in this process. By default as many as there
-    are cores for (on a Ray cluster: its cores), with --threads cores for each."""
-    ray: str | None = None
-    """Clone and play on a Ray cluster: its address, host:port, or 'local'. --out and --demo-dir have to be on a disk
-    that all of its machines share. Demonstrations are recorded on this machine."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +109,7 @@ def evaluate_clones(
     for each in jobs.values():
         for job in each:
             job.check()
-    missing = {name: [job for job in each if _played(job) is None] for name, each in jobs.items()}
+    missing = {name: [job for job in each if not job.is_done] for name, each in jobs.items()}
     _open_eyes(job for each in missing.values() for job in each)
     for task in tasks:
         if missing.get(task.name):
@@ -205,10 +194,6 @@ def _folders(task: str, sees: str, options: CloneSuiteOptions, out: Path) -> dic
     return {seed: job_folder(out, task, sees, f"seed {seed}") for seed in several_seeds(options.seeds)}
 
 
-def _played(job: CloneJob) -> object | None:
-    return read_looks(job.folder, job.kinds, job.episodes, job.stop_after_success)
-
-
 def _open_eyes(jobs: Iterable[CloneJob]) -> None:
     """Has every eye import its libraries early: some crash once anything was rendered, and some may be missing."""
     for config in {job.config.sees: job.config for job in jobs}.values():
@@ -246,9 +231,6 @@ def _cells(tasks: Sequence[Task], options: CloneSuiteOptions, out: Path) -> list
 def _write(
     suite: Suite, options: CloneSuiteOptions, cells: Sequence[CloneCell], notes: Sequence[str], out: Path
 ) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    with atomic_path(out / "table.md") as partial:
-        partial.write_text(looks_table(suite, cells, options.kinds, notes, options.seeds, options.episodes))
     measured = measure(cells)
     found = {
         (cell.task, cell.sees, look): measured.of(cell, look) for cell in cells for look in looks_of(options.kinds)
@@ -261,8 +243,8 @@ def _write(
         f"{suite.name}: cloned policies, seeds {options.seeds}",
         measured.name,
     )
-    with atomic_path(out / "picture.png") as partial:
-        partial.write_bytes(picture)
+    table = looks_table(suite, cells, options.kinds, notes, options.seeds, options.episodes)
+    write_results(out, table, picture)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ilfo import demos
-from ilfo._tools.atomic import atomic_path
 from ilfo._tools.checks import check_at_least, check_demo_dir, check_each_once, check_episode_count, check_seeds
 from ilfo._tools.errors import InputError
+from ilfo._tools.tables import write_results
 from ilfo.agents import BUILT_IN as AGENTS
 from ilfo.envs import make_env
 from ilfo.fleet import (
     Failure,
-    Job,
+    TrainJob,
     check_apart,
     check_unchanged,
     flags_of_cell,
@@ -27,12 +27,12 @@ from ilfo.fleet import (
 from ilfo.record import RecordOptions, check_recorded, record, until_success
 from ilfo.rewards import BUILT_IN as REWARDS
 from ilfo.runs import read_config
-from ilfo.suites.command import chosen_tasks, run_on, suite_command, suite_folder
+from ilfo.suites.command import CommonOptions, chosen_tasks, run_on, suite_command, suite_folder
 from ilfo.suites.figure import suite_figure
 from ilfo.suites.suite import Suite, Task
 from ilfo.suites.table import LeftOut, SuiteCell, left_out_before, seeds_of, suite_table
 from ilfo.training.configs import config_type, several_seeds
-from ilfo.training.flags import sees_of
+from ilfo.training.flags import read_words
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,9 +42,6 @@ __all__ = ["SuiteOptions", "evaluate_suite", "main"]
 _SEEDS, _EPISODES = "0-2", 20
 """What is trained and played where nothing else is asked for."""
 
-_AFTER_SUCCESS = 10
-"""Steps that a recorded demonstration goes on after its success, as those that are bundled do."""
-
 _ABOUT = (
     "Train and evaluate every task ({tasks}) with every reward and agent: one table, one picture. Flags after '--' "
     "go to 'ilfo train' for every cell; those of one reward or agent go to its cells alone."
@@ -52,15 +49,13 @@ _ABOUT = (
 
 
 @dataclass(frozen=True)
-class SuiteOptions:
+class SuiteOptions(CommonOptions):
     """Train and evaluate every task of a suite with every reward and agent."""
 
     rewards: tuple[str, ...] = ("transport",)
     """Rewards. Sums are quoted: 'transport + 0.5*flow'."""
     agents: tuple[str, ...] = ("td3",)
     """Agents; every reward is trained with each."""
-    tasks: tuple[str, ...] = ()
-    """Tasks of the suite, by name; by default all."""
     seeds: str | None = None
     """Seeds of every cell, trained side by side; by default 0-2, with --show those that were trained."""
     steps: int | None = None
@@ -68,17 +63,6 @@ class SuiteOptions:
     episodes: int | None = None
     """Fresh episodes, not seen in training, that each seed's policy plays at the end; by default 20, or with --show
     those that were played."""
-    out: Path | None = None
-    """Folder of the runs, of table.md and of picture.png; by default runs/SUITE. The same command goes on where it
-    stopped."""
-    demo_dir: Path | None = None
-    """Folder with demonstrations that are not bundled, under the names that the suite gives them."""
-    jobs: int | None = None
-    """Runs at a time, each a process of its own; 1: one after the other in this process. By default as many as there
-    are cores for (on a Ray cluster: its cores), with --threads cores for each."""
-    ray: str | None = None
-    """Run them on a Ray cluster: its address, host:port, or 'local'. --out and --demo-dir have to be on a disk that all
-    of its machines share."""
     show: bool = False
     """Train nothing: write table and picture of what is finished. An earlier table's notes on tasks that were left out
     are kept."""
@@ -122,8 +106,8 @@ def evaluate_suite(
         return cells, []
     runnable, left = _demonstrations(suite, tasks, out, options.demo_dir, flags)
     jobs = list(_jobs(suite, runnable, options, flags, out))
-    check_apart(job for _, job in jobs)
-    for _, job in jobs:
+    check_apart(jobs)
+    for job in jobs:
         job.check_finished(every_flag=True)
 
     def write() -> list[SuiteCell]:
@@ -131,7 +115,7 @@ def evaluate_suite(
         _write(suite, cells, left, out)
         return cells
 
-    missing = [job for cell, job in jobs if not cell.is_done(job.size, job.episodes) or job.lacks_report]
+    missing = [job for job in jobs if not job.is_done]
     failures = run_on(missing, options, console, lambda job: write()) if missing else []
     return write(), failures
 
@@ -180,7 +164,7 @@ def _demonstrations(
     left = []
     for task in tasks:
         recorded = out / "demos" / f"{task.name}.hdf5"
-        filmed = bool(task.expert) and sees_of([*suite.flags, *task.flags, *flags]) == "keypoints"
+        filmed = bool(task.expert) and read_words([*suite.flags, *task.flags, *flags]).sees == "keypoints"
         chosen = RecordOptions(env=task.env, **task.expert, frames=filmed)
         demo = task.find_demo(folder)
         if demo is None and task.expert and recorded.exists():
@@ -190,7 +174,7 @@ def _demonstrations(
             make_env(task.env).close()
             if demo is None and task.expert:
                 recorded.parent.mkdir(parents=True, exist_ok=True)
-                record(recorded, until_success(chosen, _AFTER_SUCCESS))
+                record(recorded, until_success(chosen))
                 demo = str(recorded)
         except InputError as error:
             left.append(LeftOut(task.name, str(error)))
@@ -220,7 +204,7 @@ def _jobs(
     options: SuiteOptions,
     flags: Sequence[str],
     out: Path,
-) -> Iterator[tuple[SuiteCell, Job]]:
+) -> Iterator[TrainJob]:
     for cell in _cells([task for task, _ in runnable.values()], options, out):
         task, demo = runnable[cell.task]
         decided = {"env": task.env, "demo": demo, "reward": cell.reward, "agent": cell.agent}
@@ -231,13 +215,10 @@ def _jobs(
         # A suite may have flags for rewards and agents that this table does not ask for; its user's would be mistakes.
         of_suite = flags_of_cell(own, cell.reward, cell.agent, [*options.rewards, *REWARDS], [*options.agents, *AGENTS])
         chosen = flags_of_cell(flags, cell.reward, cell.agent, options.rewards, options.agents)
-        yield cell, Job.read(cell.name, words_of_cell(decided, chosen, of_suite), options.episodes or _EPISODES)
+        yield TrainJob.read(cell.name, words_of_cell(decided, chosen, of_suite), options.episodes or _EPISODES)
 
 
 def _write(suite: Suite, cells: Sequence[SuiteCell], left: Sequence[LeftOut], out: Path) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    with atomic_path(out / "table.md") as partial:
-        partial.write_text(suite_table(suite, cells, left))
     finished = [cell for cell in cells if cell.evaluations]
     succeeds = bool(finished) and all(cell.success is not None for cell in finished)
     found = {(cell.task, cell.method): cell.success if succeeds else cell.score for cell in cells}
@@ -249,8 +230,7 @@ def _write(suite: Suite, cells: Sequence[SuiteCell], left: Sequence[LeftOut], ou
         f"{suite.name}, seeds {seeds}" if seeds else suite.name,
         "success" if succeeds else "score (0 random, 1 expert)",
     )
-    with atomic_path(out / "picture.png") as partial:
-        partial.write_bytes(picture)
+    write_results(out, suite_table(suite, cells, left), picture)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -15,9 +15,6 @@ from ilfo.variants import Kind, Variant
 
 __all__ = ["Recording", "check_recordings", "plan_recordings", "record_missing"]
 
-_AFTER_SUCCESS = 10
-"""Steps that an episode goes on after its success, where the expert only stands still."""
-
 
 @dataclass(frozen=True)
 class Recording:
@@ -101,7 +98,7 @@ def record_missing(
     for number, each in enumerate(missing, start=1):
         progress(f"recording {each.env}, {number} of {len(missing)}")
         each.file.parent.mkdir(parents=True, exist_ok=True)
-        record(each.file, until_success(_options(each, task), _AFTER_SUCCESS))
+        record(each.file, until_success(_options(each, task)))
 
 
 def _options(recording: Recording, task: Task) -> RecordOptions:

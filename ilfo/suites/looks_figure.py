@@ -6,22 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ilfo._tools.figures import new_figure, png, tidy
+from ilfo.cloning import PLAIN, KindAndSplit
 from ilfo.suites.reached import Reached
 
-__all__ = ["PLAIN", "Look", "looks_figure"]
-
-Look = tuple[str, str]
-"""Kind of variant and split."""
-
-PLAIN: Look = ("plain", "")
-"""The look without a variant."""
+__all__ = ["looks_figure"]
 
 
 def looks_figure(
     tasks: Sequence[str],
     eyes: Sequence[str],
     kinds: Sequence[str],
-    reached: Mapping[tuple[str, str, Look], Reached],
+    reached: Mapping[tuple[str, str, KindAndSplit], Reached],
     title: str,
     label: str,
 ) -> bytes:

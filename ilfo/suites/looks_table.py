@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,57 +9,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ilfo._tools.errors import InputError
-from ilfo._tools.seeds import EVALUATION, derived_seed
 from ilfo._tools.tables import markdown_table
 from ilfo._tools.words import counted
-from ilfo.runs import read_config
-from ilfo.suites.looks_figure import PLAIN, Look
+from ilfo.cloning import PLAIN, KindAndSplit, looks_of, read_looks
 from ilfo.suites.reached import MISSING, Reached, returns_in_words
 from ilfo.suites.suite import Suite
 from ilfo.variants import Kind
 
-__all__ = ["CloneCell", "Measure", "looks_of", "looks_table", "means_table", "measure", "read_looks"]
-
-
-def looks_of(kinds: Sequence[Kind]) -> list[Look]:
-    """The columns of the table: plain, then each kind seen and unseen."""
-    return [PLAIN, *((kind, split) for kind in kinds for split in ("seen", "unseen"))]
-
-
-def read_looks(
-    run: Path, kinds: Sequence[Kind], episodes: int, stop_after_success: int | None
-) -> dict[Look, dict[str, Any]] | None:
-    """Reads a policy's results in every look from its ``variants.json``.
-
-    Args:
-        run: Folder of its run.
-        kinds: What varied.
-        episodes: Episodes in each look.
-        stop_after_success: Steps that an episode went on after its first success; None: to its end.
-
-    Returns:
-        Look to results; None unless it was played in all of these looks, with these settings, from the initial states
-        that follow from the run's seed.
-
-    Raises:
-        InputError: It was played by earlier code, which did not store in which variants.
-    """
-    file = run / "variants.json"
-    if not file.is_file():
-        return None
-    content = json.loads(file.read_text())
-    seed = derived_seed(read_config(run)["config"]["seed"], EVALUATION)
-    if (content.get("stop_after_success"), content["plain"]["seed"]) != (stop_after_success, seed):
-        return None
-    found = {PLAIN: content["plain"]} | {(each["kind"], each["split"]): each for each in content["each"]}
-    if not all("variants" in each for each in content["each"]):
-        raise InputError(
-            f"{file} was written by earlier code, which counted variants as seen that nobody had been shown, and did "
-            f"not say which: clone {run} again"
-        )
-    done = all(look in found and len(found[look]["episodes"]) == episodes for look in looks_of(kinds))
-    return found if done else None
+__all__ = ["CloneCell", "Measure", "looks_table", "means_table", "measure"]
 
 
 @dataclass(frozen=True)
@@ -75,7 +31,7 @@ class CloneCell:
 
     task: str
     sees: str
-    found: tuple[Mapping[Look, Mapping[str, Any]], ...]
+    found: tuple[Mapping[KindAndSplit, Mapping[str, Any]], ...]
 
     @classmethod
     def read(
@@ -92,7 +48,7 @@ class CloneCell:
         found = [played for played in read if played is not None]
         return cls(task, sees, tuple(found) if len(found) == len(runs) else ())
 
-    def success(self, look: Look) -> Reached | None:
+    def success(self, look: KindAndSplit) -> Reached | None:
         """Share of the episodes of all seeds that succeeded, with its Wilson interval; None: no task with success."""
         said = [each[look]["successes"] for each in self.found]
         if all(counts is None for counts in said):
@@ -101,16 +57,16 @@ class CloneCell:
         counts = [(0, episodes) if found is None else found for found, episodes in zip(said, played, strict=True)]
         return Reached.of_successes(counts, [each[look].get("distinct_successes") for each in self.found])
 
-    def score(self, look: Look) -> Reached | None:
+    def score(self, look: KindAndSplit) -> Reached | None:
         """Interquartile mean of the seeds' scores, 0 random and 1 the expert, with its bootstrap interval."""
         scores = [each[look]["score"] for each in self.found]
         return None if None in scores else Reached.of_scores(scores)
 
-    def returns(self, look: Look) -> list[float]:
+    def returns(self, look: KindAndSplit) -> list[float]:
         """Mean return of each seed."""
         return [each[look]["return_mean"] for each in self.found]
 
-    def time_to_success(self, look: Look) -> float | None:
+    def time_to_success(self, look: KindAndSplit) -> float | None:
         """Mean steps until the first success, over the episodes of all seeds that have one."""
         played = [episode["success_step"] for each in self.found for episode in each[look]["episodes"]]
         steps = [step for step in played if step is not None]
@@ -126,7 +82,7 @@ class Measure(NamedTuple):
         says: What the number and its interval are.
     """
 
-    of: Callable[[CloneCell, Look], Reached | None]
+    of: Callable[[CloneCell, KindAndSplit], Reached | None]
     name: str
     says: str
 
@@ -187,7 +143,9 @@ def looks_table(
     return "\n".join([f"# {suite.name}", "", about, "", *lines, "", means_table(cells, kinds), *more, *told])
 
 
-def _grid(cells: Sequence[CloneCell], columns: Sequence[Look], text: Callable[[CloneCell, Look], str]) -> list[str]:
+def _grid(
+    cells: Sequence[CloneCell], columns: Sequence[KindAndSplit], text: Callable[[CloneCell, KindAndSplit], str]
+) -> list[str]:
     """Lines of a table with a row for each cell and a column for each look."""
     head = ["task", "sees", *(" ".join(filter(None, look)) for look in columns)]
     return markdown_table(head, ([cell.task, cell.sees, *(text(cell, look) for look in columns)] for cell in cells))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,13 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from ilfo._tools.seeds import EVALUATION, derived_seed
 from ilfo._tools.tables import markdown_table
 from ilfo._tools.words import counted
+from ilfo.evaluate import read_evaluations
 from ilfo.runs import read_config, read_summary
 from ilfo.suites.reached import MISSING, Reached, returns_in_words
 from ilfo.suites.suite import Suite
-from ilfo.training.run_group import seed_runs
 
 __all__ = ["LeftOut", "SuiteCell", "left_out_before", "seeds_of", "suite_table"]
 
@@ -32,9 +30,7 @@ class SuiteCell:
         agent: Name of the agent.
         folder: The folder that its seeds train in.
         summary: Their summary; None until they are finished.
-        evaluations: ``evaluation.json`` of each seed; empty unless every seed has one at the summary's number of
-            steps, since one written during training describes an earlier policy, and from the initial states that
-            follow from the seed.
+        evaluations: Of each seed, or none: see :func:`ilfo.evaluate.read_evaluations`.
         seeds: The seeds that were trained, as ``--seeds`` named them; None without a summary.
     """
 
@@ -50,15 +46,8 @@ class SuiteCell:
     def read(cls, folder: Path, task: str, reward: str, agent: str) -> SuiteCell:
         """A cell with what its folder holds."""
         summary = read_summary(folder)
-        if summary is None:
-            return cls(task, reward, agent, folder, None, (), None)
-        runs = seed_runs(folder)
-        files = [run / "evaluation.json" for run in runs.values()]
-        evaluations = tuple(json.loads(file.read_text()) for file in files if file.is_file())
-        wanted = [(summary["steps"], derived_seed(seed, EVALUATION)) for seed in runs]
-        if [(each.get("steps"), each.get("seed")) for each in evaluations] != wanted:
-            evaluations = ()
-        return cls(task, reward, agent, folder, summary, evaluations, read_config(folder)["config"]["seeds"])
+        seeds = None if summary is None else read_config(folder)["config"]["seeds"]
+        return cls(task, reward, agent, folder, summary, read_evaluations(folder), seeds)
 
     @property
     def method(self) -> str:
@@ -119,10 +108,6 @@ class SuiteCell:
     def score(self) -> Reached | None:
         """Interquartile mean of the scores, with its bootstrap interval."""
         return Reached.of_scores(self.scores)
-
-    def is_done(self, steps: int, episodes: int) -> bool:
-        """Whether all seeds are trained for so many steps, and evaluated on so many episodes."""
-        return self.summary is not None and self.summary["steps"] >= steps and self.episodes == [episodes]
 
 
 @dataclass(frozen=True)

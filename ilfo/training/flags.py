@@ -23,7 +23,7 @@ from ilfo.rewards import BUILT_IN as REWARDS
 from ilfo.rewards.registry import reward_class, terms_of
 from ilfo.training.configs import SEEN, Sees, TrainConfig, check_names, config_type, resolved
 
-__all__ = ["file_of", "make_config", "parse_train", "preset_of", "presets", "sees_of"]
+__all__ = ["Words", "make_config", "parse_train", "presets", "read_words"]
 
 
 def presets() -> dict[str, Path]:
@@ -71,7 +71,7 @@ def parse_train(argv: Sequence[str]) -> tuple[TrainConfig, bool]:
         InputError: As :func:`make_config`.
         SystemExit: A wrong flag (status 2) or ``--help`` (status 0).
     """
-    said = _read_words(argv)
+    said = read_words(argv)
     made = config_type(said.values)
     for kind, chosen, built_in in _choices(said.values):
         check_tables(said.file, _groups(made), kind, chosen, built_in, str(said.config))
@@ -87,40 +87,8 @@ def parse_train(argv: Sequence[str]) -> tuple[TrainConfig, bool]:
     return resolved(config), said.dry_run
 
 
-def sees_of(argv: Sequence[str]) -> str:
-    """What the reward looks at, according to flags of ``ilfo train`` and to the preset or file that they name.
-
-    Args:
-        argv: The flags, perhaps fewer than a run needs.
-
-    Raises:
-        InputError: An unknown preset, file or reward.
-        SystemExit: A wrong flag (status 2).
-    """
-    return str(_read_words(argv).values.get("sees", TrainConfig.sees))
-
-
-def file_of(argv: Sequence[str]) -> dict[str, Any]:
-    """The settings in the file that ``--config`` names among flags of ``ilfo train``; none without it.
-
-    Raises:
-        InputError: It cannot be read.
-    """
-    return _read_words(argv).file
-
-
-def preset_of(argv: Sequence[str]) -> dict[str, Any]:
-    """The settings of the preset that ``--preset`` names among flags of ``ilfo train``; none without it.
-
-    Raises:
-        InputError: There is no such preset.
-    """
-    said = _read_words(argv)
-    return _read_preset(said.preset, said.values)
-
-
-class _Words(NamedTuple):
-    """What is read of the flags before it is known which flags there are.
+class Words(NamedTuple):
+    """What is read of the flags of ``ilfo train`` before it is known which flags there are.
 
     Attributes:
         preset: The name given with ``--preset``.
@@ -138,8 +106,27 @@ class _Words(NamedTuple):
     file: dict[str, Any]
     values: dict[str, Any]
 
+    @property
+    def sees(self) -> str:
+        """What the reward looks at."""
+        return str(self.values.get("sees", TrainConfig.sees))
 
-def _read_words(argv: Sequence[str]) -> _Words:
+    @property
+    def of_preset(self) -> dict[str, Any]:
+        """The settings of the preset that was named; none without one."""
+        return _read_preset(self.preset, self.values)
+
+
+def read_words(argv: Sequence[str]) -> Words:
+    """Reads the flags that decide which others exist, and the file and the preset that they name.
+
+    Args:
+        argv: The flags, perhaps fewer than a run needs.
+
+    Raises:
+        InputError: An unknown preset, file or reward.
+        SystemExit: A wrong flag (status 2).
+    """
     early = argparse.ArgumentParser("ilfo train", add_help=False, allow_abbrev=False)
     early.add_argument("--preset")
     early.add_argument("--config")
@@ -149,7 +136,7 @@ def _read_words(argv: Sequence[str]) -> _Words:
     given = {name: value for name, value in vars(names).items() if value is not None}
     file = _read(Path(known.config)) if known.config is not None else {}
     check_names(file, known.config)
-    return _Words(known.preset, known.config, known.dry_run, rest, file, _above_preset(known.preset, file | given))
+    return Words(known.preset, known.config, known.dry_run, rest, file, _above_preset(known.preset, file | given))
 
 
 def _above_preset(preset: str | None, settings: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -27,7 +28,8 @@ from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations
 from ilfo.fleet._display import Display, newest_rows
 from ilfo.fleet.fleet import Failure, failures_in_words, run_jobs, spare_cores
-from ilfo.fleet.jobs import Job, check_apart, job_folder
+from ilfo.fleet.jobs import check_apart, job_folder
+from ilfo.fleet.train_jobs import TrainJob
 from ilfo.runs import Run, read_config, read_metrics
 from ilfo.train import train
 
@@ -35,7 +37,7 @@ EXPLODING = ("--env", "small_envs:Exploding-v0")
 
 
 def job(demo, out, *flags, episodes=0, steps=200):
-    return Job.read(out.name, flags_of(demo, out, *flags, steps=steps), episodes)
+    return TrainJob.read(out.name, flags_of(demo, out, *flags, steps=steps), episodes)
 
 
 def test_side_by_side_each_ends_as_it_would_alone_and_a_failure_stops_nobody(demo, tmp_path):
@@ -105,6 +107,22 @@ def test_a_report_is_written_where_it_is_asked_for(demo, tmp_path):
     written = page.stat().st_mtime_ns
     assert run_jobs([asked], 1, None) == []
     assert page.stat().st_mtime_ns == written, "of a run that did not change it is not written again"
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # The ledge cannot be drawn, and the page does without.
+def test_a_job_says_whether_it_is_done(demo, tmp_path):
+    asked, page = job(demo, tmp_path / "a", "--report", episodes=2), tmp_path / "a" / "report" / "index.html"
+    assert not asked.is_done
+    assert run_jobs([asked], 1, None) == []
+    assert asked.is_done
+    assert not replace(asked, episodes=3).is_done
+    assert not replace(asked, config=replace(asked.config, steps=201)).is_done
+    page.unlink()
+    assert not asked.is_done
+    assert job(demo, tmp_path / "a", episodes=2).is_done
+    (tmp_path / "a" / "evaluation.json").unlink()
+    assert not asked.is_done
+    assert job(demo, tmp_path / "a").is_done
 
 
 def pressed(told: list[str], times: int, kills: bool = True):
@@ -224,7 +242,7 @@ def test_a_failure_is_told_at_once_and_again_after_ctrl_c(tmp_path):
     demo = demos.write(tmp_path / "walk.hdf5", Demonstrations(expert().trajectories))
     said, seen = io.StringIO(), []
 
-    class Stopping(Job):
+    class Stopping(TrainJob):
         def run(self, console):
             seen.append(said.getvalue())
             raise KeyboardInterrupt

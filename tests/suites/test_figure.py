@@ -5,9 +5,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from ilfo.cloning import PLAIN
 from ilfo.suites import open_suite
 from ilfo.suites.figure import draw_suite, suite_figure
-from ilfo.suites.looks_figure import PLAIN, looks_figure
+from ilfo.suites.looks_figure import looks_figure
 from ilfo.suites.reached import Reached
 
 

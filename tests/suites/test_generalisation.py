@@ -16,7 +16,7 @@ from small_runs import results
 from ilfo import demos
 from ilfo._tools.errors import InputError
 from ilfo.cli import main
-from ilfo.cloning import evaluate_looks, parse_clone
+from ilfo.cloning import PLAIN, evaluate_looks, parse_clone, read_looks
 from ilfo.evaluate import evaluate, write_looks
 from ilfo.fleet._display import Display
 from ilfo.fleet.clone_jobs import CloneJob, flags_for
@@ -25,8 +25,8 @@ from ilfo.suites import Suite, Task, open_suite
 from ilfo.suites.evaluate_clones import CloneSuiteOptions, evaluate_clones
 from ilfo.suites.figure import Reached
 from ilfo.suites.look_recordings import plan_recordings, record_missing
-from ilfo.suites.looks_figure import PLAIN, looks_figure
-from ilfo.suites.looks_table import CloneCell, looks_table, means_table, read_looks
+from ilfo.suites.looks_figure import looks_figure
+from ilfo.suites.looks_table import CloneCell, looks_table, means_table
 from ilfo.variants import KINDS
 
 KEYPOINTS = OPTIONS["keypoints"]

@@ -183,10 +183,10 @@ def test_another_evaluation_is_not_the_result_of_a_cell(evaluated, suite_file, d
     file.write_text(json.dumps(json.loads(good) | other | {"return_mean": -1000.0}))
     suite, options = open_suite(str(suite_file)), SuiteOptions(out=kept, demo_dir=demo.parent, **OPTIONS)
     shown, _ = evaluate_suite(suite, replace(options, show=True))
-    assert [cell.is_done(200, 2) for cell in shown] == [False, True]
+    assert [cell.episodes for cell in shown] == [[], [2]]
     assert "-1,000" not in (kept / "table.md").read_text()
     cells, _ = evaluate_suite(suite, options)
-    assert all(cell.is_done(200, 2) for cell in cells)
+    assert all(cell.episodes == [2] for cell in cells)
     assert file.read_text() == good
 
 
@@ -249,7 +249,7 @@ def test_an_expert_is_recorded_once_until_soon_after_its_success(tmp_path):
     options = SuiteOptions(out=tmp_path, **OPTIONS | {"seeds": "0"})
     (trained,), failures = evaluate_suite(suite, options)
     assert failures == []
-    assert trained.is_done(200, 2)
+    assert (trained.summary["steps"], trained.episodes) == (200, [2])
     file = tmp_path / "demos" / "signs.hdf5"
     (recorded,) = demos.open(file)
     assert recorded.success
@@ -270,7 +270,7 @@ def test_what_is_recorded_fits_what_it_is_for(tmp_path):
     options, file = SuiteOptions(out=tmp_path, **OPTIONS | {"seeds": "0"}), tmp_path / "demos" / "square.hdf5"
     (cell,), failures = evaluate_suite(suite, options)
     assert failures == []
-    assert cell.is_done(200, 2)
+    assert (cell.summary["steps"], cell.episodes) == (200, [2])
     assert len(demos.open(file)[0]) == 20
     with pytest.raises(InputError, match=r"square\.hdf5 has no frames, which keypoints are sought in: remove the file"):
         evaluate_suite(suite, options, ["--features", "keypoints"])
@@ -307,8 +307,7 @@ def test_a_suite_is_trained_further_where_its_runs_kept_their_replay(demo, tmp_p
     evaluate_suite(suite, options, ["--keep-replay"])
     (longer,), failures = evaluate_suite(suite, replace(options, steps=300), ["--keep-replay"])
     assert failures == []
-    assert longer.is_done(300, 2)
-    assert not longer.is_done(301, 2)
+    assert (longer.summary["steps"], longer.episodes) == (300, [2])
     assert [row["step"] for row in read_metrics(longer.folder / "seed_0")][-2:] == [200, 300]
 
 
@@ -349,7 +348,7 @@ def test_flags_of_a_suite_for_what_is_not_in_the_table_are_left_out(demo, tmp_pa
     options = SuiteOptions(out=tmp_path, demo_dir=demo.parent, rewards=("nearest",), **OPTIONS | {"seeds": "0"})
     (cell,), failures = evaluate_suite(suite, options)
     assert failures == []
-    assert cell.is_done(200, 2)
+    assert (cell.summary["steps"], cell.episodes) == (200, [2])
     with pytest.raises(InputError, match=r"--transport\.temperature is an option of --reward transport"):
         evaluate_suite(suite, options, ["--transport.temperature", "0.5"])
 
