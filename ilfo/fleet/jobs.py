@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ilfo import demos
 from ilfo._progress import Progress
-from ilfo._same_run import NOT_OF_THE_RUN, alike
 from ilfo._tools.errors import InputError
 from ilfo.demos.files import has_frames
 from ilfo.demos.trajectory import sha256_of
@@ -23,6 +22,7 @@ from ilfo.evaluate import evaluate, evaluate_seeds, write_evaluation
 from ilfo.fleet.cell_flags import dotted
 from ilfo.report import update_report
 from ilfo.runs import kept_replay, read_config, read_summary
+from ilfo.runs.same_run import NOT_OF_THE_RUN, alike
 from ilfo.train import train
 from ilfo.training.configs import TrainConfig, several_seeds
 from ilfo.training.flags import parse_train
@@ -90,7 +90,7 @@ class Work(ABC):
         """Whether it learns from the frames of its demonstrations too."""
 
     def _compared(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Settings of the run in its folder, and its own, ready to compare: see :func:`ilfo._same_run.alike`.
+        """Settings of the run in its folder, and its own, ready to compare: see :func:`ilfo.runs.same_run.alike`.
 
         Options of a table go by their dotted names. Demonstrations are known by their content, where they can be read.
         """
