@@ -22,7 +22,8 @@ from ilfo.pretraining.dino import Dino, DinoOptions, Schedule
 from ilfo.pretraining.frames import Frames, read_frames
 from ilfo.pretraining.keypoint_error import probe
 from ilfo.pretraining.views import ViewOptions, views
-from ilfo.vision.backbones import TINY, Backbone, build_tiny
+from ilfo.vision.backbones import TINY, Backbone
+from ilfo.vision.loading import build_tiny
 
 __all__ = ["TrainingConfig", "collapsed", "train"]
 
