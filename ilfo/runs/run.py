@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import importlib.metadata
 import json
 import math
@@ -17,6 +16,7 @@ import torch
 import ilfo
 from ilfo._tools.atomic import atomic_path
 from ilfo._tools.errors import InputError
+from ilfo._tools.target import disk_is_full
 from ilfo.runs.held_folder import HeldFolder, half_written
 from ilfo.runs.reading import kept_replay, read_config
 from ilfo.runs.same_run import alike, differences, weights_of
@@ -173,7 +173,7 @@ class Run:
             with atomic_path(self.checkpoints / name) as path, path.open("wb") as file:
                 torch.save(state, file)  # Given a path, it does not say why it cannot write.
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if not disk_is_full(error):
                 raise
             raise InputError(
                 f"the disk of {self.folder} is full, and {name} could not be saved: make room, and the same command "
