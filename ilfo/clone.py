@@ -9,12 +9,11 @@ from contextlib import closing
 from typing import Any
 
 import numpy as np
-import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from ilfo._tools.cores import threads
-from ilfo._tools.errors import InputError
+from ilfo._tools.devices import check_device
 from ilfo._tools.seeds import EVALUATION, derived_seed, seeded
 from ilfo._tools.words import counted
 from ilfo.cloning.configs import CloneConfig, parse_clone, state_columns
@@ -57,8 +56,7 @@ def clone(
             another run.
         RenderError: The policy sees frames, and nothing can be drawn here.
     """
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: this machine's PyTorch sees no GPU; use --device cpu")
+    check_device(config.device)
     with threads(config.threads), closing(HeldFolder(config.out)) as folder:
         return _clone(config, folder, on_epoch, doing)
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 import tyro
 
 import ilfo
 from ilfo import demos, rewards
 from ilfo._dataset_labeller import DatasetLabeller, Labelled
+from ilfo._tools.devices import check_device
 from ilfo._tools.effects import check_groups
 from ilfo._tools.errors import InputError
 from ilfo._tools.ranges import with_columns_spelled_out
@@ -107,8 +107,7 @@ def label(
     source = resolved(config.data)
     if source.is_dir():
         raise InputError(_only_hdf5(source))
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device is cuda, but PyTorch sees no GPU here: use --device cpu")
+    check_device(config.device)
     check_target(source, config.out, overwrite=config.overwrite)
     reward = _make_reward(config)
     with open_logged(source, config.max_episode_steps) as logged:

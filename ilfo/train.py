@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from ilfo._progress import Progress, Silence, conclude, report
-from ilfo._same_run import NOT_OF_THE_RUN
 from ilfo._tools.cores import threads
 from ilfo._tools.interruption import interruptible
 from ilfo.runs import HeldFolder
+from ilfo.runs.same_run import NOT_OF_THE_RUN
 from ilfo.training import Sources, Training
 from ilfo.training.configs import TrainConfig, several_seeds
 from ilfo.training.flags import parse_train

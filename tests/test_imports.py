@@ -18,7 +18,6 @@ STOREYS = (
     {"demos", "plugins", "statistics"},
     {"vision", "variants"},
     {"rewards", "agents"},
-    {"_same_run"},
     {"testing", "runs"},
     {"envs"},
     {"_evaluations", "metaworld", "robotics", "robosuite", "adapters", "_dataset_labeller"},

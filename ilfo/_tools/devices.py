@@ -1,4 +1,4 @@
-"""From the processor's memory to a device's."""
+"""Devices: whether one is there, and the way to it from the processor's memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["to_device"]
+from ilfo._tools.errors import InputError
+
+__all__ = ["check_device", "to_device"]
+
+
+def check_device(device: torch.device | str) -> None:
+    """Refuses a GPU where there is none.
+
+    Raises:
+        InputError: PyTorch sees no GPU.
+    """
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"--device {device}: this machine's PyTorch sees no GPU; use --device cpu")
 
 
 def to_device(values: Tensor | np.ndarray, device: torch.device) -> Tensor:

@@ -1,7 +1,8 @@
-"""Where to write: refused before the work is done, not after it."""
+"""Where to write: refused before the work is done, not after it; and whether it was full in the end."""
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterable
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from ilfo._tools.errors import InputError
 
-__all__ = ["check_not_read", "check_room", "file_to_write"]
+__all__ = ["check_not_read", "check_room", "disk_is_full", "file_to_write"]
 
 _SPARE = 4 * 2**20
 """Bytes that stay free: what a file needs to be closed."""
@@ -69,3 +70,8 @@ def check_room(target: Path, size: int) -> None:
             f"{target}: takes up to {needed / 1e6:,.1f} MB, but its disk has {free / 1e6:,.1f} MB left. Make room "
             "there, or name an output on another disk."
         )
+
+
+def disk_is_full(error: OSError) -> bool:
+    """Whether something could not be written because the disk, or this user's share of it, is full."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)

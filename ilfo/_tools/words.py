@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-__all__ = ["counted", "estimate", "estimate_in_words"]
+__all__ = ["counted", "duration", "estimate", "estimate_in_words"]
 
 
 def counted(number: int, noun: str) -> str:
     """A number of things: ``"1 episode"``, ``"1,000 steps"``."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def duration(seconds: float) -> str:
+    """About how long something takes: ``"75 s"``, ``"12 min"``."""
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 def estimate(value: float, interval: tuple[float, float] | None, form: str) -> str:

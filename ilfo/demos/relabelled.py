@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -17,7 +16,7 @@ import numpy as np
 
 from ilfo._tools.atomic import atomic_folder, atomic_path
 from ilfo._tools.errors import InputError
-from ilfo._tools.target import check_not_read, check_room, file_to_write
+from ilfo._tools.target import check_not_read, check_room, disk_is_full, file_to_write
 from ilfo.demos._labels import ENV_LAST_REWARD, ENV_REWARDS, LABEL
 from ilfo.demos.logged import CHUNK_CACHE, Logged, Slot
 from ilfo.demos.minari import METADATA, minari_data, minari_metadata
@@ -151,7 +150,7 @@ def _copy(source: Path, target: Path, out: Path) -> None:
     try:
         shutil.copyfile(source, target)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not disk_is_full(error):
             raise
         raise InputError(
             f"{out}: cannot be written: {error.strerror}. Make room there, or name an output on another disk."

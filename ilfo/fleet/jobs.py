@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ilfo import demos
-from ilfo._same_run import alike
 from ilfo._tools.errors import InputError
 from ilfo.demos.files import has_frames
 from ilfo.demos.trajectory import sha256_of
 from ilfo.envs import describe
 from ilfo.fleet.cell_flags import dotted
 from ilfo.runs import read_config
+from ilfo.runs.same_run import alike
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -82,7 +82,7 @@ class Job(ABC):
         """Whether it learns from the frames of its demonstrations too."""
 
     def _compared(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Settings of the run in its folder, and its own, ready to compare: see :func:`ilfo._same_run.alike`.
+        """Settings of the run in its folder, and its own, ready to compare: see :func:`ilfo.runs.same_run.alike`.
 
         Options of a table go by their dotted names. Demonstrations are known by their content, where they can be read.
         """

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ilfo._progress import Progress
-from ilfo._same_run import NOT_OF_THE_RUN
 from ilfo.evaluate import evaluate, evaluate_seeds, read_evaluations, write_evaluation
 from ilfo.fleet.jobs import Job, check_unchanged
 from ilfo.report import update_report
 from ilfo.runs import kept_replay, read_summary
+from ilfo.runs.same_run import NOT_OF_THE_RUN
 from ilfo.train import train
 from ilfo.training.configs import TrainConfig, several_seeds
 from ilfo.training.flags import parse_train

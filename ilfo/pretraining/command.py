@@ -15,9 +15,10 @@ from ilfo.pretraining.keypoint_error import keypoint_errors, mean_position_error
 from ilfo.pretraining.scenes import scenes_named
 from ilfo.pretraining.studio import Studio
 from ilfo.pretraining.train import TrainingConfig, train
-from ilfo.vision.backbones import TINY_WEIGHTS, load_backbone
+from ilfo.vision.backbones import TINY_WEIGHTS
 from ilfo.vision.concepts import ConceptOptions
 from ilfo.vision.descriptors import DescriptorOptions, Facet
+from ilfo.vision.loading import load_backbone
 
 __all__ = ["ErrorConfig", "FramesConfig", "error_table", "main"]
 

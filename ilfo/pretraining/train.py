@@ -16,13 +16,15 @@ import torch
 from torch import Tensor
 
 from ilfo._tools.atomic import atomic_path
+from ilfo._tools.devices import check_device
 from ilfo._tools.errors import InputError
 from ilfo._tools.target import file_to_write
 from ilfo.pretraining.dino import Dino, DinoOptions, Schedule
 from ilfo.pretraining.frames import Frames, read_frames
 from ilfo.pretraining.keypoint_error import probe
 from ilfo.pretraining.views import ViewOptions, views
-from ilfo.vision.backbones import TINY, Backbone, build_tiny
+from ilfo.vision.backbones import TINY, Backbone
+from ilfo.vision.loading import build_tiny
 
 __all__ = ["TrainingConfig", "collapsed", "train"]
 
@@ -87,8 +89,7 @@ def train(config: TrainingConfig, *, say: Callable[[str], None] = print) -> Path
     Warns:
         UserWarning: The teacher says the same of every image.
     """
-    if config.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device is cuda, but PyTorch sees no GPU here: use --device cpu")
+    check_device(config.device)
     for path in (config.out, config.checkpoint):
         file_to_write(path, reads=config.frames)
     torch.set_num_threads(config.threads)

@@ -15,12 +15,9 @@ from ilfo.demos import Trajectory
 from ilfo.rewards.atoms import Sequences, lone_shares
 from ilfo.rewards.base import Episodes, Explanation
 from ilfo.rewards.matching import MatchingOptions
-from ilfo.rewards.step_matching import Match, StepMatching
+from ilfo.rewards.step_matching import BLOCK, Match, StepMatching
 
 __all__ = ["CoverageOptions", "OrderedCoverage"]
-
-BLOCK = 2**24
-"""Costs held in memory at a time, 64 MiB in float32."""
 
 
 @dataclass(frozen=True)

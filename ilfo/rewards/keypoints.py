@@ -13,12 +13,13 @@ import torch
 from ilfo._tools.effects import Condition, Effects, one_of
 from ilfo._tools.errors import InputError
 from ilfo.demos import Demonstrations, Trajectory
-from ilfo.vision.backbones import Backbone, Resize, check_normalisation_is_known, import_timm, load_backbone
+from ilfo.vision.backbones import Backbone, Resize
 from ilfo.vision.cache import cached, fingerprint, is_cached
 from ilfo.vision.concepts import VOTES, ConceptOptions, Concepts, find_concepts
 from ilfo.vision.descriptors import DescriptorOptions
 from ilfo.vision.encoding import EncodingPlan, encode, plan_encoding
 from ilfo.vision.keypoints import LocationOptions, locate, similarity_maps
+from ilfo.vision.loading import check_normalisation_is_known, import_timm, load_backbone
 from ilfo.vision.reel import Reel
 
 __all__ = ["FREE_OPTIONS", "KeypointFeatures", "KeypointOptions"]

@@ -12,7 +12,10 @@ from ilfo.rewards.atoms import Sequences
 from ilfo.rewards.base import Episodes
 from ilfo.rewards.matching import Matching
 
-__all__ = ["Match", "StepMatching"]
+__all__ = ["BLOCK", "Match", "StepMatching"]
+
+BLOCK = 2**24
+"""Costs held in memory at a time, 64 MiB in float32."""
 
 
 @dataclass(frozen=True)

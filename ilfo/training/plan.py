@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ilfo._tools.words import counted
+from ilfo._tools.words import counted, duration
 from ilfo.agents.many import Separate
 from ilfo.rewards.registry import scalings_of
 from ilfo.training.reward_check import print_findings
@@ -122,8 +122,7 @@ def _frames_line(training: Training, plan: EncodingPlan) -> str:
         seen += f" and of its evaluations up to {evaluated:,}"
         steps += evaluated
         in_step = f", {1000 * plan.seconds_per_pass * len(training.environments):.1f} ms a step"
-    seconds = plan.seconds_per_pass * steps
-    took = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+    took = duration(plan.seconds_per_pass * steps)
     return (
         f"{width} x {height}, seen by {options.backbone}, votes {options.votes:g}; of the demonstration {plan}; "
         f"{seen}: about {took}{in_step}, drawing them aside"

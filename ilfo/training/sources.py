@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ilfo._tools.errors import InputError
+from ilfo._tools.devices import check_device
 from ilfo.demos import Demonstrations
 from ilfo.envs import describe
 from ilfo.rewards.sight import Sight, View, frame_size_of
@@ -47,8 +47,7 @@ class Sources:
     def __init__(self, config: TrainConfig, fitted: Mapping[str, Any] | None = None) -> None:
         self.config = config
         self.device = torch.device(config.device)
-        if self.device.type == "cuda" and not torch.cuda.is_available():
-            raise InputError("--device cuda: this machine's PyTorch sees no GPU; use --device cpu")
+        check_device(self.device)
         self.environment = found = describe(config.env)
         self.demonstrations, self.demo_sha256 = None, None
         if fitted is None and config.demo is not None:

@@ -1,11 +1,12 @@
 """Vision: from frames to keypoints, found among the patches of a frozen vision transformer."""
 
-from ilfo.vision.backbones import Backbone, build_tiny, load_backbone
+from ilfo.vision.backbones import Backbone
 from ilfo.vision.concepts import ConceptOptions, Concepts, find_concepts
 from ilfo.vision.descriptors import DescriptorOptions, Patches, describe_patches
 from ilfo.vision.drawing import draw_keypoints
 from ilfo.vision.encoding import EncodingPlan, encode, plan_encoding
 from ilfo.vision.keypoints import LocationOptions, locate, similarity_maps
+from ilfo.vision.loading import build_tiny, load_backbone
 
 __all__ = [
     "Backbone",

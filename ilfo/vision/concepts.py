@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ilfo._tools.effects import Effects, one_of
 from ilfo._tools.errors import InputError
-from ilfo.vision.backbones import INSTALL
+from ilfo.vision.loading import INSTALL
 
 __all__ = ["VOTES", "ConceptOptions", "Concepts", "find_concepts"]
 

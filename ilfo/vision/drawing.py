@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ilfo._tools.errors import InputError
-from ilfo.vision.backbones import INSTALL, check_frames
+from ilfo.vision.backbones import check_frames
+from ilfo.vision.loading import INSTALL
 
 __all__ = ["concept_colours", "draw_keypoints"]
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ilfo._tools.errors import InputError
-from ilfo._tools.words import counted
+from ilfo._tools.words import counted, duration
 from ilfo.vision.backbones import Backbone, check_frames
 from ilfo.vision.descriptors import DescriptorOptions, Patches, describe_patches
 
@@ -53,10 +53,10 @@ class EncodingPlan:
         return self.passes * self.seconds_per_pass
 
     def __str__(self) -> str:
-        took = f"{self.seconds:.0f} s" if self.seconds < 90 else f"{self.seconds / 60:.0f} min"
+        took = f"about {duration(self.seconds)} on {self.device}" if self.passes else "all in the cache"
         return (
             f"{counted(self.frames, 'frame')} as {self.rows} x {self.cols} patches, {self.batch_size} at a time in "
-            f"{self.bytes / GIB:.2f} GiB: {f'about {took} on {self.device}' if self.passes else 'all in the cache'}"
+            f"{self.bytes / GIB:.2f} GiB: {took}"
         )
 
 

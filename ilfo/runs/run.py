@@ -1,119 +1,29 @@
-"""A run is one folder: its configuration, its measurements, and all that it needs to resume."""
+"""The writing of a run: its configuration, its measurements, and all that it needs to resume."""
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import importlib.metadata
 import json
 import math
 import os
 import platform
 import subprocess
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 import torch
 
 import ilfo
-from ilfo._same_run import alike, differences, weights_of
 from ilfo._tools.atomic import atomic_path
 from ilfo._tools.errors import InputError
+from ilfo._tools.target import disk_is_full
+from ilfo.runs.held_folder import HeldFolder, half_written
+from ilfo.runs.reading import kept_replay, read_config
+from ilfo.runs.same_run import alike, differences, weights_of
 
-__all__ = ["HeldFolder", "Run", "kept_replay", "read_checkpoint", "read_config", "read_metrics", "read_summary"]
+__all__ = ["Run"]
 
-_WRITTEN_WHOLE = ("config.json", "git.diff", "summary.json")
 _LIBRARIES = ("torch", "numpy", "gymnasium", "mujoco", "pot", "h5py")
-
-
-class HeldFolder(os.PathLike[str]):
-    """A folder for a run, locked against other processes until it is closed.
-
-    It can be held before the run begins, so that no long work is done for a folder that is then refused. If no run has
-    begun in it when it is closed, it is left as it was found.
-
-    Args:
-        folder: Created if it does not exist.
-
-    Raises:
-        InputError: It is a file, it cannot be made or written to, it holds something that is not a run, or another
-            process is training in it.
-
-    Attributes:
-        folder: Its path.
-        begun: Whether a run had begun in it before.
-    """
-
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
-        self._made: list[Path] = []
-        self._lock: IO[str] | None = None
-        try:
-            self._check()
-            self._lock = self._acquire_lock()
-        except OSError as error:
-            self.close()
-            raise InputError(
-                f"--out {self.folder} cannot be used: {error.strerror}; expected a folder that can be made and written "
-                "to. Name another, or change the permissions"
-            ) from error
-        except BaseException:
-            self.close()
-            raise
-
-    def __fspath__(self) -> str:
-        return str(self.folder)
-
-    def _check(self) -> None:
-        if self.folder.exists() and not self.folder.is_dir():
-            raise InputError(f"--out {self.folder} is a file; expected a folder")
-        self.begun = (self.folder / "config.json").exists()
-        if self.begun:
-            read_config(self.folder)
-        elif self.folder.exists():
-            names = ("checkpoints", ".lock", "git.diff", "log.txt")
-            own = {self.folder / name for name in names} | set(_half_written(self.folder))
-            foreign = [path.name for path in self.folder.iterdir() if path not in own]
-            if foreign:
-                raise InputError(
-                    f"--out {self.folder} is not the folder of a run: it has no config.json but holds "
-                    f"{', '.join(sorted(foreign)[:5])}; choose an empty folder"
-                )
-
-    def _acquire_lock(self) -> IO[str]:
-        for missing in reversed([each for each in (self.folder, *self.folder.parents) if not each.exists()]):
-            missing.mkdir(exist_ok=True)
-            self._made.append(missing)
-        file = self.folder / ".lock"
-        is_new = not file.exists()
-        lock = open(file, "w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.close()
-            raise InputError(
-                f"another process is training in {self.folder}; wait for it or choose another --out"
-            ) from error
-        except BaseException:
-            lock.close()
-            raise
-        if is_new:
-            self._made.append(file)
-        return lock
-
-    def close(self) -> None:
-        """Releases the folder, and removes it if it was created here and no run began in it."""
-        with suppress(OSError):  # Something else was put into it meanwhile, or it cannot be looked at.
-            if not (self.folder / "config.json").exists():
-                for path in reversed(self._made):
-                    if path.is_dir():
-                        path.rmdir()
-                    else:
-                        path.unlink()
-        self._made = []
-        if self._lock is not None:
-            self._lock.close()
 
 
 class Run:
@@ -141,7 +51,7 @@ class Run:
         self._longer: dict[str, Any] | None = None  # The configuration with more steps, not written yet.
         identity = {"config": config, "demo_sha256": demo_sha256}
         try:
-            for leftover in _half_written(self.folder):
+            for leftover in half_written(self.folder):
                 leftover.unlink()  # a process was killed; nothing else writes while the folder is held
             if (self.folder / "config.json").exists() and not self._abandoned(config):
                 self._refuse_another(identity)
@@ -263,7 +173,7 @@ class Run:
             with atomic_path(self.checkpoints / name) as path, path.open("wb") as file:
                 torch.save(state, file)  # Given a path, it does not say why it cannot write.
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if not disk_is_full(error):
                 raise
             raise InputError(
                 f"the disk of {self.folder} is full, and {name} could not be saved: make room, and the same command "
@@ -281,86 +191,6 @@ class Run:
         if self._metrics is not None:
             self._metrics.close()
         self._held.close()
-
-
-def _half_written(folder: Path) -> list[Path]:
-    """What a process that was killed left of a run."""
-    names = [folder.glob(f".{name}.*") for name in _WRITTEN_WHOLE]
-    return [path for found in (*names, (folder / "checkpoints").glob(".*.pt")) for path in found]
-
-
-def kept_replay(folder: str | os.PathLike[str]) -> bool:
-    """Whether a finished run, or the runs in a folder around several, can be trained further (``--keep-replay``)."""
-    return any(path for inner in ("", "*/") for path in Path(folder).glob(f"{inner}checkpoints/step_*.pt"))
-
-
-def read_config(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a run was told: ``config.json`` as a dictionary.
-
-    Raises:
-        InputError: The folder is not a run.
-    """
-    path = Path(folder) / "config.json"
-    if not path.exists():
-        is_file = "it is a file" if path.parent.exists() else "it does not exist"
-        found = "it has no config.json" if path.parent.is_dir() else is_file
-        raise InputError(f"{folder} is not the folder of a run: {found}")
-    stored = _read_json(path)
-    if not isinstance(stored.get("config"), dict):
-        raise InputError(
-            f"{folder} is not the folder of a run: its config.json says nothing of a 'config', so that it is somebody "
-            "else's; name the folder of a run, or a new one for --out"
-        )
-    return stored
-
-
-def read_checkpoint(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """The trained agent of a finished run, or the newest checkpoint of one under way, on the CPU.
-
-    Its tensors are mapped, and read from the file when they are used: most of a checkpoint is the replay, which only a
-    resumed run needs. They do not change when the run replaces the file meanwhile.
-
-    Raises:
-        InputError: Nothing was saved yet.
-    """
-    checkpoints = Path(folder) / "checkpoints"
-    final = checkpoints / "final.pt"
-    for _ in range(3):  # a run under way may replace its checkpoint between the look and the reading
-        saved = [final] if final.exists() else sorted(checkpoints.glob("step_*.pt"))
-        if not saved:
-            break
-        try:
-            state: dict[str, Any] = torch.load(saved[-1], map_location="cpu", weights_only=True, mmap=True)
-            return state
-        except (FileNotFoundError, RuntimeError):  # PyTorch opens a file that it maps twice, the second time in C++
-            if saved[-1].exists():
-                raise
-    raise InputError(f"{folder} holds no checkpoint yet: let the run train for a while")
-
-
-def read_metrics(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
-    """The rows of ``metrics.jsonl``; a last row that is still being written is left out."""
-    path = Path(folder) / "metrics.jsonl"
-    lines = path.read_text().split("\n")[:-1] if path.exists() else []
-    return [json.loads(line) for line in lines]
-
-
-def read_summary(folder: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """The result of a finished run, or None."""
-    path = Path(folder) / "summary.json"
-    return _read_json(path) if path.exists() else None
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}; expected a file that this user may read") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} holds a {type(content).__name__}; expected what a run writes there, values by name")
-    return content
 
 
 def _git_state() -> tuple[str | None, str]:
