@@ -73,7 +73,7 @@ class DatasetLabeller:
         self._logged, self._reward = logged, reward
         self._fold_absorbing, self._device = fold_absorbing, device
         self._padded_steps = max(1, _COSTS // expert_steps)
-        self._total, self._transitions = 0.0, 0
+        self._scored, self._total, self._transitions = 0.0, 0.0, 0
         self._terminated = self._continued = 0
         self._alone: list[Slot] = []
         self._returns: list[tuple[float, float]] = []
@@ -99,9 +99,11 @@ class DatasetLabeller:
         averaged = sum(map(len, self._alone))
         if averaged == everything:
             raise InputError(f"{self._logged.path}: no transition has a known successor, so that none can be scored.")
-        mean = self._total / (everything - averaged)
+        known = everything - averaged
         for slot in self._alone:
-            written.write(slot, np.full(len(slot), mean, np.float32))
+            written.write(slot, np.full(len(slot), self._scored / known, np.float32))
+        # The mean of what a learner sees, without what was only filled in.
+        mean = self._total / known
         return Labelled(
             episodes=len(self._logged.slots),
             transitions=everything,
@@ -174,6 +176,7 @@ class DatasetLabeller:
             own, new = np.append(own, own[-1]), np.append(own, new[-1])
             self._continued += 1
         self._transitions += len(slot)
+        self._scored += float(own.sum(dtype=np.float64))
         self._total += float(new.sum(dtype=np.float64))
         old = self._logged.env_rewards(slot)
         if old is not None:

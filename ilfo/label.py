@@ -28,7 +28,7 @@ from ilfo.demos.lerobot import is_lerobot
 from ilfo.demos.logged import Logged, open_logged
 from ilfo.demos.minari import minari_metadata
 from ilfo.demos.relabelled import check_target, relabelled
-from ilfo.plugins import check_chosen, option_group
+from ilfo.plugins import check_chosen, check_prefixes, option_group
 from ilfo.rewards import BUILT_IN as REWARDS
 from ilfo.rewards import FeatureOptions, RewardGenerator, ScalingOptions
 from ilfo.rewards.labelling import without_terminations
@@ -157,7 +157,7 @@ def _make_reward(config: LabelConfig) -> RewardGenerator:
             f"--scaling.method {config.scaling.method} is measured on an agent's episodes while it learns; a logged "
             "dataset has no order of learning: choose none, fixed or expert-range"
         )
-    if not reward.stationary:
+    if reward.observes or not reward.stationary:
         raise InputError(
             f"--reward {config.reward} learns from the agent's own episodes while it trains, so that it has no reward "
             "to write down before: it would have to be trained against this dataset. Choose a reward that is fitted on "
@@ -220,7 +220,8 @@ def parse_label(argv: Sequence[str]) -> LabelConfig:
         The configuration, with a field for the options of each term of the reward (``config.transport``).
 
     Raises:
-        InputError: An unknown reward, an option of another, one that takes no effect, or a value that is refused.
+        InputError: An unknown reward, one whose flags would have the prefix of others, an option of another, one that
+            takes no effect, or a value that is refused.
         SystemExit: A wrong flag (status 2) or ``--help`` (status 0).
     """
     early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -228,6 +229,7 @@ def parse_label(argv: Sequence[str]) -> LabelConfig:
     reward = early.parse_known_args(list(argv))[0].reward
     groups = option_groups(reward)
     check_chosen(argv, groups, "reward", reward, REWARDS)
+    check_prefixes(groups, (each.name for each in dataclasses.fields(LabelConfig)), f"--reward {reward}")
     extra = [(name, options, field(default_factory=options)) for name, options in groups.items()]
     made = dataclasses.make_dataclass("LabelConfig", extra, bases=(LabelConfig,), frozen=True)
     words = with_columns_spelled_out(argv)

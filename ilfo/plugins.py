@@ -10,7 +10,7 @@ from typing import Any
 
 from ilfo._tools.errors import InputError, closest
 
-__all__ = ["check_chosen", "check_tables", "find", "name_for_file", "option_group", "resolve"]
+__all__ = ["check_chosen", "check_prefixes", "check_tables", "find", "name_for_file", "option_group", "resolve"]
 
 
 def resolve(name: str, built_in: Mapping[str, str], kind: str, base: type) -> type[Any]:
@@ -134,6 +134,25 @@ def check_tables(
                 f"{source}: {key} holds options of --{kind} {owner}, and --{kind} is {chosen}: leave them out, or give "
                 f"--{kind} {owner}"
             )
+
+
+def check_prefixes(groups: Iterable[str], taken: Iterable[str], chosen: str) -> None:
+    """Refuses plug-ins whose flags would have the name or the prefix of others.
+
+    Args:
+        groups: The prefixes of the plug-ins' flags.
+        taken: Names of the other flags.
+        chosen: The flags that chose the plug-ins, for the message.
+
+    Raises:
+        InputError: A prefix is taken, or is that of two plug-ins.
+    """
+    known = {*taken}
+    for group in groups:
+        if group in known:
+            flag = group.replace("_", "-")
+            raise InputError(f"{chosen}: other flags are already called --{flag} or begin with it; rename the class")
+        known.add(group)
 
 
 def option_group(name: str) -> str:

@@ -69,6 +69,8 @@ class RecordOptions:
     """Chooses the initial states, which neither training nor evaluation plays; by default the run's own seed, or 0."""
     max_tries: int | None = None
     """Episodes to play before giving up; by default 20 for each one wanted."""
+    overwrite: bool = False
+    """Replace the file that is there, once the new one is whole."""
 
 
 def record(
@@ -89,14 +91,17 @@ def record(
 
     Raises:
         InputError: Not exactly one of a run, a policy and a scripted expert, an environment that is not the run's, an
-            ``out`` that is a folder or whose folder does not exist, a negative seed, actions that are not in [-1, 1],
-            a task without success where success is asked for, or too few good episodes.
+            ``out`` that is a folder, whose folder does not exist, or that exists and ``overwrite`` is False, a negative
+            seed, actions that are not in [-1, 1], a task without success where success is asked for, or too few good
+            episodes.
         RenderError: Frames are asked for where nothing can be drawn.
 
     Warns:
         UserWarning: Some of the episodes are the same.
     """
     target = file_to_write(out)
+    if target.exists() and not options.overwrite:
+        raise InputError(f"{target} exists: name another file, or give --overwrite to replace it")
     check_episode_count(options.episodes)
     check_seed(options.seed)
     tries = options.max_tries if options.max_tries is not None else _TRIES_FOR_EACH * options.episodes
@@ -114,7 +119,11 @@ def record(
         kept = [replace(trajectory, actions=None) for trajectory in kept]
     provenance = describe(expert.env_id).provenance
     bar, stop = _bar(options), options.stop_after_success
-    trimmed = "" if stop is None else f"; each ends {stop} steps after its first success"
+    went_on = {None if each.success_step is None else len(each) - each.success_step for each in kept}
+    trimmed = ""
+    if stop is not None and went_on != {None}:
+        trimmed = f"; each ends {stop} steps after its first success"
+        trimmed += "" if went_on == {stop} else ", where it was not over before"
     source = (
         f"{_command_line(target, options)} (ilfo {ilfo.__version__}): {expert.what}, protocol {expert.protocol}; "
         f"kept {len(kept)} of {played} episodes played{_bracketed(bar)}{trimmed}; --seed {expert.seed}"

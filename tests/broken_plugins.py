@@ -235,6 +235,21 @@ class Negative(Sound):
         return -self.distances(episodes)
 
 
+class NegativeUnless(Negative):
+    """What would be the last step, had it not been left out."""
+
+    def absorbing_reward(self, episodes):
+        return torch.zeros(len(episodes.lengths))
+
+
+class NegativeAndBounded(Negative):
+    def rewards(self, episodes):
+        return super().rewards(episodes).clamp(min=-50.0)
+
+    def absorbing_reward(self, episodes):
+        return torch.full((len(episodes.lengths),), -50.0)
+
+
 class ObservesTensors(Sound):
     def observe(self, episodes):
         return {"mean": self.score(episodes).mean()}
@@ -293,6 +308,13 @@ class ForgetsWhatItObserves(Learning):
         self.seen += 1
         self.size = self.size + 1 / self.seen
         return {}
+
+
+class NeverSavesWhatItObserved(Learning):
+    """As good as one that saves all, until it has learned."""
+
+    def state_dict(self):
+        return super().state_dict() | {"size": torch.tensor(1.0)}
 
 
 class SavesArrays(Sound):
@@ -543,6 +565,17 @@ class LosesItsNoise(SoundAgent):
         super().load_state_dict(state | {"generator": self.generator.get_state()})
 
 
+class LosesItsDecay(SoundAgent):
+    """Explores less with every action, and starts over where it is restored."""
+
+    scale = 1.0
+
+    def act(self, observations, explore):
+        self.scale *= 0.5 if explore else 1.0
+        actions = super().act(observations, False)
+        return (actions + self.scale * (super().act(observations, True) - actions) if explore else actions).detach()
+
+
 class SavesArraysToo(SoundAgent):
     def state_dict(self):
         return super().state_dict() | {"seen": np.zeros(3)}
@@ -581,6 +614,15 @@ class Mixing(TD3):
 
     def update(self, batch):
         return super().update(replace(batch, rewards=batch.rewards - batch.rewards.mean()))
+
+
+class SharesItsNoise(TD3):
+    """Every seed explores with one noise."""
+
+    def act(self, observations, explore):
+        actions = super().act(observations, False)
+        noise = torch.randn(actions.shape[-2:], generator=torch.Generator().manual_seed(0))
+        return actions + 0.1 * noise if explore else actions
 
 
 class SeedsTheWorld(SoundAgent):

@@ -38,6 +38,16 @@ class Moving(RewardGenerator):
         return torch.zeros_like(episodes.observations[:, 1:, 0])
 
 
+class LearnsOfEpisodes(Moving):
+    """Learns from the agent, and never scores an episode twice."""
+
+    needs = "trajectory"
+    stationary = True
+
+    def observe(self, episodes):
+        return {}
+
+
 class Unsure(Moving):
     """Has no number for a state above 100."""
 
@@ -206,6 +216,15 @@ class TestWithoutSuccessors:
         assert "3 transitions without a known successor: the reward of the step before stands there" in printed
         assert "the mean of all stands in 1, which none precedes" in printed
 
+    def test_that_mean_is_of_steps_without_what_is_folded_into_some(self, tmp_path, expert):
+        walks = [walk(5, 4, terminated=True, truncated=False), walk(1, 1), walk(4, 2)]
+        data = flat_file(tmp_path / "x.hdf5", walks)
+        label(LabelConfig(str(data), tmp_path / "out.hdf5", expert, reward=HEIGHT, fold_absorbing=0.9))
+        found = rewards_in(tmp_path / "out.hdf5")
+        own = np.concatenate([np.append(each.observations[1:-1, 0], each.observations[-2, 0]) for each in walks[::2]])
+        assert found[5] == pytest.approx(own.mean(), rel=1e-5)
+        assert found[4] < own[4] - 1
+
     def test_where_none_is_known_there_is_nothing_to_write(self, tmp_path, expert):
         data = flat_file(tmp_path / "x.hdf5", [walk(1, number) for number in range(3)])
         with pytest.raises(InputError, match="no transition has a known successor"):
@@ -353,6 +372,8 @@ def test_a_filter_key_chooses_the_experts_and_not_what_is_labelled(tmp_path):
     [
         (["--reward", "environment"], "passes the environment's rewards through"),
         (["--reward", "test_label:Moving"], "learns from the agent's own episodes.*trained against this dataset"),
+        (["--reward", "test_label:LearnsOfEpisodes"], "learns from the agent's own episodes"),
+        (["--reward", "own_plugins:Scaling"], "other flags are already called --scaling or begin with it"),
         (["--scaling.method", "running"], "--scaling.method running is measured on an agent's episodes"),
         (["--scaling.method", "first-episode"], "choose none, fixed or expert-range"),
         (["--reward", "transpot"], "did you mean 'transport'"),

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -121,7 +122,20 @@ def test_successes_that_are_spoken_of_only_when_they_come_are_kept(tmp_path):
 def test_an_episode_without_success_is_kept_whole_and_told(tmp_path):
     options = RecordOptions(env="small_envs:Boastful-v0", policy="own_policies:creep", episodes=1, stop_after_success=3)
     with pytest.warns(UserWarning, match="did not say of any episode whether it succeeded, .* none was cut"):
-        assert len(record(tmp_path / "expert.hdf5", options)[0]) == 40
+        written = record(tmp_path / "expert.hdf5", options)
+    assert len(written[0]) == 40
+    assert "after its first success" not in written.provenance.source
+
+
+def test_what_is_there_is_replaced_only_where_that_is_asked_for(tmp_path):
+    out = tmp_path / "precious.hdf5"
+    options = RecordOptions(env=ENV, policy="own_policies:walk")
+    first = record(out, options)
+    with pytest.raises(InputError, match=r"precious.hdf5 exists: name another file, or give --overwrite"):
+        record(out, replace(options, seed=7))
+    assert demos.open(out).sha256 == first.sha256
+    again = record(out, replace(options, seed=7, overwrite=True))
+    assert demos.open(out).sha256 == again.sha256 != first.sha256
 
 
 def test_writes_frames_where_they_are_wanted(tmp_path, capsys):

@@ -16,7 +16,7 @@ import ilfo.testing.agents
 import ilfo.testing.rewards
 from ilfo.agents import BUILT_IN as AGENTS
 from ilfo.agents.sac import SAC, SACOptions
-from ilfo.agents.td3 import TD3Options
+from ilfo.agents.td3 import TD3, TD3Options
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.plugins import find
 from ilfo.rewards import BUILT_IN as REWARDS
@@ -124,6 +124,7 @@ def test_the_examples_keep_the_contract(monkeypatch):
         (broken.AbsorbingEveryStep, "absorbing_reward", "absorbing_reward returned torch.float32 of shape (6, 60)"),
         (broken.AbsorbingNumber, "absorbing_reward", "absorbing_reward returned float for 6 episodes"),
         (broken.Negative, "absorbing_reward", "that is the last step alone"),
+        (broken.NegativeUnless, "absorbing_reward", "it is 0 after some step, and a step can get -"),
         (broken.ObservesTensors, "observe", "observe returned {'mean': tensor"),
         (broken.ObservesNothing, "observe", "observe returned None"),
         (broken.SecretlyLearning, "observe", "stationary is True, and after observe step"),
@@ -132,7 +133,8 @@ def test_the_examples_keep_the_contract(monkeypatch):
         (broken.ExplainsTooMuch, "explain", "explain's costs has the shape (61,)"),
         (broken.ExplainsBeyond, "explain", "explain matches steps that the demonstration does not have"),
         (broken.Forgetful, "state", "in a fresh object that loaded the state, step"),
-        (broken.ForgetsWhatItObserves, "state", "once both have observed an episode, in a fresh object"),
+        (broken.ForgetsWhatItObserves, "state", "once both have observed another episode, in a fresh object"),
+        (broken.NeverSavesWhatItObserved, "state", "in a fresh object that loaded the state, step"),
         (broken.SavesArrays, "state", "torch.load(weights_only=True) refuses its state_dict"),
         (broken.Uncopied, "copy", "raised TypeError: cannot pickle 'generator' object"),
         (broken.Shallow, "copy", "a deep copy shares tensors with the original"),
@@ -176,6 +178,7 @@ def test_a_reward_that_breaks_a_clause_is_told_which(reward, clauses, sentence):
         (broken.NeverTheSame, "seed", "two agents of one seed differ after 0 updates"),
         (broken.LosesItsOptimiser, "state", "loss differ at update 2 after a state was loaded"),
         (broken.LosesItsNoise, "state", "with explore=True it acts otherwise after a state was loaded"),
+        (broken.LosesItsDecay, "state", "with explore=True it acts otherwise after a state was loaded"),
         (broken.SavesArraysToo, "state", "torch.load(weights_only=True) refuses its state_dict"),
         (broken.NoPriorities, "priorities", "has no attribute 'priorities'"),
         (broken.ZeroPriorities, "priorities", "a priority is 0"),
@@ -196,6 +199,17 @@ def test_seeds_that_learn_of_each_other_are_found_out():
     error = broken_by(check_agent, broken.Mixing, TD3Options(hidden_dim=16))
     assert error.broken == ("stack",)
     assert "critic_loss of 3 agents together are not those of each alone" in str(error)
+
+
+def test_noise_that_seeds_share_is_found_out_where_each_alone_has_its_own():
+    class Alike(broken.SharesItsNoise):
+        def act(self, observations, explore):
+            alone = observations.dim() == 2
+            return TD3.act(self, observations, explore) if alone else super().act(observations, explore)
+
+    error = broken_by(check_agent, Alike, TD3Options(hidden_dim=16))
+    assert error.broken == ("stack",)
+    assert "with explore=True, actions of 3 agents together are not those of each alone" in str(error)
 
 
 def test_the_message_is_a_list_of_what_was_wanted_found_and_to_be_done():

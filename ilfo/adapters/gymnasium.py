@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
 
+from ilfo._tools.errors import InputError
 from ilfo.adapters._scoring import check_observation_space, check_transitions_suffice
 from ilfo.adapters.labeller import EpisodeLabeller
 from ilfo.rewards import RewardGenerator
@@ -20,7 +21,8 @@ class ImitationRewardWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Steps return the imitation reward, and the environment's own in ``info["env_reward"]``.
 
     The last step of an episode has in ``info["imitation"]`` what there is to log, by the names of ilfo's own runs:
-    ``imitation_return``, of a sum also each term's, and what the reward says of what it learned.
+    ``imitation_return``, of a sum also each term's, and what the reward says of what it learned. Of an episode that was
+    cut from outside, by a time limit around this wrapper, the next reset's ``info`` has it.
 
     On-policy learners can be given any reward that needs no more than transitions. In the replay of an off-policy
     learner, one that changes while it learns (``stationary = False``) grows stale: use an adapter that scores again.
@@ -36,7 +38,7 @@ class ImitationRewardWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     Raises:
         InputError: The reward needs whole episodes, does not imitate, is not fitted, or was fitted on observations of
-            another width; or the observations are not one vector.
+            another width; the observations are not one vector; or the environment resets itself (``Autoreset``).
 
     Warns:
         UserWarning: The reward cannot be copied, and so was not tried before the first step.
@@ -58,6 +60,14 @@ class ImitationRewardWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
         absorbing: bool = True,
         device: torch.device | str = "cpu",
     ) -> None:
+        inner: Any = env
+        while isinstance(inner, gymnasium.Wrapper):
+            if isinstance(inner, gymnasium.wrappers.Autoreset):
+                raise InputError(
+                    "Autoreset is inside of ImitationRewardWrapper, whose step would reward the reset as if it were "
+                    "a transition: put it outside, Autoreset(ImitationRewardWrapper(env, ...))"
+                )
+            inner = inner.env
         super().__init__(env)
         check_transitions_suffice(reward, "rewarded in the step that makes them")
         check_observation_space(env.observation_space)
@@ -70,10 +80,10 @@ class ImitationRewardWrapper(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begins an episode; one that was under way is over for the reward too."""
-        self._labeller.cut()
+        over = self._labeller.cut().episodes
         observation, info = self.env.reset(seed=seed, options=options)
         self._observation = np.array(observation, np.float32)
-        return observation, info
+        return observation, info | ({"imitation": over[0].numbers} if over else {})
 
     def step(self, action: Any) -> tuple[Any, SupportsFloat, bool, bool, dict[str, Any]]:
         """The environment's step with the imitation reward.

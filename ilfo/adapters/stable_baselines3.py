@@ -72,8 +72,9 @@ class ImitationReplayBuffer(ReplayBuffer):
 
     Notes:
         :class:`VecNormalize` scales observations as ever; its scale of the environment's rewards is not applied to
-        these. Columns of the storage are transitions one after another whatever ``n_envs`` is, because episodes end
-        at different times.
+        these. It clips the last observation of an episode, which the reward then sees clipped: a column that hardly
+        ever moves but at the end needs a large ``clip_obs``. Columns of the storage are transitions one after another
+        whatever ``n_envs`` is, because episodes end at different times.
     """
 
     def __init__(

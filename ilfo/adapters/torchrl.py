@@ -19,7 +19,7 @@ from ilfo.adapters.labeller import EpisodeLabeller
 from ilfo.rewards import Episodes, RewardGenerator
 
 try:
-    from tensordict import TensorDictBase
+    from tensordict import LazyStackedTensorDict, TensorDictBase
     from torchrl.data import TensorSpec, Unbounded
     from torchrl.envs import EnvBase, Transform
 except ModuleNotFoundError as error:
@@ -141,6 +141,8 @@ class ImitationReward(Transform):
         return torch.cat([self._ended(piece) for piece in pieces]) if pieces else None
 
     def _label(self, tensordict: TensorDictBase, rescored: bool = False) -> TensorDictBase:
+        if isinstance(tensordict, LazyStackedTensorDict):
+            tensordict = tensordict.contiguous()  # Of a collector that fills a buffer; nothing of it makes no stack.
         _refuse_several_steps(tensordict)
         if not self._scoring.sees_episodes:
             return self._label_steps(tensordict)

@@ -170,7 +170,9 @@ def _goes_by_its_seed(trial: AgentTrial) -> Iterator[Breach]:
 
 def _is_restored(trial: AgentTrial) -> Iterator[Breach]:
     agent, restored, file = trial.make(0), trial.make(1), io.BytesIO()
-    trial.practise(agent, 3)
+    for number in range(3):
+        agent.act(trial.observations(7, seed=number), explore=True)  # Noise may decay, or go on from the last.
+        trial.practise(agent, 1, first=number)
     torch.save(agent.state_dict(), file)
     file.seek(0)
     try:
@@ -240,6 +242,12 @@ def _stacks(trial: AgentTrial) -> Iterator[Breach]:
         if not torch.allclose(many.act(seen, explore=False), actions, rtol=TOLERANCE, atol=TOLERANCE):
             yield f"actions of {len(seeds)} agents together are not those {whose}.", remedy
             return
+    explored = torch.stack([agent.act(each, explore=True) for agent, each in zip(singles, seen, strict=True)])
+    if not torch.allclose(many.act(seen, explore=True), explored, rtol=TOLERANCE, atol=TOLERANCE):
+        yield (
+            f"with explore=True, actions of {len(seeds)} agents together are not those of each alone.",
+            ("draw the noise of each seed from its own generator: RandomStreams in ilfo/agents/_random_streams.py."),
+        )
 
 
 CLAUSES: tuple[Clause[AgentTrial], ...] = (

@@ -18,7 +18,7 @@ from ilfo.rewards.base import Needs
 from ilfo.testing._contract import Breach, Clause
 from ilfo.testing._options import check_options
 from ilfo.testing._probes import PROBE_STEPS, cut
-from ilfo.testing._reward_trial import RewardTrial
+from ilfo.testing._reward_trial import TOLERANCE, RewardTrial
 
 __all__ = ["CLAUSES"]
 
@@ -170,21 +170,25 @@ def _is_finite(trial: RewardTrial) -> Iterator[Breach]:
                 return
 
 
-def _needs_no_more_than_transitions(trial: RewardTrial) -> Iterator[Breach]:
-    if trial.reward.needs != "transition":
-        return
-    episodes, mask = trial.episodes, trial.episodes.mask
+def _apart(episodes: Episodes) -> Episodes:
+    """Every step that happened as an episode of its own."""
+    mask = episodes.mask
     pairs = torch.stack([episodes.observations[:, :-1], episodes.observations[:, 1:]], dim=2)[mask]
     lasts = torch.arange(mask.shape[1], device=mask.device) == episodes.lengths[:, None] - 1
-    apart = Episodes(
+    return Episodes(
         observations=pairs,
-        lengths=torch.ones_like(episodes.lengths).new_ones(len(pairs)),
+        lengths=episodes.lengths.new_ones(len(pairs)),
         terminated=(lasts & episodes.terminated[:, None])[mask],
         env_rewards=None if episodes.env_rewards is None else episodes.env_rewards[mask][:, None],
         starts=episodes.steps[:, :-1][mask],
     )
+
+
+def _needs_no_more_than_transitions(trial: RewardTrial) -> Iterator[Breach]:
+    if trial.reward.needs != "transition":
+        return
     scores = torch.zeros_like(trial.scores)
-    scores[mask] = trial.score(apart)[:, 0]
+    scores[trial.episodes.mask] = trial.score(_apart(trial.episodes))[:, 0]
     found = trial.difference(trial.scores, scores)
     if found:
         yield (
@@ -203,13 +207,21 @@ def _rewards_the_absorbing_state(trial: RewardTrial) -> Iterator[Breach]:
             f"absorbing_reward is on {found.device}, with a gradient: {found.requires_grad}.",
             "return it on the device of the episodes, under @torch.no_grad().",
         )
-    default = type(trial.reward).absorbing_reward is RewardGenerator.absorbing_reward
-    if default and trial.reward.needs == "transition" and bool((trial.scores < 0).any()):
+    if not trial.reward.imitates or trial.reward.needs != "transition" or not bool((trial.scores < 0).any()):
+        return
+    remedy = "define absorbing_reward as a value that no step falls below, or keep scores at 0 or above."
+    if type(trial.reward).absorbing_reward is RewardGenerator.absorbing_reward:
         yield (
             "it is left to the default, the worst step of an episode; of transitions, some of which get less than 0, "
             "that is the last step alone, so that ending an episode after a good step pays.",
-            "define absorbing_reward as a value that no step falls below, or keep scores at 0 or above.",
+            remedy,
         )
+        return
+    ended = replace(apart := _apart(trial.episodes), terminated=torch.ones_like(apart.terminated))
+    highest = float(torch.as_tensor(trial.reward.absorbing_reward(ended)).max())
+    lowest = float(trial.scores[trial.episodes.mask].min())
+    if highest > lowest + TOLERANCE * abs(lowest):
+        yield f"it is {highest:.6g} after some step, and a step can get {lowest:.6g}, so that dying early pays.", remedy
 
 
 def _observes(trial: RewardTrial) -> Iterator[Breach]:
@@ -260,8 +272,11 @@ def _explains(trial: RewardTrial) -> Iterator[Breach]:
 
 
 def _is_restored(trial: RewardTrial) -> Iterator[Breach]:
-    file = io.BytesIO()
-    torch.save(trial.reward.state_dict(), file)
+    # One that has learned from the agent too: a run saves it so.
+    original, file = copy.deepcopy(trial.reward), io.BytesIO()
+    for row in range(0, len(trial.episodes.lengths), 2):
+        original.observe(trial.episodes.rows(row, row + 1))
+    torch.save(original.state_dict(), file)
     file.seek(0)
     try:
         state = torch.load(file, weights_only=True)
@@ -271,9 +286,9 @@ def _is_restored(trial: RewardTrial) -> Iterator[Breach]:
         )
         yield f"torch.load(weights_only=True) refuses its state_dict: {str(error).strip().splitlines()[0]}", plain
         return
-    restored, original = trial.make(), copy.deepcopy(trial.reward)
+    restored = trial.make()
     restored.load_state_dict(state)
-    for stage in ("", "once both have observed an episode, "):
+    for stage in ("", "once both have observed another episode, "):
         found = trial.difference(
             trial.score(trial.episodes, restored), trial.score(trial.episodes, original), exactly=True
         )

@@ -15,7 +15,7 @@ from ilfo._tools.ranges import read_ranges
 from ilfo.agents import BUILT_IN as AGENTS
 from ilfo.agents import Agent
 from ilfo.envs import Protocol
-from ilfo.plugins import option_group, resolve
+from ilfo.plugins import check_prefixes, option_group, resolve
 from ilfo.rewards import ColumnOptions, FeatureOptions, ScalingOptions
 from ilfo.rewards.registry import option_groups
 from ilfo.rewards.scaling import DISCOUNT
@@ -173,14 +173,8 @@ def config_type(values: Mapping[str, Any]) -> type[TrainConfig]:
         from ilfo.rewards.keypoints import KeypointOptions
 
         groups.append(("keypoints", KeypointOptions))
-    taken = {each.name for each in dataclasses.fields(TrainConfig)}
-    for name, _ in groups:
-        if name in taken:
-            raise InputError(
-                f"--reward {reward} with --agent {agent}: other flags are already called --{name} or begin with it; "
-                "rename the class"
-            )
-        taken.add(name)
+    own = (each.name for each in dataclasses.fields(TrainConfig))
+    check_prefixes((name for name, _ in groups), own, f"--reward {reward} with --agent {agent}")
     extra = [(name, options, field(default_factory=options)) for name, options in groups]
     made = dataclasses.make_dataclass("TrainConfig", extra, bases=(TrainConfig,), frozen=True)
     made.__doc__ = TrainConfig.__doc__

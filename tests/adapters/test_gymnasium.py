@@ -85,6 +85,35 @@ def test_a_reward_that_learns_sees_every_episode_once_also_one_that_is_reset():
     assert [length for length, _ in reward.ends] == [40, 7, 40]
 
 
+@pytest.mark.parametrize("outside", [False, True])
+def test_a_time_limit_may_be_inside_or_outside(outside):
+    def limited(env):
+        return gymnasium.wrappers.TimeLimit(env, 5)
+
+    env = gymnasium.make(LEDGE)
+    env = ImitationRewardWrapper(env if outside else limited(env), Nearness().fit(expert()), discount=DISCOUNT)
+    env, told, returned = limited(env) if outside else env, [], []
+    for _ in range(3):
+        told.append(env.reset(seed=0)[1])
+        over, rewards = False, 0.0
+        while not over:
+            _, reward, terminated, truncated, info = env.step(np.array([0.1], np.float32))
+            rewards += reward
+            over = terminated or truncated
+            told.append(info)
+        returned.append(rewards)
+    told.append(env.reset()[1])
+    found = [info["imitation"]["imitation_return"] for info in told if "imitation" in info]
+    assert found == pytest.approx(returned)
+
+
+def test_a_reset_that_happens_in_a_step_is_refused_where_it_would_be_rewarded():
+    reward = Nearness().fit(expert())
+    with pytest.raises(InputError, match=r"Autoreset\(ImitationRewardWrapper\(env"):
+        ImitationRewardWrapper(gymnasium.wrappers.Autoreset(gymnasium.make(LEDGE)), reward, discount=DISCOUNT)
+    gymnasium.wrappers.Autoreset(ImitationRewardWrapper(gymnasium.make(LEDGE), reward, discount=DISCOUNT))
+
+
 def test_a_buffer_that_the_environment_goes_on_writing_to_is_no_transitions_beginning():
     reward = Nearness().fit(expert())
     env = ImitationRewardWrapper(gymnasium.make("small_envs:Reusing-v0").unwrapped, reward, discount=DISCOUNT)

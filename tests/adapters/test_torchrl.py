@@ -106,6 +106,25 @@ def test_a_replay_buffer_gets_whole_trajectories_that_span_batches(kind):
     assert transform.flush() is None
 
 
+@pytest.mark.parametrize("kind", [ReplayBuffer, TensorDictReplayBuffer])
+@pytest.mark.parametrize("environments", [1, 2])
+def test_a_collector_may_fill_the_buffer_by_itself(kind, environments):
+    transform = transport()
+    replay = kind(storage=LazyTensorStorage(1000), batch_size=32)
+    replay.append_transform(transform)
+    env = make_env() if environments == 1 else SerialEnv(environments, make_env)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        collector = Collector(env, walking(0.1), frames_per_batch=30, total_frames=180, replay_buffer=replay)
+        for _ in collector:
+            pass
+        collector.shutdown()
+    found = trajectories(replay[:])
+    assert len(found) == 4
+    for steps in found:
+        torch.testing.assert_close(steps[REWARD], wanted(transform.reward, steps))
+
+
 @pytest.mark.parametrize("split", [False, True])
 def test_after_a_collector_of_several_environments(split):
     transform = transport()
