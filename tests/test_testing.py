@@ -114,6 +114,7 @@ def test_the_examples_keep_the_contract(monkeypatch):
         (broken.OneTooMany, "score", "its shape is (6, 61) for 6 episodes of at most 60 steps"),
         (broken.Double, "score", "score returned torch.float64"),
         (broken.Array, "score", "score returned a ndarray"),
+        (broken.NoNumber, "score", "step 0 of episode 0 gets nan"),
         (broken.Gradient, "score", "the rewards carry a gradient"),
         (broken.Unmasked, "lengths", "step 40 of episode 1, which has 40, gets"),
         (broken.Padded, "padding batch", "with other numbers beyond the ends of episodes, step"),

@@ -343,6 +343,10 @@ def test_a_fit_that_fails_leaves_the_folder_as_it_was(demo, tmp_path, monkeypatc
 def test_another_configuration_on_the_same_folder_is_refused_with_the_difference(finished, demo, tmp_path):
     with pytest.raises(InputError, match=r"td3.discount was 0.99 and is now 0.9.*another --out"):
         train(configure(demo, finished, "--td3.discount", "0.9"))
+    with pytest.raises(InputError, match="reward was 'transport' and is now 'nearest'") as told:
+        train(configure(demo, finished, "--reward", "nearest"))
+    assert "squash" not in str(told.value)
+    assert "earlier code" not in str(told.value)
     other = tmp_path / "other.hdf5"
     demos.write(other, Demonstrations((walk(0.12),), Provenance(env_id=LEDGE)))
     with pytest.raises(InputError, match="demo"):

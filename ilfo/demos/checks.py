@@ -57,7 +57,8 @@ def fit_to(
     name = str(demonstrations.path or "demonstrations")
     fitted, columns, found = _arranged(demonstrations, environment, keys, name)
     names = fitted.provenance.observation_keys
-    unknown = [key for key in keys if names and key not in names]
+    # The environment's name for the whole vector is known too, where the file divides it into parts.
+    unknown = [key for key in keys if names and key not in {*names, *environment.observation_keys}]
     if unknown:
         raise InputError(
             f"--reward-keys or --policy-keys names {unknown[0]!r}, which {_called(environment)} does not have: "

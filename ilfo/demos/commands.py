@@ -119,6 +119,7 @@ def _convert(
     max_episode_steps: int | None = None,
     clip_actions: bool = False,
     every: int = 1,
+    overwrite: bool = False,
 ) -> None:
     """Write demonstrations in the layout that another library reads.
 
@@ -135,7 +136,10 @@ def _convert(
         max_episode_steps: Time limit of the environment, for old D4RL files that do not say where it ended episodes.
         clip_actions: Cut actions to [-1, 1], which the robomimic layout demands.
         every: Steps that become one, without their actions: 3 for an agent in an environment like Hopper-v5@repeat-3.
+        overwrite: Replace the file that is there, once the new one is whole.
     """
+    if out.is_file() and not overwrite:
+        raise InputError(f"{out} exists: name another file, or give --overwrite to replace it")
     console = new_console()
     with _warnings_printed(console):
         written = ilfo.demos.convert(

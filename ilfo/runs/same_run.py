@@ -14,6 +14,9 @@ __all__ = ["NOT_OF_THE_RUN", "alike", "differences", "weights_of"]
 NOT_OF_THE_RUN = ("out", "report", "env_workers", "checkpoint_seconds", "keep_replay")
 """Settings that may change when a run resumes: they do not affect the results."""
 
+_CHOOSING = ("reward", "agent", "sees")
+"""Settings that decide which options there are."""
+
 _WEIGHTS = "weights_sha256"
 """The hash of a backbone's file of weights in ``config.json``."""
 
@@ -64,11 +67,15 @@ def weights_of(config: Mapping[str, Any]) -> dict[str, str]:
 def differences(stored: dict[str, Any], given: dict[str, Any], prefix: str = "") -> list[str]:
     """Which of the given values differ from a stored run's, or were unknown to it: a sentence each."""
     found: list[str] = []
-    for key in sorted(given.keys() | (stored.keys() if prefix else set())):
+    changed = [key for key in _CHOOSING if stored.get(key) != given.get(key)]
+    others = (given.keys() | (stored.keys() if prefix else set())) - {*changed}
+    for key in [*changed, *sorted(others)]:
         name = f"{prefix}{key}"
         old, new = stored.get(key), given.get(key)
         if isinstance(old, dict) and isinstance(new, dict):
             found += differences(old, new, f"{name}.")
+        elif changed and (isinstance(old, dict) or isinstance(new, dict)):
+            continue  # The options of what is, or was, chosen.
         elif prefix and key not in stored:
             found.append(
                 f"{name.removeprefix('config.')} is {new!r}, and earlier code, which began it, did not know that"

@@ -81,6 +81,9 @@ def _scores(trial: RewardTrial) -> Iterator[Breach]:
         yield f"score returned a tensor on {scores.device}.", "move what was fitted to episodes.observations.device."
     if scores.requires_grad:
         yield "the rewards carry a gradient.", "put @torch.no_grad() above score."
+    if tuple(scores.shape) == expected and not bool(scores[trial.episodes.mask].isfinite().all()):
+        row, step = torch.nonzero(~scores.isfinite() & trial.episodes.mask)[0].tolist()
+        yield f"step {step} of episode {row} gets {float(scores[row, step])}.", "return finite numbers."
 
 
 def _is_copied(trial: RewardTrial) -> Iterator[Breach]:

@@ -197,6 +197,17 @@ def test_help_names_the_layouts(capsys):
     assert all(name in said for name in ("ilfo,d4rl,robomimic,minari", "Minari", "robomimic", "D4RL", "LeRobot"))
 
 
+def test_convert_replaces_a_file_only_where_that_is_asked_for(tmp_path, capsys):
+    out = tmp_path / "precious.hdf5"
+    out.write_bytes(b"precious")
+    argv = ["convert", "halfcheetah", str(out), "--to", "ilfo"]
+    with pytest.raises(InputError, match=r"precious.hdf5 exists: name another file, or give --overwrite"):
+        main(argv)
+    assert out.read_bytes() == b"precious"
+    main([*argv, "--overwrite"])
+    assert len(ilfo.demos.open(out)[0]) == 1000
+
+
 def test_list_names_every_bundled_demonstration(capsys):
     assert main(["list"]) == 0
     out = capsys.readouterr().out

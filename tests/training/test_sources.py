@@ -4,6 +4,7 @@ import re
 import warnings
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from filmed_square import configure as filmed
 from small_envs import LEDGE, expert
@@ -76,6 +77,18 @@ def test_each_difference_from_the_runs_environment_is_said_once_before_training(
     assert len(heard) == len(said)
     for warning, sentence in zip(heard, said, strict=True):
         assert re.search(sentence, str(warning.message))
+
+
+def test_a_file_that_names_its_columns_more_finely_than_the_environment_fits(tmp_path):
+    finer = replace(expert().provenance, observation_keys={"place": 1, "pace": 1})
+    file = demos.write(tmp_path / "walk.hdf5", replace(expert(), provenance=finer))
+    with pytest.warns(UserWarning, match="taken as the same columns"):
+        found = Sources(configure(file, tmp_path)).demonstrations
+    assert np.array_equal(found[0].observations, expert()[0].observations)
+    with pytest.warns(UserWarning, match="taken as the same columns"):
+        Sources(configure(file, tmp_path, "--reward-keys", "pace"))
+    with pytest.raises(InputError, match=r"names 'plaec'.*did you mean 'place'"):
+        Sources(configure(file, tmp_path, "--reward-keys", "plaec"))
 
 
 def test_one_of_every_so_many_states_fits_actions_that_last(demo, tmp_path):
