@@ -255,9 +255,13 @@ def test_what_the_method_would_leave_aside_is_refused(options, message):
 
 @pytest.mark.parametrize("method", ["none", "fixed", "expert-range", "first-episode", "running"])
 def test_what_it_uses_passes_and_so_does_what_says_nothing(method):
-    make_reward("transport", scaling=ScalingOptions(method, discount=0.99))
-    make_reward("transport", scaling=ScalingOptions(method, factor=1.0 if method == "none" else 5.0))
-    make_reward("transport", scaling=ScalingOptions("running", discount=0.5))
+    used = {"discount": 0.5} if method == "running" else {"discount": 0.99}
+    used["factor"] = 1.0 if method == "none" else 5.0
+    made = make_reward("transport", scaling=ScalingOptions(method, **used))
+    if method == "none":
+        assert isinstance(made, OptimalTransport)
+    else:
+        assert made.scaling.options == ScalingOptions(method, **used)
 
 
 def test_copies_measure_on_their_own():

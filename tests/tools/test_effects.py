@@ -8,7 +8,6 @@ from ilfo._tools.effects import check_effects, check_groups
 from ilfo._tools.errors import InputError
 from ilfo.agents import BUILT_IN as AGENTS
 from ilfo.cloning import parse_clone
-from ilfo.cloning.eyes import EYES
 from ilfo.label import parse_label
 from ilfo.plugins import find
 from ilfo.rewards import BUILT_IN as REWARDS
@@ -134,7 +133,14 @@ def test_what_a_preset_says_is_nobodys_mistake(preset):
         given["transport"] = {"plan": "exact", "squash": "none", "aggregate": "best"}
     if reward == "flow":
         given["flow"] = {"state_share": 0.0}
-    make_config({**given, "agent": "td7", "td7": {"checkpoints": False}}, preset)
+    config = make_config({**given, "agent": "td7", "td7": {"checkpoints": False}}, preset)
+    assert not config.td7.checkpoints
+    asked = {"transport": ("plan", "exact"), "flow": ("state_share", 0.0)}
+    if reward in asked:
+        option, value = asked[reward]
+        assert getattr(getattr(config, reward), option) == value
+    if preset == "oops":
+        assert config.transport.max_iterations == 10_000
 
 
 def test_what_is_given_above_a_preset_is_compared_with_what_it_says():
@@ -154,10 +160,7 @@ def test_options_without_a_table_pass():
         own: Own
         count: int = 1
 
-    check_groups(Config(Own(2.0), 3))
-
-
-def test_every_eye_has_options_that_can_be_checked():
-    for eye in EYES.values():
-        if eye.Options is not None:
-            check_effects("eye", eye.Options())
+    config = Config(Own(2.0), 3)
+    check_groups(config)
+    with pytest.raises(InputError, match=r"--own.bins is 4 and --own.family maf"):
+        check_groups(dataclasses.replace(config, own=FlowOptions(bins=4)))
