@@ -28,6 +28,8 @@ __all__ = [
     "mean_return",
     "numeric_dataset",
     "pick",
+    "rewards_of_steps",
+    "way_to_vectors",
 ]
 
 
@@ -105,7 +107,7 @@ def checked(trajectory: Trajectory, where: str) -> Trajectory:
     if observations.ndim != 2 or (observations.shape[1] == 0 and trajectory.frames is None):
         raise InputError(
             f"{where}, dataset 'observations': has shape {observations.shape}, expected (steps + 1, "
-            "dimensions). Flatten each observation into one vector of states."
+            f"dimensions). {way_to_vectors(observations.shape)}"
         )
     if len(observations) < 2:
         raise InputError(
@@ -117,7 +119,8 @@ def checked(trajectory: Trajectory, where: str) -> Trajectory:
     if actions is not None:
         actions = as_float32(actions, f"{where}, dataset 'actions'")
         actions = actions[:, None] if actions.ndim == 1 else actions
-        _check_shape(actions, 2, steps, f"{where}, dataset 'actions'")
+        turned = len(actions) in (observations.shape[1], observations.shape[1] - 1)
+        _check_shape(actions, 2, steps, f"{where}, dataset 'actions'", turned)
     if env_rewards is not None:
         env_rewards = as_float32(env_rewards, f"{where}, dataset 'rewards'")
         env_rewards = env_rewards[:, 0] if env_rewards.shape[1:] == (1,) else env_rewards
@@ -142,6 +145,17 @@ def checked(trajectory: Trajectory, where: str) -> Trajectory:
         if trajectory.last_reward is None
         else float(as_float32(trajectory.last_reward, f"{where}, last reward")[0]),
     )
+
+
+def way_to_vectors(shape: Sequence[int]) -> str:
+    """What to do with states of another rank than one vector a step."""
+    if len(shape) == 3:
+        return (
+            "If the first axis counts episodes, give each a group of its own: ilfo.demos.write(path, Demonstrations("
+            "tuple(Trajectory(states) for states in observations))); else flatten each observation into one vector of "
+            "states."
+        )
+    return "Flatten each observation into one vector of states."
 
 
 def canonical(demonstrations: Demonstrations, target: Path) -> Demonstrations:
@@ -314,15 +328,17 @@ def _width(array: np.ndarray | None, kind: str) -> str | None:
     return str(array.shape[-1])
 
 
-def _check_shape(array: np.ndarray, rank: int, steps: int, where: str) -> None:
+def _check_shape(array: np.ndarray, rank: int, steps: int, where: str, turned: bool = False) -> None:
+    """Refuses an array of another rank or length; ``turned`` is whether the length would fit transposed states."""
     if array.ndim != rank:
         expected = "(steps, dimensions)" if rank == 2 else "(steps,)"
         raise InputError(f"{where}: has shape {array.shape}, expected {expected}. Reshape it.")
     if len(array) != steps:
         raise InputError(
             f"{where}: has {_count(len(array), 'row')}, expected {steps}: one a step, for "
-            f"{steps + 1} observations with the final one. Cut the arrays to one length, "
-            "or record the episode again."
+            f"{steps + 1} observations with the final one. "
+            + ("If 'observations' are (dimensions, steps), transpose them; else c" if turned else "C")
+            + "ut the arrays to one length, or record the episode again."
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import h5py
@@ -25,7 +26,8 @@ def episode_bounds(
     the file does not tell its episodes apart.
 
     Raises:
-        InputError: Ends cannot be told without ``max_episode_steps``, or it is below 1.
+        InputError: Ends cannot be told without ``max_episode_steps``, or it is below 1; or they are marked under names
+            that D4RL does not have.
 
     Warns:
         UserWarning: Nothing marks where time limits ended episodes; a limit was assumed; or, in a file with 'timeouts',
@@ -34,6 +36,8 @@ def episode_bounds(
     terminals, timeouts = (_flags(columns, name, path) for name in ("terminals", "timeouts"))
     flagged = terminals | timeouts
     if max_episode_steps is None and not timeouts.any() and "next_observations" not in columns:
+        if not terminals.any():
+            _refuse_other_marks(columns["observations"], path)
         max_episode_steps = _limit_instead(terminals, assumed, path)
     jumps = _jumps(columns)
     # Without timeouts nothing else marks time limits, and a jump is where one is expected.
@@ -55,6 +59,31 @@ def _flags(columns: dict[str, h5py.Dataset], name: str, path: str) -> np.ndarray
     if name not in columns:
         return np.zeros(columns["observations"].shape[0], bool)
     return as_float32(columns[name][()].reshape(-1), f"{path}, dataset {name!r}") != 0
+
+
+_OTHER_MARKS = re.compile(
+    r"(dones?|is_?(first|last|terminal)|(episode|traj|trajectory)_?(ends?|ids?|index|lengths?|starts?)"
+    r"|terminations?|terminated|truncations?|truncated)",
+    re.IGNORECASE,
+)
+"""What datasets are called that say where episodes end, in other layouts than D4RL's."""
+
+
+def _refuse_other_marks(observations: h5py.Dataset, path: str) -> None:
+    """Refuses a file whose ends of episodes have names that D4RL has not, rather than to read it as one episode."""
+    found = {name: each for name, each in observations.parent.items() if _OTHER_MARKS.fullmatch(name)}
+    others = [name for name, each in found.items() if not isinstance(each, h5py.Dataset) or _marks(each)]
+    if others:
+        raise InputError(
+            f"{path}: {', '.join(map(repr, others))} may say where episodes end, and nothing else does; expected flags "
+            "(rows,) called 'terminals' where the environment ended an episode, and 'timeouts' where a time limit did. "
+            "Rename or convert them, or save the episodes with ilfo.demos.write."
+        )
+
+
+def _marks(column: h5py.Dataset) -> bool:
+    """Whether there is a mark, or another number than the first episode's, before the last row."""
+    return bool(column.ndim and np.any(column[:-1]))
 
 
 def _limit_instead(terminals: np.ndarray, assumed: int | None, path: str) -> int | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import h5py
 
-__all__ = ["ENV_LAST_REWARD", "ENV_REWARDS", "LABEL", "is_labelled", "rewards_name"]
+__all__ = ["ENV_LAST_REWARD", "ENV_REWARDS", "LABEL", "label_of", "rewards_name"]
 
 LABEL = "ilfo_label"
 """Attribute of such a file: where the new rewards came from, as JSON."""
@@ -23,9 +24,9 @@ def rewards_name(group: Mapping[str, Any]) -> str:
     return ENV_REWARDS if isinstance(group, h5py.Group) and LABEL in group.file.attrs else "rewards"
 
 
-def is_labelled(path: Path) -> bool:
-    """Whether ``ilfo label`` replaced the rewards of a file; a folder has none."""
-    if not path.is_file():
-        return False
+def label_of(path: Path | None) -> dict[str, Any] | None:
+    """Where the rewards of a file came from, if ``ilfo label`` wrote them; a folder has none that it did."""
+    if path is None or not path.is_file():
+        return None
     with h5py.File(path) as file:
-        return LABEL in file.attrs
+        return json.loads(file.attrs[LABEL]) if LABEL in file.attrs else None

@@ -98,7 +98,7 @@ def _arranged(
         columns, found = _by_name(there, environment, keys, name)
         trajectories = tuple(_rearranged(trajectory, columns) for trajectory in demonstrations)
         return _renamed(demonstrations, here, trajectories), columns, found
-    _check_same_columns(there, environment, width, name)
+    _check_same_columns(demonstrations, environment, name)
     found = []
     if there:
         found.append(
@@ -165,19 +165,36 @@ def _renamed(
     return replace(demonstrations, trajectories=trajectories, provenance=provenance)
 
 
-def _check_same_columns(there: Mapping[str, int], environment: Provenance, width: int, name: str) -> None:
+def _check_same_columns(demonstrations: Demonstrations, environment: Provenance, name: str) -> None:
     """Refuses states that share no key with the environment's and cannot be the same under other names."""
+    there, width = demonstrations.provenance.observation_keys, demonstrations.observation_dim
     here, env = environment.observation_keys, _called(environment)
     if width != sum(here.values()):
         raise InputError(
             f"{name}, dataset 'observations': states have {width} dimensions, but {env} has {sum(here.values())} "
-            f"({_described(here)}). Use the environment that was recorded, or a demonstration of {env}."
+            f"({_described(here)}). {_way_to_width(demonstrations, sum(here.values()), env)}"
         )
     if min(len(there), len(here)) > 1 and list(there.values()) != list(here.values()):
         raise InputError(
             f"{name}, dataset 'observations': states are {_described(there)}, but {env} has {_described(here)}: no "
             "name in common, and other widths. Record the demonstration with the environment's keys."
         )
+
+
+_FEW = 3
+"""Columns that a file may have beside the environment's: a time, a position that MuJoCo's environments leave out."""
+
+
+def _way_to_width(demonstrations: Demonstrations, expected: int, env: str) -> str:
+    """What to do with states of another width than the environment's."""
+    if all(len(each.observations) == expected for each in demonstrations):
+        return f"There are {expected} of them: if they are stored as (dimensions, steps), transpose them."
+    if 0 < demonstrations.observation_dim - expected <= _FEW:
+        return (
+            f"If the file has columns that {env} has not, like the time or a position that is not observed, leave them "
+            f"out. Else use the environment that was recorded, or a demonstration of {env}."
+        )
+    return f"Use the environment that was recorded, or a demonstration of {env}."
 
 
 def _check_bound(

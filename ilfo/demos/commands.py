@@ -16,6 +16,7 @@ from ilfo._tools.errors import InputError
 from ilfo._tools.ranges import read_size
 from ilfo._tools.target import file_to_write
 from ilfo._tools.words import counted
+from ilfo.demos._labels import label_of
 from ilfo.demos.files import has_frames
 from ilfo.demos.trajectory import Demonstrations
 from ilfo.demos.writers import Layout
@@ -244,6 +245,7 @@ def _facts(demonstrations: Demonstrations, frames: bool) -> dict[str, str]:
         "steps": f"{sum(steps):,}" + ("" if len(steps) == 1 else f" ({_spread(steps, '.0f')} an episode)"),
         "observations": _observations(demonstrations),
         "actions": "no" if actions is None else f"yes, {counted(actions.shape[1], 'dimension')}",
+        "rewards": _rewards(demonstrations),
         "frames": "yes" if frames else "",
         "goal": "" if goal is None else f"yes, {counted(len(goal), 'dimension')}",
         "expert return": _UNKNOWN if stated is None else f"{stated:.1f}",
@@ -265,6 +267,16 @@ def _observations(demonstrations: Demonstrations) -> str:
         return "none: the frames are all that was seen, which is enough for --features keypoints"
     keys = ", ".join(f"{key}[{width}]" for key, width in demonstrations.provenance.observation_keys.items())
     return f"{counted(demonstrations.observation_dim, 'dimension')}: {keys or 'keys not recorded'}"
+
+
+def _rewards(demonstrations: Demonstrations) -> str:
+    """Whose rewards the file holds; nothing where it has none."""
+    label = label_of(demonstrations.path)
+    known = demonstrations[0].env_rewards is not None
+    if label is None:
+        return "the environment's" if known else ""
+    beside = "; the environment's stay beside them, as env_rewards" if known else ""
+    return f"of {label.get('reward')!r} by {label.get('demo')}, written by ilfo label{beside}"
 
 
 def opened(console: Console, file: str, **how: Any) -> Demonstrations:

@@ -23,7 +23,16 @@ import numpy as np
 
 from ilfo._tools.atomic import atomic_path
 from ilfo._tools.errors import InputError
-from ilfo.demos._arrays import as_float32, check_widths, checked, mean_return, numeric_dataset, pick, rewards_of_steps
+from ilfo.demos._arrays import (
+    as_float32,
+    check_widths,
+    checked,
+    mean_return,
+    numeric_dataset,
+    pick,
+    rewards_of_steps,
+    way_to_vectors,
+)
 from ilfo.demos._d4rl_bounds import episode_bounds
 from ilfo.demos._demands import with_actions_and_rewards
 from ilfo.demos._labels import rewards_name
@@ -158,12 +167,14 @@ def _check_columns(columns: dict[str, h5py.Dataset], path: str) -> None:
             width = "dimensions" if name == "observations" else observations.shape[-1]
             raise InputError(
                 f"{path}, dataset {name!r}: has shape {column.shape}, expected (rows, {width}). "
-                "Flatten each observation into one vector of states."
+                f"{way_to_vectors(column.shape)}"
             )
         if column.ndim == 0 or column.shape[0] != rows:
+            turned = column.ndim > 0 and column.shape[0] == observations.shape[-1]
+            remedy = "Transpose these" if turned else "Cut the arrays to one length, or take a fresh copy"
             raise InputError(
-                f"{path}, dataset {name!r}: has shape {column.shape}, expected {rows} rows as in "
-                "'observations'. Cut the arrays to one length, or take a fresh copy."
+                f"{path}, dataset {name!r}: has shape {column.shape}, expected {rows} rows as in 'observations', whose "
+                f"shape is {observations.shape}. {remedy}."
             )
         if name in ("rewards", "terminals", "timeouts") and column.size != rows:
             raise InputError(

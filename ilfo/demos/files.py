@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,9 @@ from ilfo.demos.trajectory import Demonstrations
 from ilfo.demos.videos import SUFFIXES
 
 __all__ = ["has_frames", "layout_of", "open", "readable", "resolved"]
+
+_STATES = ("obs", "observation", "states", "state", "qpos", "qvel")
+"""What states are called elsewhere."""
 
 
 def open(
@@ -206,6 +210,22 @@ def _unknown_layout(file: h5py.File) -> str:
     found = ", ".join(map(repr, keys[:12])) + (", ..." if len(keys) > 12 else "") if keys else "nothing"
     return (
         f"{file.filename}, group '/': found {found}; expected groups 'episode_0', 'episode_1', ... (ilfo, Minari), "
-        "groups 'data/demo_0', 'data/demo_1', ... (robomimic) or a dataset 'observations' (D4RL). Rename the states "
-        "to 'observations', or save them with ilfo.demos.write."
+        "groups 'data/demo_0', 'data/demo_1', ... (robomimic) or a dataset 'observations' (D4RL). "
+        + _way_from(file, keys)
     )
+
+
+def _way_from(file: h5py.File, keys: Sequence[str]) -> str:
+    """What to do with a file of another layout, as its names suggest."""
+    groups = [key for key in keys if isinstance(file[key], h5py.Group) and re.search(r"\d", key)]
+    states = [key for key in keys if key in _STATES]
+    if groups:
+        within = next((name for name in ("observations", *_STATES) if name in file[groups[0]]), None)
+        renamed = "" if within in (None, "observations") else f", and {within!r} in each of them 'observations'"
+        return f"If {groups[0]!r} is an episode, call such groups 'episode_0', 'episode_1' and so on{renamed}."
+    if states:
+        parts = "join 'qpos' and 'qvel' to" if {"qpos", "qvel"} <= {*states} else f"call {states[0]!r}"
+        return f"If the states are there, {parts} 'observations', or save them with ilfo.demos.write."
+    if any(key.startswith("action") for key in keys):
+        return "What is learned from is the states that an expert went through; actions alone do not say these."
+    return "Rename the states to 'observations', or save them with ilfo.demos.write."

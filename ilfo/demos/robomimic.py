@@ -203,6 +203,11 @@ def read_demo(
     if not isinstance(group, h5py.Group):
         raise InputError(f"{where}: is a dataset, expected a group that holds 'obs'.")
     if not isinstance(group.get("obs"), h5py.Group):
+        if "obs" in group:
+            raise InputError(
+                f"{where}: 'obs' is a dataset, expected a group with one dataset for each part of the observation. Put "
+                f"the states there, 'data/{name}/obs/observation', or save them with ilfo.demos.write."
+            )
         found = ", ".join(sorted(group)) or "nothing"
         raise InputError(
             f"{where}: no group 'obs' (found {found}). A raw recording holds simulator states alone: let robomimic's "

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 from ilfo._tools.errors import InputError, closest
 from ilfo._tools.target import check_not_read
-from ilfo.demos._labels import is_labelled
+from ilfo.demos._labels import label_of
 from ilfo.demos.d4rl import write_d4rl
 from ilfo.demos.files import has_frames, open
 from ilfo.demos.hdf5 import write_demonstrations
@@ -113,7 +113,7 @@ def convert(
     demonstrations = thinned(demonstrations, every)
     if clip_actions:
         demonstrations = replace(demonstrations, trajectories=tuple(map(_clipped, demonstrations)))
-    if demonstrations.path is not None and is_labelled(demonstrations.path):
+    if label_of(demonstrations.path) is not None:
         warnings.warn(
             f"{source}: the rewards that 'ilfo label' wrote are left out, and the environment's own are taken. To have "
             "the others in that layout too, convert the dataset first and label the result.",

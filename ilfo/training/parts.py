@@ -11,6 +11,7 @@ import torch
 
 from ilfo import demos, rewards
 from ilfo._tools.errors import InputError
+from ilfo._tools.marks import split_marks
 from ilfo.agents import BUILT_IN as AGENTS
 from ilfo.agents import Agent, make_agent
 from ilfo.agents.many import Separate
@@ -56,7 +57,8 @@ def open_demonstrations(
         InputError: The file cannot be read, or lacks what the reward or the policy looks at.
 
     Warns:
-        UserWarning: One for each difference between file and environment, and one where states are left out.
+        UserWarning: One for each difference between file and environment, one where states are left out, and one where
+            demonstrations go on for longer than the time limit.
     """
     assert config.demo is not None
     everything = environment.observation_keys
@@ -77,9 +79,26 @@ def open_demonstrations(
         fitting, found = _without_states(opened, environment)
         why = str(error) if opened.observation_dim else f"{opened.path}: holds frames and no states."
         found.insert(0, f"{why} Only its frames are used; policy inputs are standardised by random steps.")
+    found += _beyond_time_limit(fitting, config.env, horizon)
     for difference in found:
         warnings.warn(difference, stacklevel=2)
     return fitting, whole.sha256
+
+
+def _beyond_time_limit(demonstrations: Demonstrations, env_id: str, horizon: int) -> list[str]:
+    """A sentence if demonstrations go on for longer than an episode may."""
+    longest = max(map(len, demonstrations))
+    if longest <= horizon:
+        return []
+    plain, marks = split_marks(env_id)
+    longer = f"{plain}{marks._replace(steps=longest * marks.repeat)}"
+    known = demonstrations.expert_return is not None
+    returned = ", and the expert's return, with every ratio to it, is that of more" if known else ""
+    return [
+        f"{demonstrations.path}: a demonstration has {longest:,} steps, and the environment ends episodes after "
+        f"{horizon:,}: a policy has no time for the rest{returned}. Give it that time, --env {longer}, or cut the "
+        "demonstration."
+    ]
 
 
 def _without_states(opened: Demonstrations, environment: Provenance) -> tuple[Demonstrations, list[str]]:

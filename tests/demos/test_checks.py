@@ -290,3 +290,17 @@ def test_everything_else_of_a_trajectory_survives():
     for each in dataclasses.fields(Trajectory):
         if each.name != "observations":
             assert getattr(fitted[0], each.name) is getattr(found[0], each.name)
+
+
+@pytest.mark.parametrize(
+    ("states", "remedy"),
+    [
+        (np.zeros((3, 9)), r"There are 3 of them: if they are stored as \(dimensions, steps\), transpose"),
+        (np.zeros((9, 4)), "If the file has columns that .* has not, .*leave them out"),
+        (np.zeros((9, 7)), r"3 \(.*\)\. Use the environment that was recorded"),
+        (np.zeros((9, 2)), r"3 \(.*\)\. Use the environment that was recorded"),
+    ],
+)
+def test_states_of_another_width_are_told_what_may_be_wrong(states, remedy):
+    with pytest.raises(InputError, match=remedy):
+        fit_to(Demonstrations((Trajectory(states),)), ENVIRONMENT)

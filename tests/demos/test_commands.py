@@ -1,5 +1,6 @@
 """``ilfo demos`` as a user types it."""
 
+import json
 import sys
 
 import h5py
@@ -37,6 +38,7 @@ def test_info_says_what_the_file_holds(file, capsys):
         "steps": "14 (5 to 9, mean 7.0 an episode)",
         "observations": "3 dimensions: observation[3]",
         "actions": "yes, 1 dimension",
+        "rewards": "the environment's",
         "expert return": "7.0",
         "returns": "5.0 to 9.0, mean 7.0",
         "success": "1 of 2",
@@ -60,7 +62,19 @@ def test_info_of_a_bare_file_says_what_is_not_recorded(tmp_path, capsys):
     unknown = ("expert return", "success", "environment", "source", "action repeat")
     assert {said[name] for name in unknown} == {"not recorded"}
     assert said["layout"] == "d4rl"
-    assert not said.keys() & {"frames", "goal", "kept for"}, "said only where there is some"
+    assert not said.keys() & {"frames", "goal", "kept for", "rewards"}, "said only where there is some"
+
+
+def test_info_says_that_a_file_is_labelled(file, capsys):
+    with h5py.File(file, "r+") as labelled:
+        labelled.attrs["ilfo_label"] = json.dumps({"reward": "transport", "demo": "expert.hdf5"})
+        for name in ("episode_0", "episode_1"):
+            labelled[name].move("rewards", "env_rewards")
+            labelled[name]["rewards"] = np.zeros(len(labelled[name]["env_rewards"]))
+    main(["info", str(file)])
+    said = facts("\n".join(capsys.readouterr().out.splitlines()[1:]))
+    assert said["rewards"].startswith("of 'transport' by expert.hdf5, written by ilfo label; the environment's stay")
+    assert said["expert return"] == "7.0"
 
 
 def test_info_says_what_few_files_have(tmp_path, capsys):

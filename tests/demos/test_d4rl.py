@@ -404,3 +404,27 @@ def test_an_end_without_a_reason_and_an_end_with_two_are_written_as_one(tmp_path
     ends = Demonstrations((episode(truncated=False), episode(number=1, terminated=True, truncated=True)))
     copy = ilfo.demos.open(ilfo.demos.write(tmp_path / "x.hdf5", ends, "d4rl"))
     assert [(each.terminated, each.truncated) for each in copy] == [(False, True), (True, False)]
+
+
+@pytest.mark.parametrize("name", ["dones", "episode_ends", "episode_ids", "traj_id", "is_last", "terminations"])
+def test_ends_under_another_name_are_not_passed_over(tmp_path, name):
+    columns = flat(walk([5, 4]), following=False, timeouts=False, actions=False, rewards=False)
+    del columns["terminals"]
+    marks = np.repeat([0, 1], len(columns["observations"]) // 2 + 1)[: len(columns["observations"])]
+    path = save(tmp_path / "x.hdf5", columns | {name: marks})
+    with pytest.raises(InputError, match=f"'{name}' may say where episodes end, .*'terminals'.*'timeouts'.*Rename"):
+        ilfo.demos.open(path)
+    assert len(ilfo.demos.open(path, max_episode_steps=3)) == 3, "a limit that is given is believed"
+
+
+@pytest.mark.parametrize("marks", [[0, 0, 0, 0, 1], [0, 0, 0, 0, 0], 5])
+def test_marks_of_one_episode_hide_nothing(tmp_path, marks):
+    path = save(tmp_path / "x.hdf5", {"observations": np.zeros((5, 2)), "episode_ends": np.array(marks)})
+    with pytest.warns(UserWarning, match="read as 1 episode"):
+        assert len(ilfo.demos.open(path)) == 1
+
+
+def test_states_on_their_side_are_told_to_be_transposed(tmp_path):
+    path = save(tmp_path / "x.hdf5", {"observations": np.zeros((3, 9)), "actions": np.zeros((9, 1))})
+    with pytest.raises(InputError, match=r"\(9, 1\), expected 3 rows as in 'observations', .*\(3, 9\)\. Transpose"):
+        ilfo.demos.open(path)

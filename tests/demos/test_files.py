@@ -137,3 +137,30 @@ def test_a_time_limit_is_refused_where_nothing_needs_it(tmp_path, layout):
     path = ilfo.demos.write(tmp_path / "walk-v0", expert, layout)
     with pytest.raises(InputError, match=f"layout {layout} says where its episodes end. Leave the time limit out"):
         ilfo.demos.open(path, max_episode_steps=5)
+
+
+@pytest.mark.parametrize(
+    ("names", "remedy"),
+    [
+        (["traj_0/observations", "traj_1/observations"], r"If 'traj_0' is an episode, .*'episode_1' and so on\.$"),
+        (["traj_0/obs"], "such groups 'episode_0', .* and 'obs' in each of them 'observations'"),
+        (["states", "time"], "If the states are there, call 'states' 'observations'"),
+        (["qpos", "qvel"], "join 'qpos' and 'qvel' to 'observations'"),
+        (["actions"], "actions alone do not say these"),
+        (["poses"], "Rename the states to 'observations'"),
+    ],
+)
+def test_an_unknown_layout_is_told_the_way_to_a_known_one(tmp_path, names, remedy):
+    path = tmp_path / "expert.hdf5"
+    with h5py.File(path, "w") as file:
+        for name in names:
+            file[name] = np.zeros((4, 3))
+    with pytest.raises(InputError, match=remedy):
+        ilfo.demos.open(path)
+
+
+def test_episodes_in_one_array_are_told_to_have_groups(tmp_path):
+    with h5py.File(tmp_path / "x.hdf5", "w") as file:
+        file["observations"] = np.zeros((2, 6, 3))
+    with pytest.raises(InputError, match=r"shape \(2, 6, 3\), expected .*If the first axis counts episodes, give each"):
+        ilfo.demos.open(tmp_path / "x.hdf5")

@@ -317,3 +317,10 @@ def test_a_changed_value_is_noticed(tmp_path):
         file["episode_1/observations"][0, 0] += 1
     with pytest.raises(InputError, match="changed or damaged"):
         ilfo.demos.open(path)
+
+
+def test_states_on_their_side_are_told_to_be_transposed(tmp_path):
+    with h5py.File(tmp_path / "x.hdf5", "w") as file:
+        file["episode_0/observations"], file["episode_0/actions"] = np.zeros((3, 9)), np.zeros((8, 1))
+    with pytest.raises(InputError, match=r"8 rows, expected 2.*If 'observations' are \(dimensions, steps\), transpose"):
+        ilfo.demos.open(tmp_path / "x.hdf5")

@@ -214,7 +214,7 @@ def _replace(file, name, values):
         (lambda f: f["data"].attrs.update(env_args=3), "'env_args': found .*3.*, expected a JSON object"),
         (lambda f: _replace(f, "data/demo_1", [1.0]), "'data/demo_1': is a dataset, expected a group"),
         (lambda f: f["data/demo_1"].pop("obs"), "'data/demo_1': no group 'obs' .*found actions.*states_to_obs"),
-        (lambda f: _replace(f, "data/demo_1/obs", [1.0]), "'data/demo_1': no group 'obs'"),
+        (lambda f: _replace(f, "data/demo_1/obs", [1.0]), "'obs' is a dataset, .*Put.*'data/demo_1/obs/obs"),
         (lambda f: _replace(f, "data/demo_1/next_obs", [1.0]), "'data/demo_1', group 'next_obs': is a dataset"),
         (lambda f: f["data/demo_1/next_obs"].pop("object"), "group 'next_obs': has no 'object'"),
         (lambda f: _replace(f, "data/demo_1/next_obs/object", np.zeros((5, 3))), r"'object' has shape \(5, 3\)"),

@@ -6,6 +6,7 @@ from contextlib import closing
 
 import pytest
 from rich.console import Console
+from small_envs import LEDGE
 from small_runs import configure
 
 from ilfo import demos
@@ -124,3 +125,14 @@ def test_an_expert_that_is_done_early_brings_the_flag_to_mind(demo, tmp_path):
 
     assert "done before step 40: --hold-end" in line()
     assert "done before" not in line("--hold-end")
+
+
+def test_an_expert_that_goes_on_after_the_time_limit_is_told_of(demo, tmp_path):
+    short = f"{LEDGE}@15-steps"
+    with pytest.warns(UserWarning, match=r"has 40 steps, and .* after 15: .*every ratio to it.*@40-steps, or cut"):
+        Sources(configure(demo, tmp_path, "--env", short))
+    with (
+        pytest.warns(UserWarning, match=r"after 5: .*--env .*@120-steps@repeat-3, or cut"),
+        pytest.warns(UserWarning, match="actions that last 1 steps"),
+    ):
+        Sources(configure(demo, tmp_path, "--env", f"{short}@repeat-3"))
