@@ -49,6 +49,8 @@ def print_evaluation(found: Evaluation, console: Console) -> None:
     rows.append(("length", f"{found.length_mean:,.1f} steps"))
     if found.ratio is not None:
         rows.append(("ratio", f"{found.ratio:.3f} of the expert's {found.expert_return:,.1f}"))
+    elif found.expert_return is not None:
+        rows.append(("expert", f"{found.expert_return:,.1f}, not above 0: of such a return there is no ratio"))
     if found.random_return is not None:
         rows.append(("random", f"{found.random_return:,.1f} (random policy)"))
     rows.append(("episodes", f"{len(found.trajectories)}, protocol {found.protocol}, seed {found.seed}"))

@@ -59,8 +59,32 @@ def _show_warning(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a verb. Returns the exit status: 0, 2 for input that cannot be used, or 130 after Ctrl-C."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    """Runs a verb. Returns the exit status: 0, 2 for input that cannot be used, or 130 after Ctrl-C.
+
+    It is 1 if the output goes into a program that has ended, as in ``ilfo train --help | head``.
+    """
+    try:
+        try:
+            return _run(list(sys.argv[1:] if argv is None else argv))
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not _nobody_reads():
+            raise
+        return 1  # Rich, which prints most, does the same.
+
+
+def _nobody_reads() -> bool:
+    """Whether what the output goes into has ended; if so, what is left goes nowhere, without further errors."""
+    try:
+        print(flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
+
+
+def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_help())
         return 0 if arguments else 2

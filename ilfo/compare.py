@@ -14,7 +14,16 @@ from ilfo._tools.checks import check_each_once, check_seeds
 from ilfo._tools.errors import InputError
 from ilfo._tools.tables import markdown_table, write_results
 from ilfo._tools.words import estimate
-from ilfo.fleet import TrainJob, check_apart, failures_in_words, flags_of_cell, job_folder, run_jobs, words_of_cell
+from ilfo.fleet import (
+    TrainJob,
+    check_apart,
+    failures_in_words,
+    flags_of_cell,
+    job_folder,
+    read_table,
+    run_jobs,
+    words_of_cell,
+)
 from ilfo.report import comparison_figure
 from ilfo.runs import read_metrics, read_summary
 from ilfo.statistics import normalized_score
@@ -217,15 +226,12 @@ def _write(options: CompareOptions, cells: Sequence[Cell]) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """The command line of ``ilfo compare``."""
-    import tyro
     from rich.console import Console
     from rich.markdown import Markdown
 
-    given = list(argv)
-    end = given.index("--") if "--" in given else len(given)
-    options = tyro.cli(CompareOptions, args=given[:end], prog="ilfo compare", description=DESCRIPTION)
+    options, flags = read_table(CompareOptions, argv, "ilfo compare", DESCRIPTION)
     console = Console()
-    cells = compare(options, given[end + 1 :], console)
+    cells = compare(options, flags, console)
     console.print(Markdown(table(options, cells)))
     console.print(f"written to {options.out}: table.md, picture.png", highlight=False, markup=False, soft_wrap=True)
     return 0

@@ -15,7 +15,7 @@ from ilfo.rewards.sight import View
 from ilfo.runs import read_summary
 from ilfo.training.imitation import load
 
-__all__ = ["Expert", "own_policy", "scripted_policy", "trained_expert"]
+__all__ = ["Expert", "has_script", "own_policy", "scripted_policy", "trained_expert"]
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,18 @@ def trained_expert(run: str, env_id: str | None, seed: int | None) -> Expert:
     )
 
 
+def has_script(env_id: str) -> bool:
+    """Whether an environment comes with a scripted expert; Meta-World's tasks do."""
+    return env_id.startswith("ilfo.metaworld:")
+
+
 def scripted_policy(env_id: str) -> Policy:
     """The scripted expert of an environment.
 
     Raises:
         InputError: It has none, or what has it is not installed.
     """
-    if not env_id.startswith("ilfo.metaworld:"):
+    if not has_script(env_id):
         raise InputError(
             f"environment {env_id!r} has no scripted expert; Meta-World's tasks have one, for example "
             "'ilfo.metaworld:MetaWorld/reach-v3'"

@@ -165,7 +165,7 @@ HOSTILE = [
     (ragged, ["'episode_1'", "width 3", "width 2", "split the file"]),
     (uneven, ["'episode_0'", "'rewards'", "has 4 rows, expected 8", "Cut the arrays"]),
     (empty_episode, ["'episode_0'", "expected at least 2", "leave it out"]),
-    (wrong_keys, ["group '/'", "'states'", "Rename the states to 'observations'"]),
+    (wrong_keys, ["group '/'", "call 'states' 'observations'"]),
     (pickled, ["is not HDF5", "Pickles are never read"]),
     (too_wide, ["'observations'", "3 dimensions", f"{LEDGE} has 2", f"a demonstration of {LEDGE}"]),
 ]
@@ -430,3 +430,23 @@ def test_the_plan_says_where_seeds_are_not_one_computation(workplace, capsys):
     demos.write("expert.hdf5", expert())
     command = ["train", "--env", LEDGE, "--demo", "expert.hdf5", "--seeds", "0-2", "--dry-run", *SMALL]
     assert "seeds 0-2: 3 updated in turn" in printed(capsys, *command, "--td3.checkpoints")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["demos", "list"]])
+def test_output_that_nobody_reads_is_no_error(words):
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        ended = subprocess.run([sys.executable, "-m", "ilfo", *words], stdout=writer, stderr=subprocess.PIPE, text=True)
+    finally:
+        os.close(writer)
+    assert (ended.returncode, ended.stderr) == (1, "")
+
+
+def test_another_broken_pipe_is_an_error(monkeypatch):
+    def broken(words):
+        raise BrokenPipeError("a worker")
+
+    monkeypatch.setattr("ilfo.train.main", broken)
+    with pytest.raises(BrokenPipeError, match="a worker"):
+        main(["train"])

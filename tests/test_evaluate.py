@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from ilfo._evaluation_display import print_seeds
+from ilfo._evaluation_display import print_evaluation, print_seeds
 from ilfo._tools.errors import InputError
 from ilfo.cli import main
 from ilfo.demos import Trajectory
@@ -291,3 +291,12 @@ class TestSeveralSeeds:
             evaluate(group_run)
         with pytest.raises(InputError, match="expected the folder of several"):
             evaluate_seeds(group_run / "seed_0")
+
+
+@pytest.mark.parametrize(
+    ("expert", "row"), [(8.0, r"ratio +0\.250 of the expert's 8\.0"), (-8.0, r"expert +-8\.0, not")]
+)
+def test_an_expert_with_a_return_below_zero_is_shown_without_a_ratio(expert, row):
+    printed = io.StringIO()
+    print_evaluation(outcomes(with_outcome(2), expert_return=expert), Console(width=200, file=printed))
+    assert re.search(row, printed.getvalue())

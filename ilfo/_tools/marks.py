@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from typing import Any, NamedTuple
 
 from ilfo._tools.errors import InputError
 
-__all__ = ["Marks", "plain_id", "split_marks"]
+__all__ = ["Marks", "meant_mark", "plain_id", "split_marks"]
 
 _MEANINGS = {"steps": r"(\d+)-steps", "seed": r"seed-(\d+)", "shadows": r"no-shadows", "repeat": r"repeat-(\d+)"}
 _AT_LEAST_ONE = {"steps", "repeat"}
@@ -79,3 +80,16 @@ def split_marks(env_id: str) -> tuple[str, Marks]:
         else:
             found[name] = int(match[1]) if match.groups() else False
     return "@".join([plain, *others]), Marks(**found)
+
+
+def meant_mark(mark: str) -> str:
+    """The end of a sentence on something that is no mark: the mark that was probably meant, or nothing.
+
+    Examples:
+        >>> meant_mark("200-step")
+        "; did you mean '200-steps'?"
+    """
+    number = re.search(r"\d+", mark)
+    forms = [form.replace(r"(\d+)", number[0] if number else "3") for form in _MEANINGS.values()]
+    meant = difflib.get_close_matches(mark, forms, n=1, cutoff=0.7)
+    return f"; did you mean {meant[0]!r}?" if meant else ""

@@ -150,9 +150,13 @@ def _check_has(opened: Demonstrations, path: str, config: CloneConfig, frames: b
     if lacks:
         env = opened.provenance.env_id or config.env
         flags = " --actions --frames" if frames else " --actions"
+        from ilfo.experts import has_script
+
+        own = "--policy MODULE:CALLABLE"
+        expert, other = ("--scripted", f", with {own} or --run in its place") if has_script(env) else (own, "")
         raise InputError(
-            f"{path}: there are no {', and no '.join(lacks)}. Record them: 'ilfo record --env {env} --scripted{flags} "
-            "--episodes 10 FILE', with --policy or --run in place of --scripted for an expert of your own"
+            f"{path}: there are no {', and no '.join(lacks)}. Record them: 'ilfo record --env {env} {expert}{flags} "
+            f"--episodes 10 FILE'{other} for an expert of your own"
         )
 
 

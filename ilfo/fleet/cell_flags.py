@@ -6,15 +6,55 @@ suite's own, a configuration file, a preset. What the user or the suite says and
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from ilfo._tools.errors import InputError
 from ilfo.plugins import option_group
 from ilfo.rewards.registry import terms_of
+from ilfo.training.configs import TrainConfig
 from ilfo.training.flags import read_words
 
-__all__ = ["check_free", "dotted", "flags_of_cell", "without_columns", "without_flags", "words_of_cell"]
+__all__ = ["check_free", "dotted", "flags_of_cell", "read_table", "without_columns", "without_flags", "words_of_cell"]
+
+
+_Options = TypeVar("_Options")
+
+_DECIDED = {"env", "demo", "reward", "agent", "seed", "seeds", "steps", "out"}
+"""What tables decide for their cells, or have options of their own for."""
+
+
+def read_table(
+    kind: type[_Options], argv: Sequence[str], prog: str, description: str, cells: type = TrainConfig
+) -> tuple[_Options, list[str]]:
+    """Reads the command line of a table: its own options, and after ``--`` the flags for all of its cells.
+
+    Args:
+        kind: The class of its options.
+        argv: The words.
+        prog: What it is called, like ``"ilfo compare"``.
+        description: For ``--help``.
+        cells: The class of a cell's options.
+
+    Raises:
+        InputError: A cell's flag stands before ``--``.
+        SystemExit: A wrong flag (status 2) or ``--help`` (status 0).
+    """
+    import tyro
+
+    words = list(argv)
+    end = words.index("--") if "--" in words else len(words)
+    own = {each.name for each in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    theirs = {each.name for each in dataclasses.fields(cells)} - own - _DECIDED | {"preset", "config"}
+    for word in words[:end]:
+        name = word.partition("=")[0].removeprefix("--").removeprefix("no-").replace("-", "_")
+        if word.startswith("--") and (name in theirs or "." in name):
+            verb = "clone" if "clone" in cells.__name__.lower() else "train"
+            raise InputError(
+                f"{word} is a flag of 'ilfo {verb}': those of cells come last, after '--': {prog} ... -- {word} ..."
+            )
+    return tyro.cli(kind, args=words[:end], prog=prog, description=description), words[end + 1 :]
 
 
 def check_free(flags: Sequence[str], decided: Collection[str]) -> None:

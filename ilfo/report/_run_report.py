@@ -274,7 +274,7 @@ def _command(run: Path, /, *, episodes: int = 5, video: bool = True) -> None:
     Args:
         run: Folder of a run or of several seeds, finished or under way.
         episodes: Fresh episodes to play; the best and the worst are shown.
-        video: Film the best of them.
+        video: Film the best of them. Without, the film of an earlier report goes with that report.
     """
     from rich.console import Console
 

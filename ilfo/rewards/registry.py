@@ -62,7 +62,7 @@ def terms_of(expression: str) -> dict[str, float]:
         if not name or re.search(r"[\s*]", name) or not math.isfinite(number) or number == 0:
             raise InputError(
                 f"--reward is {expression!r}, of which {part.strip()!r} is no term; expected a name, or a sum of names "
-                "with weights before them, like 'transport + 0.5*flow'"
+                "with weights before them, in quotes, like 'transport + 0.5*flow'"
             )
         if name in found:
             raise InputError(f"--reward is {expression!r}, which names {name} twice: add up its weights")

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ilfo._tools.errors import InputError
-from ilfo.fleet import Failure, Job, RayFleet, failures_in_words, run_jobs, spare_cores
+from ilfo.cloning.configs import CloneConfig
+from ilfo.fleet import Failure, Job, RayFleet, failures_in_words, read_table, run_jobs, spare_cores
 from ilfo.suites.suite import Suite, Task, open_suite
+from ilfo.training.configs import TrainConfig
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,17 +60,16 @@ def suite_command(
     Returns:
         The exit status: 0, 1 where a run failed, 130 after Ctrl-C.
     """
-    import tyro
     from rich.console import Console
 
     name, *given = argv
     suite = open_suite(name)
-    end = given.index("--") if "--" in given else len(given)
     description = f"{suite.title}.\n\n{about.format(tasks=', '.join(task.name for task in suite.tasks))}"
-    options = tyro.cli(kind, args=given[:end], prog=f"ilfo evaluate {name}", description=description)
+    cells = CloneConfig if suite.verb == "clone" else TrainConfig
+    options, flags = read_table(kind, given, f"ilfo evaluate {name}", description, cells)
     console = Console()
     try:
-        failures = run(suite, options, given[end + 1 :], console)
+        failures = run(suite, options, flags, console)
     except KeyboardInterrupt:
         out = suite_folder(suite, options)
         text = f"Stopped. What is finished is in {out}; the same command goes on from there."

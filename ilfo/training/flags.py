@@ -131,6 +131,8 @@ def read_words(argv: Sequence[str]) -> Words:
     early.add_argument("--preset")
     early.add_argument("--config")
     early.add_argument("--dry-run", action="store_true")
+    if "+" in argv:
+        raise InputError("--reward: a sum of rewards is one word; quote it, like --reward 'transport + 0.5*flow'")
     known, rest = early.parse_known_args(list(argv))
     names, _ = _plugin_names().parse_known_args(rest)
     given = {name: value for name, value in vars(names).items() if value is not None}

@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from ilfo._tools.errors import InputError, closest
-from ilfo._tools.marks import split_marks
+from ilfo._tools.marks import meant_mark, split_marks
 
 __all__ = ["KINDS", "Draw", "Kind", "Split", "Variant", "split_id"]
 
@@ -69,7 +69,8 @@ class Variant:
         if parts is None:
             raise InputError(
                 f"{name!r} names no variant; expected KIND-SPLIT-INDEX, such as 'colours-unseen-3' (or a time limit, "
-                "such as '200-steps', a seed, such as 'seed-3', or 'no-shadows')"
+                "such as '200-steps', actions that last, such as 'repeat-3', a seed, such as 'seed-3', or 'no-shadows')"
+                + meant_mark(name)
             )
         kind, split, index = parts.groups()
         return cls(kind, int(index), split)  # type: ignore[arg-type]

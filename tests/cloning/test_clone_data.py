@@ -142,7 +142,11 @@ def test_frames_alone_are_enough_for_pixels(squares, tmp_path):
 @pytest.mark.parametrize(
     ("sees", "changes", "message"),
     [
-        ("states", {"actions": None}, r"no actions, which are what is imitated\. .*--scripted --actions --episodes"),
+        (
+            "states",
+            {"actions": None},
+            r"no actions, which are what is imitated\. .*--policy MODULE:CALLABLE --actions --ep",
+        ),
         ("keypoints", {"frames": None}, r"no frames, which --sees keypoints takes\. .*--actions --frames"),
         ("pixels", {"frames": None, "actions": None}, r"square\.hdf5: there are no actions.* and no frames"),
     ],

@@ -588,3 +588,30 @@ def test_episodes_of_which_nothing_was_said_failed_where_others_succeeded():
         episode["success"] = None
     assert finished("walk", 1400, found, silent).success.value == 1 / 20
     assert finished("walk", 1400, silent).success is None
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (
+            ["compare", "--env", "E", "--demo", "d", "--td3.batch-size", "4"],
+            "--td3.batch-size is a flag of 'ilfo train'.*--",
+        ),
+        (
+            ["compare", "--env", "E", "--demo", "d", "--no-absorbing"],
+            "--no-absorbing is .* compare ... -- --no-absorbing",
+        ),
+        (["evaluate", "metaworld-easy", "--eval-every=9"], "metaworld-easy ... -- --eval-every=9 ..."),
+        (["evaluate", "generalisation", "--keypoints.k", "4"], "--keypoints.k is a flag of 'ilfo clone'"),
+    ],
+)
+def test_flags_of_cells_are_told_to_come_last(argv, message, capsys):
+    assert main(argv) == 2
+    assert re.search(message, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("flag", ["--seed", "--nothing"])
+def test_other_unknown_flags_are_not_sent_on(flag, capsys):
+    with pytest.raises(SystemExit):
+        main(["compare", "--env", "E", "--demo", "d", flag, "4"])
+    assert "Unrecognized" in capsys.readouterr().err

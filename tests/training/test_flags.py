@@ -303,3 +303,9 @@ def test_the_help_says_how_many_updates_a_step_brings(capsys):
         parse("--help")
     said = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "each step brings --updates-per-step updates for every copy" in said
+
+
+@pytest.mark.parametrize("rest", [[], ["--agent", "td7"]])
+def test_a_sum_that_is_not_quoted_is_told_to_be(rest):
+    with pytest.raises(InputError, match=r"a sum of rewards is one word; quote it, .*'transport \+ 0\.5\*flow'"):
+        parse_train(["--env", "Hopper-v5", "--reward", "transport", "+", "flow", *rest])

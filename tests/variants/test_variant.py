@@ -56,3 +56,19 @@ def test_ranges_and_options_are_those_of_the_split():
         assert low + 0.9 < numbers.max() <= low + 1
         assert {draw.one_of(seen="ab", unseen="xyz") for _ in range(100)} == set(options)
     assert np.ndim(seen.between((0, 1), (2, 3))) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("200-step", "; did you mean '200-steps'?"),
+        ("repeat3", "; did you mean 'repeat-3'?"),
+        ("seeds-7", "; did you mean 'seed-7'?"),
+        ("no_shadows", "; did you mean 'no-shadows'?"),
+        ("blue", "'no-shadows')"),
+    ],
+)
+def test_a_mark_that_is_misspelled_is_told_apart_from_a_variant(name, meant):
+    with pytest.raises(InputError) as refused:
+        Variant.named(name)
+    assert str(refused.value).endswith(meant)
