@@ -12,7 +12,7 @@ from ilfo._tools.errors import InputError, closest
 from ilfo._tools.marks import split_marks
 from ilfo.demos.trajectory import Demonstrations, Provenance, Trajectory, spans_of
 
-__all__ = ["check_fits", "differences", "fit_to"]
+__all__ = ["check_fits", "differences", "fit_to", "part_of"]
 
 _ABSENT = -1
 
@@ -211,7 +211,7 @@ def _check_bound(
         beyond = (sign * trajectory.observations > sign * bound + slack) & present
         if beyond.any():
             step, dimension = (int(index) for index in np.argwhere(beyond)[0])
-            part = _part(demonstrations.provenance.observation_keys, dimension)
+            part = part_of(demonstrations.provenance.observation_keys, dimension)
             raise InputError(
                 f"{name}, episode {episode}, dataset 'observations': step {step}, {part} "
                 f"is {trajectory.observations[step, dimension]:g}, {word} the environment's bound "
@@ -274,7 +274,7 @@ def _called(environment: Provenance) -> str:
     return environment.env_id or "the environment"
 
 
-def _part(keys: Mapping[str, int], dimension: int) -> str:
+def part_of(keys: Mapping[str, int], dimension: int) -> str:
     """``"dimension 3"``, and where keys tell more, which one it is of: ``"dimension 3 (velocity[1])"``."""
     for key, span in spans_of(keys).items():
         if dimension in span and len(keys) > 1:

@@ -17,6 +17,7 @@ from torch import Tensor
 from ilfo.demos import Demonstrations, Trajectory, shuffled, stopped
 from ilfo.rewards import RewardGenerator, ScaledReward
 from ilfo.training.configs import TrainConfig
+from ilfo.training.start_check import remark_on_starts
 from ilfo.training.training import Training
 
 __all__ = ["Finding", "findings_of", "print_findings", "remark_on", "remedies"]
@@ -55,10 +56,14 @@ class Finding:
     share: float | None
 
 
-def findings_of(training: Training) -> list[Finding]:
+def findings_of(training: Training, at_random: list[Trajectory]) -> list[Finding]:
     """What the reward of a run's first seed says: of the expert first, where it imitates one; of a random policy last.
 
     Of many demonstrations, 10 are scored, evenly spaced from the first to the last.
+
+    Args:
+        training: A run that has not started.
+        at_random: Episodes of a random policy.
     """
     kinds: dict[str, list[Trajectory]] = {}
     returned: dict[str, list[Trajectory]] = {}
@@ -74,7 +79,7 @@ def findings_of(training: Training) -> list[Finding]:
         }
         # The expert's return is the recorded one: no rewards were recorded of the steps that --hold-end adds.
         returned["expert"] = list(recorded)
-    kinds["random policy"] = training.random_episodes(RANDOM_EPISODES)[0]
+    kinds["random policy"] = at_random
     scores = {name: training.rewards_of(episodes).scores for name, episodes in kinds.items()}
     steps = float(np.mean([len(one) for one in kinds.get("expert", [])])) if returned else 0.0
     worth = {name: _worth(scores[name], episodes, steps) for name, episodes in kinds.items()}
@@ -93,8 +98,9 @@ def findings_of(training: Training) -> list[Finding]:
 
 
 def print_findings(training: Training, console: Console) -> None:
-    """Prints a table of :func:`findings_of`, and a line on what in it will mislead a learner, with what may help."""
-    findings = findings_of(training)
+    """Prints a table of :func:`findings_of`, a line on what in it will mislead a learner, and on where it begins."""
+    at_random = training.random_episodes(RANDOM_EPISODES)[0]
+    findings = findings_of(training, at_random)
     table = Table(
         "episodes",
         "reward a step",
@@ -119,6 +125,8 @@ def print_findings(training: Training, console: Console) -> None:
         console.print("This reward learns while the agent does: what it says now is what it starts from.")
     elif remark := remark_on(findings):
         console.print(f"{remark} {remedies(training.config)}")
+    if training.demonstrations is not None and (remark := remark_on_starts(training.demonstrations, at_random)):
+        console.print(remark, markup=False)
 
 
 def remark_on(findings: list[Finding]) -> str | None:

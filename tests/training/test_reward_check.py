@@ -24,7 +24,7 @@ def checked(demo, tmp_path):
 
     def check(*flags: str, file=demo) -> dict[str, Finding]:
         with closing(Training.begin(Sources(configure(file, tmp_path, *flags)))) as training:
-            return {one.name: one for one in findings_of(training)}
+            return {one.name: one for one in findings_of(training, training.random_episodes(5)[0])}
 
     return check
 
@@ -163,3 +163,14 @@ def test_a_remark_stands_below_the_table(demo, tmp_path, scaling):
     assert all(kind in table for kind in KINDS)
     assert "Stopping halfway is worth" in remark
     assert "What may help: let the reward look at other columns" in remark
+
+
+def test_an_expert_that_begins_elsewhere_is_remarked_upon(demo, tmp_path):
+    states = demos.open(demo)
+    later = dataclasses.replace(states[0], observations=states[0].observations + np.float32([50, 0]))
+    file = demos.write(tmp_path / "later.hdf5", dataclasses.replace(states, trajectories=(later,)))
+    for path, begins in ((demo, False), (file, True)):
+        printed = io.StringIO()
+        with closing(Training.begin(Sources(configure(path, tmp_path)))) as training:
+            print_findings(training, Console(width=200, file=printed))
+        assert ("The expert begins where episodes do not" in printed.getvalue()) is begins
