@@ -415,7 +415,7 @@ class SoundAgent(Agent):
 
     def loss(self, batch):
         errors = self.actor(batch.observations).tanh() - batch.actions
-        return (errors.square().sum(-1) * batch.rewards.sigmoid()).mean()
+        return (errors.square().sum(-1) * (batch.rewards - batch.terminated).sigmoid()).mean()
 
     def update(self, batch):
         loss = self.loss(batch)
@@ -547,6 +547,16 @@ class Rescaling(SoundAgent):
 class Idle(SoundAgent):
     def update(self, batch):
         return {"loss": self.loss(batch).detach()}
+
+
+class Unpaid(SoundAgent):
+    def loss(self, batch):
+        return super().loss(replace(batch, rewards=torch.zeros_like(batch.rewards)))
+
+
+class Endless(SoundAgent):
+    def loss(self, batch):
+        return super().loss(replace(batch, terminated=torch.zeros_like(batch.terminated)))
 
 
 class AlwaysTheSame(SoundAgent):

@@ -20,7 +20,7 @@ from ilfo.agents.td3 import TD3, TD3Options
 from ilfo.demos import Demonstrations, Trajectory
 from ilfo.plugins import find
 from ilfo.rewards import BUILT_IN as REWARDS
-from ilfo.rewards import FeatureOptions, OptimalTransport, TransportOptions, make_reward
+from ilfo.rewards import FeatureOptions, OptimalTransport, ScalingOptions, TransportOptions, make_reward
 from ilfo.testing import ContractError, check_agent, check_reward
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -174,7 +174,9 @@ def test_a_reward_that_breaks_a_clause_is_told_which(reward, clauses, sentence):
         (broken.NotANumber, "update", "spread is nan at update 1"),
         (broken.Silent, "update", "update returned a NoneType"),
         (broken.Rescaling, "batch", "update changed rewards"),
-        (broken.Idle, "learning", "after 50 updates it does what it did before"),
+        (broken.Idle, "learning heed", "after 50 updates it does what it did before"),
+        (broken.Unpaid, "heed", "with other rewards it learns the same, for 300 updates.\n   Do: learn from"),
+        (broken.Endless, "heed", "with other terminated it learns the same, for 300 updates"),
         (broken.AlwaysTheSame, "seed", "agents of two seeds do the same"),
         (broken.NeverTheSame, "seed", "two agents of one seed differ after 0 updates"),
         (broken.LosesItsOptimiser, "state", "loss differ at update 2 after a state was loaded"),
@@ -299,3 +301,18 @@ def test_it_needs_neither_pytest_nor_gymnasium():
     code = "import sys, ilfo.testing; print(*sorted({'pytest', 'gymnasium', '_pytest'} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == ""
+
+
+def test_a_reward_that_looks_past_its_features_is_remarked_upon():
+    class Looking(broken.Sound):
+        def pairs(self, observations):
+            return torch.cat([observations[..., :-1, :1], observations[..., 1:, :1]], dim=-1)
+
+        def fit(self, demonstrations):
+            self.expert = torch.cat([self.pairs(torch.from_numpy(one.observations)) for one in demonstrations])
+            return self
+
+    (remark,) = check_reward(Looking).remarks
+    assert remark.startswith("fit never fits self.features: --reward-keys and the flags --features.*")
+    assert check_reward(lambda *_: make_reward("nearest + broken_plugins:Sound")).remarks == ()
+    assert check_reward(lambda *_: make_reward("nearest", scaling=ScalingOptions(method="expert-range"))).remarks == ()

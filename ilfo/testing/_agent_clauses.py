@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 import io
-from collections.abc import Iterator
-from dataclasses import fields
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +21,8 @@ __all__ = ["CLAUSES"]
 
 PATIENCE = 50
 """Updates after which a policy must have changed: targets and actors are often updated only every few updates."""
+LONG_PATIENCE = 300
+"""Updates after which a batch's every part must have had a say: TD7's critics learn from the rewards alone for 250."""
 TOLERANCE = 1e-4
 """How far agents together may differ from each alone: matrix products of other shapes round differently."""
 
@@ -154,6 +157,42 @@ def _learns(trial: AgentTrial) -> Iterator[Breach]:
     yield f"after {PATIENCE} updates it does what it did before.", "give the optimiser the parameters that act uses."
 
 
+def _heeds_all(trial: AgentTrial) -> Iterator[Breach]:
+    remedies = {
+        "rewards": "learn from batch.rewards.",
+        "terminated": "let nothing follow a termination: multiply what is expected after it by 1 - batch.terminated.",
+    }
+    for name, remedy in remedies.items():
+        if not _heeds(trial, name):
+            yield f"with other {name} it learns the same, for {LONG_PATIENCE} updates.", remedy
+
+
+def _heeds(trial: AgentTrial, name: str) -> bool:
+    """Whether an agent comes to differ from another one whose batches have other ``rewards`` or ``terminated``."""
+    agent, other = trial.make(), trial.make()
+    for number in range(LONG_PATIENCE):
+        batch = trial.batch(number)
+        agent.update(batch)
+        other.update(replace(batch, **{name: 1 - getattr(batch, name)}))
+        if number in (0, 9) or (number + 1) % PATIENCE == 0:
+            pairs = zip(_tensors(agent.state_dict()), _tensors(other.state_dict()), strict=False)
+            if not all(one.shape == two.shape and torch.equal(one, two) for one, two in pairs):
+                return True
+    return False
+
+
+def _tensors(state: Any) -> Iterator[Tensor]:
+    """Every tensor in a state."""
+    if isinstance(state, Tensor):
+        yield state
+    elif isinstance(state, Mapping):
+        for value in state.values():
+            yield from _tensors(value)
+    elif isinstance(state, list | tuple):
+        for value in state:
+            yield from _tensors(value)
+
+
 def _goes_by_its_seed(trial: AgentTrial) -> Iterator[Breach]:
     agents, seen = [trial.make(seed) for seed in (1, 1, 2)], trial.observations(7)
     remedy = "draw the initial weights and all noise from the seed: torch.Generator(device).manual_seed(seed)."
@@ -268,6 +307,7 @@ CLAUSES: tuple[Clause[AgentTrial], ...] = (
         essential=True,
     ),
     Clause("learning", "Updates change the policy.", _learns),
+    Clause("heed", "It learns from rewards, and that nothing follows a termination.", _heeds_all),
     Clause("seed", "The seed decides the weights and every draw.", _goes_by_its_seed),
     Clause("state", "An agent that loads the saved state goes on bit for bit.", _is_restored),
     Clause("priorities", "With refresh_priorities_every, update leaves priorities (B,).", _leaves_priorities),

@@ -10,6 +10,7 @@ import torch
 
 from ilfo.demos import Demonstrations
 from ilfo.rewards import RewardGenerator, StateFeatures
+from ilfo.rewards.combination import SumReward
 from ilfo.testing._contract import examine
 from ilfo.testing._options import undocumented
 from ilfo.testing._probes import small_demonstrations
@@ -59,7 +60,8 @@ def check_reward(
 
     Returns:
         Its rewards for the expert and for others. The contract does not demand that the expert gets more: where it does
-        not get more than shuffled or random steps, that is a remark.
+        not get more than shuffled or random steps, that is a remark, and so it is where it looks at states otherwise
+        than through its features.
 
     Raises:
         ContractError: It breaks the contract; says of each broken clause what was found and what to do.
@@ -78,4 +80,14 @@ def check_reward(
         for name in ("shuffled", "random_walk")
         if trial.reward.imitates and not found["expert"] > found[name]
     ]
+    remarks += _unused_features(trial.reward)
     return RewardSummary(**found, remarks=(*remarks, *undocumented(type(trial.reward).Options)))
+
+
+def _unused_features(reward: RewardGenerator) -> list[str]:
+    """A remark on a fitted reward that does not look through its features; a sum looks through those of its terms."""
+    if not reward.imitates or reward.features.width or isinstance(reward, SumReward):
+        return []
+    return [
+        "fit never fits self.features: --reward-keys and the flags --features.* will change nothing, without a word."
+    ]
