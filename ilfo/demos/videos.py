@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ __all__ = ["SUFFIXES", "VideoFrames", "from_videos"]
 
 SUFFIXES = (".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm")
 """By which a file that is no HDF5 is taken for a video."""
+
+UNEVEN = 0.1
+"""Share of the usual interval between frames from which another is no rounding."""
 
 
 def from_videos(
@@ -34,7 +38,8 @@ def from_videos(
         frame_size: Width and height in pixels to scale frames to, each side on its own; the environment is drawn in the
             same size. None: as they are.
         time_step: Seconds from one frame to the next, which should be those of the environment's step; of the video's
-            frames, the nearest are taken. None: all.
+            frames, the nearest in time are taken, also where these come at uneven intervals, as from many telephones.
+            None: all.
 
     Returns:
         An episode for each video, whose observations are ``(T+1, 0)``.
@@ -42,6 +47,9 @@ def from_videos(
     Raises:
         InputError: A video cannot be read, has fewer than two frames or fewer a second than are asked for, or is of
             another size than the others.
+
+    Warns:
+        UserWarning: Frames come at uneven intervals, and all are taken, or some more than once.
     """
     if not paths:
         raise InputError("no videos; expected at least one")
@@ -63,7 +71,7 @@ def from_videos(
 
 
 class VideoFrames(LazyFrames):
-    """The frames of a video at even intervals, ``(T+1, H, W, 3)`` uint8 RGB; fast where they are taken in order.
+    """The frames of a video, ``(T+1, H, W, 3)`` uint8 RGB, at even intervals; fast where they are taken in order.
 
     Args:
         path: The video.
@@ -75,6 +83,9 @@ class VideoFrames(LazyFrames):
 
     Raises:
         InputError: See :func:`from_videos`.
+
+    Warns:
+        UserWarning: See :func:`from_videos`.
     """
 
     def __init__(
@@ -84,17 +95,35 @@ class VideoFrames(LazyFrames):
         time_step: float | None = None,
     ) -> None:
         self._player = _Player(Path(path))
-        count, rate = self._player.count, self._player.rate
-        if not rate > 0:
-            raise InputError(f"{path}: says nothing of its frames a second. Encode it again, at a constant rate.")
-        if time_step is not None and not 1.01 * time_step * rate >= 1:
+        times = self._player.times
+        count, intervals = len(times), np.diff(times)
+        usual = float(np.median(intervals)) if count > 1 else 1.0
+        if time_step is not None and not 1.01 * time_step >= usual:
             raise InputError(
-                f"{path}: has a frame every {1 / rate:.4g} s, expected one every {time_step:g} s. Give at least "
-                f"{1 / rate:.4g} s, or a video of more frames a second."
+                f"{path}: has a frame every {usual:.4g} s, expected one every {time_step:g} s. Give at least "
+                f"{usual:.4g} s, or a video of more frames a second."
             )
-        self.time_step = 1 / rate if time_step is None else time_step
-        chosen = np.rint(np.arange(count) * self.time_step * rate).astype(int)
-        self._chosen = chosen[chosen < count]
+        if time_step is None:
+            self.time_step, self._chosen = usual, np.arange(count)
+            if (abs(intervals - usual) > UNEVEN * usual).any():
+                self.time_step = float(intervals.mean())
+                warnings.warn(
+                    f"{path}: its frames come at uneven intervals, {intervals.min():.3g} to {intervals.max():.3g} s; "
+                    f"all are taken, as if one came every {self.time_step:.3g} s. Give the seconds between frames "
+                    "(--time-step) to have those that are nearest.",
+                    stacklevel=2,
+                )
+        else:
+            self.time_step = time_step
+            wanted = np.arange(0, times[-1] + usual / 2, time_step)
+            self._chosen = np.rint(np.interp(wanted, times, np.arange(count))).astype(int)
+            again = len(self._chosen) - len(np.unique(self._chosen))
+            if again:
+                warnings.warn(
+                    f"{path}: {again} of {len(wanted)} frames are those before them again, because there is none for "
+                    f"up to {intervals.max():.3g} s.",
+                    stacklevel=2,
+                )
         if len(self._chosen) < 2:
             raise InputError(f"{path}: {len(self._chosen)} of its {count} frames are to be taken; expected at least 2.")
         self._size = frame_size
@@ -134,11 +163,11 @@ class _Player:
     Attributes:
         path: As given.
         size: Width and height in pixels.
-        rate: Frames a second, as the file says.
-        count: Frames, counted: what a file says of their number is a guess.
+        times: Seconds of each frame after the first, ``(N,)``. They are counted: what a file says of their number is a
+            guess.
 
     Raises:
-        InputError: It cannot be decoded.
+        InputError: It cannot be decoded, or says nothing of when its frames are to be seen.
     """
 
     def __init__(self, path: Path) -> None:
@@ -146,14 +175,25 @@ class _Player:
 
         self.path = path
         self._rewind()
-        self.rate = float(self._video.get(cv2.CAP_PROP_FPS))
-        self.count = 0
+        rate, stamps = float(self._video.get(cv2.CAP_PROP_FPS)), []
         while self._video.grab():
-            self.count += 1
+            stamps.append(self._video.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+        self.times = self._seconds(np.array(stamps), rate)
         self._rewind()
         # A telephone's film may be stored on its side; its frames come upright.
         height, width, _ = self.frame(0).shape
         self.size = width, height
+
+    def _seconds(self, stamps: np.ndarray, rate: float) -> np.ndarray:
+        """When frames are to be seen: by their stamps if these say so, else by the file's frames a second."""
+        intervals = np.diff(stamps)
+        even = rate > 0 and (abs(intervals * rate - 1) <= UNEVEN).all()
+        if len(intervals) and (intervals > 0).all() and not even:
+            return stamps - stamps[0]
+        if not rate > 0:
+            raise InputError(f"{self.path}: says nothing of its frames a second. Encode it again, at a constant rate.")
+        # Exact where stamps are rounded.
+        return np.arange(len(stamps)) / rate
 
     def _rewind(self) -> None:
         import cv2

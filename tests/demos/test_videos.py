@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from PIL import Image
 from small_videos import write_video
 
 from ilfo import demos
@@ -134,3 +135,40 @@ def test_a_video_given_as_a_demonstration_is_told_how_to_become_one(video):
     said = f"is a video. Make demonstrations of it first: 'ilfo demos from-videos {video} --out {out}'"
     with pytest.raises(InputError, match=re.escape(said)):
         demos.open(video)
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory):
+    """A film with pauses: its frames are to be seen after 0, 0.1, 0.2, 0.5, 0.6, 1.1, 1.2 and 1.3 s."""
+    path = tmp_path_factory.mktemp("videos") / "uneven.gif"
+    first, *rest = [Image.fromarray(np.full((32, 48, 3), 20 * number, np.uint8)) for number in range(8)]
+    first.save(path, save_all=True, append_images=rest, duration=[100, 100, 300, 100, 500, 100, 100, 100])
+    return path
+
+
+def numbers_of(frames):
+    return (np.asarray(frames)[:, 0, 0, 0] // 20).tolist()
+
+
+@pytest.mark.parametrize(("step", "numbers"), [(0.33, [0, 2, 4, 5, 7]), (0.65, [0, 4, 7])])
+def test_of_uneven_frames_the_nearest_in_time_are_taken(uneven, step, numbers):
+    frames = VideoFrames(uneven, time_step=step)
+    assert (numbers_of(frames), frames.time_step) == (numbers, step)
+
+
+def test_frames_that_are_repeated_for_want_of_others_are_told_of(uneven):
+    with pytest.warns(UserWarning, match=r"uneven\.gif: 6 of 14 frames are those before .* none for up to 0\.5 s"):
+        frames = VideoFrames(uneven, time_step=0.1)
+    assert numbers_of(frames) == [0, 1, 2, 2, 3, 3, 4, 4, 4, 5, 5, 5, 6, 7]
+
+
+def test_uneven_frames_that_are_all_taken_are_told_of(uneven):
+    with pytest.warns(UserWarning, match=r"uneven intervals, 0\.1 to 0\.5 s; .* every 0\.186 s\. .*--time-step"):
+        made = demos.from_videos([uneven])
+    assert numbers_of(made[0].frames) == list(range(8))
+    assert made.provenance.time_step == pytest.approx(1.3 / 7)
+
+
+def test_more_frames_a_second_than_an_uneven_video_has_are_refused(uneven):
+    with pytest.raises(InputError, match=r"has a frame every 0\.1 s, expected one every 0\.05 s"):
+        VideoFrames(uneven, time_step=0.05)
