@@ -96,36 +96,11 @@ class VideoFrames(LazyFrames):
     ) -> None:
         self._player = _Player(Path(path))
         times = self._player.times
-        count, intervals = len(times), np.diff(times)
-        usual = float(np.median(intervals)) if count > 1 else 1.0
-        if time_step is not None and not 1.01 * time_step >= usual:
-            raise InputError(
-                f"{path}: has a frame every {usual:.4g} s, expected one every {time_step:g} s. Give at least "
-                f"{usual:.4g} s, or a video of more frames a second."
-            )
-        if time_step is None:
-            self.time_step, self._chosen = usual, np.arange(count)
-            if (abs(intervals - usual) > UNEVEN * usual).any():
-                self.time_step = float(intervals.mean())
-                warnings.warn(
-                    f"{path}: its frames come at uneven intervals, {intervals.min():.3g} to {intervals.max():.3g} s; "
-                    f"all are taken, as if one came every {self.time_step:.3g} s. Give the seconds between frames "
-                    "(--time-step) to have those that are nearest.",
-                    stacklevel=2,
-                )
-        else:
-            self.time_step = time_step
-            wanted = np.arange(0, times[-1] + usual / 2, time_step)
-            self._chosen = np.rint(np.interp(wanted, times, np.arange(count))).astype(int)
-            again = len(self._chosen) - len(np.unique(self._chosen))
-            if again:
-                warnings.warn(
-                    f"{path}: {again} of {len(wanted)} frames are those before them again, because there is none for "
-                    f"up to {intervals.max():.3g} s.",
-                    stacklevel=2,
-                )
+        self.time_step, self._chosen = _chosen(times, time_step, str(path))
         if len(self._chosen) < 2:
-            raise InputError(f"{path}: {len(self._chosen)} of its {count} frames are to be taken; expected at least 2.")
+            raise InputError(
+                f"{path}: {len(self._chosen)} of its {len(times)} frames are to be taken; expected at least 2."
+            )
         self._size = frame_size
         width, height = frame_size or self._player.size
         super().__init__((len(self._chosen), height, width, 3), np.dtype(np.uint8))
@@ -152,6 +127,37 @@ class VideoFrames(LazyFrames):
 
     def __repr__(self) -> str:
         return f"VideoFrames({self._player.path}, shape={self.shape})"
+
+
+def _chosen(times: np.ndarray, time_step: float | None, path: str) -> tuple[float, np.ndarray]:
+    """Seconds between the frames to take, and their numbers; ``times`` are those of all, in seconds."""
+    intervals = np.diff(times)
+    usual = float(np.median(intervals)) if len(intervals) else 1.0
+    if time_step is None:
+        if (abs(intervals - usual) > UNEVEN * usual).any():
+            usual = float(intervals.mean())
+            warnings.warn(
+                f"{path}: its frames come at uneven intervals, {intervals.min():.3g} to {intervals.max():.3g} s; all are "
+                f"taken, as if one came every {usual:.3g} s. Give the seconds between frames (--time-step) to have those "
+                "that are nearest.",
+                stacklevel=3,
+            )
+        return usual, np.arange(len(times))
+    if not 1.01 * time_step >= usual:
+        raise InputError(
+            f"{path}: has a frame every {usual:.4g} s, expected one every {time_step:g} s. Give at least {usual:.4g} s, "
+            "or a video of more frames a second."
+        )
+    wanted = np.arange(0, times[-1] + usual / 2, time_step)
+    chosen = np.rint(np.interp(wanted, times, np.arange(len(times)))).astype(int)
+    again = len(chosen) - len(np.unique(chosen))
+    if again:
+        warnings.warn(
+            f"{path}: {again} of {len(chosen)} frames are those before them again, because there is none for up to "
+            f"{intervals.max():.3g} s.",
+            stacklevel=3,
+        )
+    return time_step, chosen
 
 
 class _Player:
