@@ -137,24 +137,24 @@ def _chosen(times: np.ndarray, time_step: float | None, path: str) -> tuple[floa
         if (abs(intervals - usual) > UNEVEN * usual).any():
             usual = float(intervals.mean())
             warnings.warn(
-                f"{path}: its frames come at uneven intervals, {intervals.min():.3g} to {intervals.max():.3g} s; all are "
-                f"taken, as if one came every {usual:.3g} s. Give the seconds between frames (--time-step) to have those "
-                "that are nearest.",
+                f"{path}: its frames come at uneven intervals, {intervals.min():.3g} to {intervals.max():.3g} s; all "
+                f"are taken, as if one came every {usual:.3g} s. Give the seconds between frames (--time-step) to have "
+                "those that are nearest.",
                 stacklevel=3,
             )
         return usual, np.arange(len(times))
     if not 1.01 * time_step >= usual:
         raise InputError(
-            f"{path}: has a frame every {usual:.4g} s, expected one every {time_step:g} s. Give at least {usual:.4g} s, "
-            "or a video of more frames a second."
+            f"{path}: has a frame every {usual:.4g} s, expected one every {time_step:g} s. Give at least {usual:.4g} "
+            "s, or a video of more frames a second."
         )
     wanted = np.arange(0, times[-1] + usual / 2, time_step)
     chosen = np.rint(np.interp(wanted, times, np.arange(len(times)))).astype(int)
     again = len(chosen) - len(np.unique(chosen))
     if again:
         warnings.warn(
-            f"{path}: {again} of {len(chosen)} frames are those before them again, because there is none for up to "
-            f"{intervals.max():.3g} s.",
+            f"{path}: {again} of {len(chosen)} frames are those before them again, because there is none for up "
+            f"to {intervals.max():.3g} s.",
             stacklevel=3,
         )
     return time_step, chosen
