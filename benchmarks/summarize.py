@@ -22,12 +22,11 @@ import numpy as np
 import tyro
 
 from ilfo._tools.errors import InputError
-from ilfo._tools.words import estimate
+from ilfo._tools.words import UNKNOWN, estimate, if_known
 from ilfo.runs import read_config, read_metrics, read_summary
 from ilfo.statistics import bootstrap_interval, interquartile_mean, normalized_score
 from ilfo.training.run_group import seed_runs
 
-NOTHING = "–"
 SHOWN = ("env", "reward", "agent", "protocol", "demo_sha256")
 LEFT_OUT = ("seed", "seeds", "out", "demo")
 
@@ -102,7 +101,7 @@ def told_apart(groups: Sequence[Sequence[One]]) -> list[str]:
     for own in settings:
         alike = [each for each in settings if all(each[name] == own[name] for name in SHOWN)]
         names = [name for name in sorted(own) if any(each.get(name) != own[name] for each in alike)]
-        found.append(", ".join(f"{name}={own[name]}" for name in names) or NOTHING)
+        found.append(", ".join(f"{name}={own[name]}" for name in names) or UNKNOWN)
     return found
 
 
@@ -110,7 +109,7 @@ def over_seeds(values: Sequence[float | None], statistic: Any, interval: bool) -
     """One number from those that are there, with its 95 % interval where two are, and how many where some are not."""
     known = [value for value in values if value is not None]
     if not known:
-        return NOTHING
+        return UNKNOWN
     text = estimate(statistic(known), bootstrap_interval(known, statistic) if interval else None, "{:.2f}")
     return text if len(known) == len(values) else f"{text}, {len(known)} of {len(values)} seeds"
 
@@ -128,11 +127,11 @@ def table(groups: Sequence[Sequence[One]], steps: Sequence[int]) -> str:
             lines.append(
                 [
                     *(told[name] for name in SHOWN[:-1]),
-                    (told["demo_sha256"] or NOTHING)[:8],
+                    (told["demo_sha256"] or UNKNOWN)[:8],
                     apart,
                     seeds,
                     f"{step:,}",
-                    ", ".join(NOTHING if value is None else f"{value:.1f}" for value in returns),
+                    ", ".join(if_known(value, "{:.1f}") for value in returns),
                     over_seeds([run.score_at(step) for run in group], interquartile_mean, interval=True),
                     over_seeds([run.ratio_at(step) for run in group], np.mean, interval=False),
                 ]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ilfo._evaluations import Evaluation, SeedsEvaluation
-from ilfo._tools.words import counted, estimate_in_words
+from ilfo._tools.words import UNKNOWN, counted, estimate_in_words, if_known
 from ilfo.cloning import Looks
 from ilfo.statistics import bootstrap_interval, interquartile_mean
 
@@ -66,8 +66,8 @@ def print_seeds(found: SeedsEvaluation, seed: int | None, console: Console) -> N
         table.add_row(
             str(trained),
             f"{one.return_mean:,.1f}",
-            "–" if one.return_interval is None else _ends(one.return_interval),
-            "–" if one.ratio is None else f"{one.ratio:.3f}",
+            UNKNOWN if one.return_interval is None else _ends(one.return_interval),
+            if_known(one.ratio, "{:.3f}"),
             one.success_text,
             one.time_text,
         )

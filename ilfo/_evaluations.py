@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ilfo._tools.words import estimate_in_words
+from ilfo._tools.words import UNKNOWN, estimate_in_words, if_known
 from ilfo.demos import Trajectory
 from ilfo.envs import Protocol, successes_of
 from ilfo.statistics import bootstrap_interval, normalized_score, wilson_interval
@@ -66,7 +66,7 @@ class Evaluation:
     def success_text(self) -> str:
         """How many succeeded, with the interval; a dash where the task has no success."""
         if self.successes is None or self.success_interval is None:
-            return "–"
+            return UNKNOWN
         low, high = self.success_interval
         return f"{self.successes[0]} of {self.successes[1]} ({low:.0%} to {high:.0%})"
 
@@ -83,7 +83,7 @@ class Evaluation:
     @property
     def time_text(self) -> str:
         """Mean steps until the first success; a dash where there is none."""
-        return "–" if self.time_to_success is None else f"{self.time_to_success:,.1f}"
+        return if_known(self.time_to_success, "{:,.1f}")
 
     @property
     def distinct(self) -> list[Trajectory]:

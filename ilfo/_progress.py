@@ -13,7 +13,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from ilfo._tools.words import counted, estimate_in_words
+from ilfo._tools.words import counted, estimate_in_words, if_known
 from ilfo.report import update_report
 from ilfo.training import Training
 from ilfo.training.configs import TrainConfig, several_seeds
@@ -228,8 +228,8 @@ def _conclude_seeds(summary: dict[str, Any], console: Console) -> None:
             str(each["seed"]),
             f"{each['policy_return']:,.1f}",
             f"{each['random_return']:,.1f}",
-            "–" if each["ratio"] is None else f"{each['ratio']:.3f}",
-            "–" if each["success"] is None else f"{each['success']:.0%}",
+            if_known(each["ratio"], "{:.3f}"),
+            if_known(each["success"], "{:.0%}"),
         )
     console.print(table)
     expert, iqm = summary["expert_return"], summary["score_iqm"]

@@ -13,7 +13,7 @@ import numpy as np
 from ilfo._tools.checks import check_each_once, check_seeds
 from ilfo._tools.errors import InputError
 from ilfo._tools.tables import markdown_table, write_results
-from ilfo._tools.words import estimate
+from ilfo._tools.words import UNKNOWN, estimate
 from ilfo.fleet import (
     TrainJob,
     check_apart,
@@ -92,14 +92,14 @@ class Cell:
     def text(self) -> str:
         """The interquartile mean of the scores with its interval, if it has one; a dash where there is no score."""
         if self.summary is None or self.summary["score_iqm"] is None:
-            return "–"
+            return UNKNOWN
         return estimate(self.summary["score_iqm"], self.summary["score_interval"], "{:.2f}")
 
     @property
     def returns(self) -> str:
         """The environment's return of each seed's last evaluation, in three digits or more; a dash where none is."""
         if self.summary is None:
-            return "–"
+            return UNKNOWN
         found = (each["policy_return"] for each in self.summary["each"])
         return ", ".join(f"{each:.0f}" if abs(each) >= 100 else f"{each:.3g}" for each in found)
 

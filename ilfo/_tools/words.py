@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["counted", "duration", "estimate", "estimate_in_words"]
+__all__ = ["UNKNOWN", "counted", "duration", "estimate", "estimate_in_words", "if_known"]
+
+UNKNOWN = "–"
+"""What stands where there would be a number, and none is known."""
 
 
 def counted(number: int, noun: str) -> str:
@@ -13,6 +16,11 @@ def counted(number: int, noun: str) -> str:
 def duration(seconds: float) -> str:
     """About how long something takes: ``"75 s"``, ``"12 min"``."""
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def if_known(value: float | None, form: str) -> str:
+    """A number in the form ``"{:.2f}"``, or a dash."""
+    return UNKNOWN if value is None else form.format(value)
 
 
 def estimate(value: float, interval: tuple[float, float] | None, form: str) -> str:

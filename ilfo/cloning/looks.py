@@ -16,6 +16,7 @@ from ilfo._tools.cores import threads
 from ilfo._tools.errors import InputError
 from ilfo._tools.marks import split_marks
 from ilfo._tools.seeds import EVALUATION, derived_seed
+from ilfo._tools.words import UNKNOWN, estimate
 from ilfo.cloning.policy import ClonedPolicy, load_clone, play, play_each
 from ilfo.envs import Protocol, describe
 from ilfo.runs import read_config, read_summary
@@ -59,9 +60,18 @@ class Looks:
 
     def rows(self) -> list[tuple[str, str, str, str, str]]:
         """Kind, split, success with its Wilson interval, time to success, return with its bootstrap interval: words."""
-        looks: list[tuple[str, str, Evaluation]] = [("none", "–", self.plain)]
+        looks: list[tuple[str, str, Evaluation]] = [("none", UNKNOWN, self.plain)]
         looks += [(kind, split, found) for (kind, split), found in self.each.items()]
-        return [(kind, split, found.success_text, found.time_text, _returned(found)) for kind, split, found in looks]
+        return [
+            (
+                kind,
+                split,
+                found.success_text,
+                found.time_text,
+                estimate(found.return_mean, found.return_interval, "{:,.1f}"),
+            )
+            for kind, split, found in looks
+        ]
 
     @property
     def seen_text(self) -> str | None:
@@ -122,11 +132,6 @@ def read_looks(
         )
     done = all(look in found and len(found[look]["episodes"]) == episodes for look in looks_of(kinds))
     return found if done else None
-
-
-def _returned(found: Evaluation) -> str:
-    interval = found.return_interval
-    return f"{found.return_mean:,.1f}" + (f" ({interval[0]:,.1f} to {interval[1]:,.1f})" if interval else "")
 
 
 def evaluation_of(policy: ClonedPolicy, env_id: str, protocol: Protocol, episodes: int, seed: int) -> Evaluation:

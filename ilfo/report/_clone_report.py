@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ilfo._tools.words import counted, estimate
+from ilfo._tools.words import UNKNOWN, counted, estimate, if_known
 from ilfo.cloning import KeypointEye, load_clone
 from ilfo.cloning.looks import unfinished
 from ilfo.envs import RenderError
@@ -20,8 +20,6 @@ from ilfo.report._films import film_best, film_keypoints, without_video
 from ilfo.runs import read_config, read_metrics, read_summary
 
 __all__ = ["report_on_clone"]
-
-_UNKNOWN = "–"
 
 
 def report_on_clone(run: Path, episodes: int, video: bool, say: Callable[[str], None]) -> Path:
@@ -103,7 +101,7 @@ class _CloneReport:
             "seed": str(config["seed"]),
             "time to clone": html.duration(summary["seconds"]),
             "demonstrations": ", ".join(config["demo"]),
-            "their SHA-256": self.config["demo_sha256"] or _UNKNOWN,
+            "their SHA-256": self.config["demo_sha256"] or UNKNOWN,
         }
 
     def learning(self) -> str:
@@ -120,7 +118,7 @@ class _CloneReport:
         if not file.exists():
             return []
         measured = json.loads(file.read_text())
-        rows = [["none", _UNKNOWN, *_in_words(measured["plain"])]]
+        rows = [["none", UNKNOWN, *_in_words(measured["plain"])]]
         rows += [[each["kind"], each["split"], *_in_words(each)] for each in measured["each"]]
         head = ["variants", "split", "success", "steps to success", "return"]
         text = (
@@ -151,9 +149,9 @@ class _CloneReport:
 
 def _in_words(found: Mapping[str, Any]) -> list[str]:
     """Success, steps to success and return of an evaluation, as ``variants.json`` holds it."""
-    success, first = _UNKNOWN, found["time_to_success"]
+    success, first = UNKNOWN, found["time_to_success"]
     if found["successes"] is not None:
         (count, played), (low, high) = found["successes"], found["success_interval"]
         success = f"{count} of {played} ({low:.0%} to {high:.0%})"
     returned = estimate(found["return_mean"], found["return_interval"], "{:,.1f}")
-    return [success, _UNKNOWN if first is None else f"{first:,.1f}", returned]
+    return [success, if_known(first, "{:,.1f}"), returned]

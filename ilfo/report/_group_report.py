@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ilfo._tools.words import counted, estimate_in_words
+from ilfo._tools.words import UNKNOWN, counted, estimate_in_words, if_known
 from ilfo.report import _figures as figures
 from ilfo.report import _page as html
 from ilfo.runs import read_config, read_metrics, read_summary
@@ -18,7 +18,6 @@ from ilfo.training.measures import mean_success
 
 __all__ = ["GroupReport"]
 
-_UNKNOWN = "–"
 
 Numbers = Mapping[int, float | None]
 """Of each seed, where known."""
@@ -96,14 +95,14 @@ class GroupReport:
     ) -> dict[str, str]:
         success = mean_success(row.get("eval_success") for row in self.last.values() if "eval_return" in row)
         numbers = {
-            "score": _number(interquartile_mean(scores) if scores else None, "{:.2f}"),
-            "mean return of the policies": _number(_mean(returns), "{:,.1f}"),
-            "expert's return": _number(expert, "{:,.1f}"),
-            "random policy's return": _number(random, "{:,.1f}"),
-            "success": _number(success, "{:.0%}"),
+            "score": if_known(interquartile_mean(scores) if scores else None, "{:.2f}"),
+            "mean return of the policies": if_known(_mean(returns), "{:,.1f}"),
+            "expert's return": if_known(expert, "{:,.1f}"),
+            "random policy's return": if_known(random, "{:,.1f}"),
+            "success": if_known(success, "{:.0%}"),
             "environment steps of each seed": f"{max(row.get('step', 0) for row in self.last.values()):,}",
         }
-        return {name: text for name, text in numbers.items() if text != _UNKNOWN}
+        return {name: text for name, text in numbers.items() if text != UNKNOWN}
 
     def _facts(self, scores: Sequence[float]) -> dict[str, str]:
         config = self.config["config"]
@@ -118,9 +117,9 @@ class GroupReport:
             "seeds": f"{config['seeds']}, trained side by side",
             "score": score,
             "protocol": config["protocol"],
-            "training time": _UNKNOWN if seconds is None else f"{html.duration(seconds)} for all",
+            "training time": UNKNOWN if seconds is None else f"{html.duration(seconds)} for all",
             "demonstration": config["demo"] or "none",
-            "demonstration's SHA-256": self.config["demo_sha256"] or _UNKNOWN,
+            "demonstration's SHA-256": self.config["demo_sha256"] or UNKNOWN,
         }
 
     def _learning(self, expert_return: float | None, random_return: float | None) -> list[str]:
@@ -141,10 +140,10 @@ class GroupReport:
             rows.append(
                 [
                     html.Link(f"seed {seed}", f"../{run.name}/report/index.html") if reported else f"seed {seed}",
-                    _number(last.get("step"), "{:,}"),
-                    *(_number(value, "{:,.1f}") for value in (returns[seed], random[seed])),
-                    *(_number(value, "{:.3f}") for value in (last.get("eval_ratio"), scores[seed])),
-                    _number(last.get("eval_success"), "{:.0%}"),
+                    if_known(last.get("step"), "{:,}"),
+                    *(if_known(value, "{:,.1f}") for value in (returns[seed], random[seed])),
+                    *(if_known(value, "{:.3f}") for value in (last.get("eval_ratio"), scores[seed])),
+                    if_known(last.get("eval_success"), "{:.0%}"),
                 ]
             )
         head = ["", "steps", "policy's return", "random policy's", "ratio to the expert", "score", "success"]
@@ -181,7 +180,3 @@ def _known(numbers: Numbers) -> list[float]:
 
 def _mean(values: Sequence[float]) -> float | None:
     return float(np.mean(values)) if values else None
-
-
-def _number(value: float | None, form: str) -> str:
-    return _UNKNOWN if value is None else form.format(value)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ilfo._tools.atomic import atomic_path
+from ilfo._tools.words import UNKNOWN
 
 __all__ = ["Link", "duration", "grid", "page", "picture", "section", "table", "tiles", "versions", "video", "write"]
 
@@ -120,7 +121,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 def _text(value: Any) -> str:
     if value is None or value == []:
-        return "–"
+        return UNKNOWN
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int) and abs(value) >= 10_000:

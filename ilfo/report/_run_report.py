@@ -17,6 +17,7 @@ import numpy as np
 
 from ilfo._tools.checks import check_episode_count
 from ilfo._tools.cores import threads
+from ilfo._tools.words import UNKNOWN
 from ilfo.cloning import is_clone
 from ilfo.demos import Trajectory
 from ilfo.envs import RenderError
@@ -165,9 +166,9 @@ class _Report:
             "fresh episodes": found.in_words,
             "protocol": config["protocol"],
             "seed": str(config["seed"]),
-            "training time": "–" if seconds is None else html.duration(seconds),
+            "training time": UNKNOWN if seconds is None else html.duration(seconds),
             "demonstration": config["demo"] or "none",
-            "demonstration's SHA-256": self.config["demo_sha256"] or "–",
+            "demonstration's SHA-256": self.config["demo_sha256"] or UNKNOWN,
         }
 
     def learning(self) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ilfo._tools.figures import new_figure, png, thousands, tidy
+from ilfo._tools.words import UNKNOWN
 from ilfo.statistics import interquartile_mean
 
 __all__ = ["comparison"]
@@ -45,7 +46,7 @@ def comparison(
     image = cells.imshow(np.ma.masked_invalid(scores), cmap=colours, vmin=0.0, vmax=1.0, aspect="auto")
     for (row, column), score in np.ndenumerate(scores):
         known = bool(np.isfinite(score))
-        text, colour = (f"{score:.2f}", "white" if score < 0.6 else "black") if known else ("–", "#8a8a8a")
+        text, colour = (f"{score:.2f}", "white" if score < 0.6 else "black") if known else (UNKNOWN, "#8a8a8a")
         if trained[row, column] and not known:
             text = "no score"
         cells.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ilfo._tools.tables import markdown_table
-from ilfo._tools.words import counted
+from ilfo._tools.words import UNKNOWN, counted, if_known
 from ilfo.cloning import PLAIN, KindAndSplit, looks_of, read_looks
-from ilfo.suites.reached import MISSING, Reached, returns_in_words
+from ilfo.suites.reached import Reached, returns_in_words
 from ilfo.suites.suite import Suite
 from ilfo.variants import Kind
 
@@ -131,7 +131,7 @@ def looks_table(
         "",
     ]
     if measured is _SUCCESS.of:
-        times = _grid(cells, columns, lambda cell, look: _time(cell.time_to_success(look)))
+        times = _grid(cells, columns, lambda cell, look: if_known(cell.time_to_success(look), "{:,.0f}"))
         more += ["Mean steps until the first success, of the episodes that have one:", "", *times, ""]
     about = (
         f"{suite.title}. Seeds {seeds}, {counted(episodes, 'episode')} of each in every look, "
@@ -165,13 +165,9 @@ def means_table(cells: Sequence[CloneCell], kinds: Sequence[Kind]) -> str:
 
 
 def _text(found: Reached | None) -> str:
-    return MISSING if found is None else found.in_percent
-
-
-def _time(steps: float | None) -> str:
-    return MISSING if steps is None else f"{steps:,.0f}"
+    return UNKNOWN if found is None else found.in_percent
 
 
 def _mean(found: Iterator[Reached | None]) -> str:
     values = [each.value for each in found if each is not None]
-    return f"{np.mean(values):.0%}" if values else MISSING
+    return f"{np.mean(values):.0%}" if values else UNKNOWN

@@ -7,13 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ilfo._tools.words import estimate
+from ilfo._tools.words import UNKNOWN, estimate
 from ilfo.statistics import bootstrap_interval, interquartile_mean, wilson_interval
 
-__all__ = ["MISSING", "Reached", "returns_in_words"]
-
-MISSING = "–"
-"""What stands in a table where there is no number."""
+__all__ = ["Reached", "returns_in_words"]
 
 
 class Reached(NamedTuple):
@@ -72,4 +69,4 @@ class Reached(NamedTuple):
 
 def returns_in_words(returns: Sequence[float]) -> str:
     """The mean of the seeds' returns, with its bootstrap interval where there are several."""
-    return estimate(float(np.mean(returns)), bootstrap_interval(returns), "{:,.1f}") if returns else MISSING
+    return estimate(float(np.mean(returns)), bootstrap_interval(returns), "{:,.1f}") if returns else UNKNOWN

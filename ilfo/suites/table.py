@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from ilfo._tools.tables import markdown_table
-from ilfo._tools.words import counted
+from ilfo._tools.words import UNKNOWN, counted, if_known
 from ilfo.evaluate import read_evaluations
 from ilfo.runs import read_config, read_summary
-from ilfo.suites.reached import MISSING, Reached, returns_in_words
+from ilfo.suites.reached import Reached, returns_in_words
 from ilfo.suites.suite import Suite
 
 __all__ = ["LeftOut", "SuiteCell", "left_out_before", "seeds_of", "suite_table"]
@@ -142,11 +142,11 @@ def suite_table(suite: Suite, cells: Sequence[SuiteCell], left: Sequence[LeftOut
         (
             [
                 *(cell.task, cell.reward, cell.agent, _steps(cell)),
-                cell.success.in_percent if cell.success else MISSING,
+                cell.success.in_percent if cell.success else UNKNOWN,
                 returns_in_words(cell.returns),
-                _plain(cell.ratio),
-                cell.score.in_decimals if cell.score else MISSING,
-                _plain(cell.time_to_success, "{:,.0f}"),
+                if_known(cell.ratio, "{:.2f}"),
+                cell.score.in_decimals if cell.score else UNKNOWN,
+                if_known(cell.time_to_success, "{:,.0f}"),
             ]
             for cell in cells
         ),
@@ -181,8 +181,8 @@ def _over_all_tasks(cells: Sequence[SuiteCell]) -> list[str]:
         rates = [cell.success.value for cell in alike if cell.success is not None]
         scores = [cell.scores for cell in alike if cell.scores]
         score = Reached.of_scores([score for each in scores for score in each])
-        rate_text = f"{np.mean(rates):.0%}{_of_some(rates, alike)}" if rates else MISSING
-        score_text = f"{score.in_decimals}{_of_some(scores, alike)}" if score else MISSING
+        rate_text = f"{np.mean(rates):.0%}{_of_some(rates, alike)}" if rates else UNKNOWN
+        score_text = f"{score.in_decimals}{_of_some(scores, alike)}" if score else UNKNOWN
         rows.append([reward, agent, str(len(alike)), rate_text, score_text])
     lines = markdown_table(["reward", "agent", "tasks", "mean success", "score"], rows)
     return ["Over all tasks; tasks and seeds are pooled in the score:", "", *lines, ""]
@@ -194,8 +194,4 @@ def _of_some(known: Sequence[object], tasks: Sequence[SuiteCell]) -> str:
 
 
 def _steps(cell: SuiteCell) -> str:
-    return MISSING if cell.summary is None else f"{cell.summary['steps']:,}"
-
-
-def _plain(value: float | None, text: str = "{:.2f}") -> str:
-    return MISSING if value is None else text.format(value)
+    return UNKNOWN if cell.summary is None else f"{cell.summary['steps']:,}"

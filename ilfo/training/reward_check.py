@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from ilfo._tools.words import if_known
 from ilfo.demos import Demonstrations, Trajectory, shuffled, stopped
 from ilfo.rewards import RewardGenerator, ScaledReward
 from ilfo.training.configs import TrainConfig
@@ -116,9 +117,9 @@ def print_findings(training: Training, console: Console) -> None:
             one.name,
             f"{one.reward:.3f}",
             f"{one.imitation_return:.1f}",
-            "–" if one.share is None else f"{one.share:.0%}",
+            if_known(one.share, "{:.0%}"),
             f"{one.length:.0f}",
-            "–" if one.env_return is None else f"{one.env_return:.1f}",
+            if_known(one.env_return, "{:.1f}"),
         )
     console.print(table)
     if _learns(training.reward):
