@@ -20,7 +20,7 @@ SLIGHT = 0.01
 
 
 def remark_on_starts(demonstrations: Demonstrations, episodes: Sequence[Trajectory]) -> str | None:
-    """A sentence if no demonstration begins near the first states of episodes; None if one does.
+    """A sentence if no demonstration begins near the first states of episodes; None if one does, or has no states.
 
     What environments draw at a reset, goals and small displacements, differs from episode to episode, and the expert's
     lies within a few of its ranges. An angle in degrees for radians, or a column in another's place, does not.
@@ -29,6 +29,8 @@ def remark_on_starts(demonstrations: Demonstrations, episodes: Sequence[Trajecto
         demonstrations: In the environment's layout, states ``(T+1, D)``.
         episodes: Of any policy, two or more.
     """
+    if not demonstrations.observation_dim:
+        return None
     first = np.stack([each.observations[0] for each in demonstrations])
     here = np.stack([each.observations[0] for each in episodes])
     low, high = here.min(axis=0), here.max(axis=0)

@@ -56,6 +56,11 @@ def test_columns_that_the_file_lacks_are_not_looked_at():
     assert remark_on_starts(Demonstrations((blank,)), HERE) is None
 
 
+def test_films_without_states_begin_nowhere():
+    film = Trajectory(np.zeros((5, 0), np.float32), frames=np.zeros((5, 2, 2, 3), np.uint8))
+    assert remark_on_starts(Demonstrations((film,)), HERE) is None
+
+
 def test_degrees_and_a_wrong_order_of_a_real_robot_are_found():
     expert = demos.open("hopper")
     episodes = rollout(random_policy(describe("Hopper-v5").action_dim, seed=0), "Hopper-v5", 5, seed=1)
