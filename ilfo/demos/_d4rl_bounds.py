@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from typing import Any
 
 import h5py
 import numpy as np
@@ -71,8 +72,8 @@ _OTHER_MARKS = re.compile(
 
 def _refuse_other_marks(observations: h5py.Dataset, path: str) -> None:
     """Refuses a file whose ends of episodes have names that D4RL has not, rather than to read it as one episode."""
-    found = {name: each for name, each in observations.parent.items() if _OTHER_MARKS.fullmatch(name)}
-    others = [name for name, each in found.items() if not isinstance(each, h5py.Dataset) or _marks(each)]
+    file, rows = observations.parent, observations.shape[0]
+    others = [name for name in file if _OTHER_MARKS.fullmatch(name) and _marks(file.get(name), rows)]
     if others:
         raise InputError(
             f"{path}: {', '.join(map(repr, others))} may say where episodes end, and nothing else does; expected flags "
@@ -81,9 +82,17 @@ def _refuse_other_marks(observations: h5py.Dataset, path: str) -> None:
         )
 
 
-def _marks(column: h5py.Dataset) -> bool:
-    """Whether there is a mark, or another number than the first episode's, before the last row."""
-    return bool(column.ndim and np.any(column[:-1]))
+def _marks(column: Any, rows: int) -> bool:
+    """Whether it may tell apart several episodes: one number for each of them, or a change between the rows.
+
+    One episode alone changes a flag at most in its first row or in its last.
+    """
+    if not isinstance(column, h5py.Dataset) or not column.ndim:
+        return False
+    if column.shape[0] != rows:
+        return bool(column.shape[0] > 1)
+    within = column[1:-1]
+    return bool((within != within[:1]).any())
 
 
 def _limit_instead(terminals: np.ndarray, assumed: int | None, path: str) -> int | None:

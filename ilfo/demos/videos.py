@@ -191,9 +191,13 @@ class _Player:
         self.size = width, height
 
     def _seconds(self, stamps: np.ndarray, rate: float) -> np.ndarray:
-        """When frames are to be seen: by their stamps if these say so, else by the file's frames a second."""
+        """When frames are to be seen: by their stamps if these say so, else by the file's frames a second.
+
+        Stamps are whole milliseconds in .mkv and .webm, and whole hundredths of a second in .gif.
+        """
         intervals = np.diff(stamps)
-        even = rate > 0 and (abs(intervals * rate - 1) <= UNEVEN).all()
+        rounding = 0.0101 if self.path.suffix.lower() == ".gif" else 0.0011
+        even = rate > 0 and (abs(intervals - 1 / rate) <= max(UNEVEN / rate, rounding)).all()
         if len(intervals) and (intervals > 0).all() and not even:
             return stamps - stamps[0]
         if not rate > 0:

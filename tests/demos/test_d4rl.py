@@ -417,7 +417,21 @@ def test_ends_under_another_name_are_not_passed_over(tmp_path, name):
     assert len(ilfo.demos.open(path, max_episode_steps=3)) == 3, "a limit that is given is believed"
 
 
-@pytest.mark.parametrize("marks", [[0, 0, 0, 0, 1], [0, 0, 0, 0, 0], 5])
+def test_lengths_of_several_episodes_are_not_passed_over(tmp_path):
+    path = save(tmp_path / "x.hdf5", {"observations": np.zeros((5, 2)), "episode_lengths": np.array([3, 2])})
+    with pytest.raises(InputError, match="'episode_lengths' may say where episodes end"):
+        ilfo.demos.open(path)
+
+
+def test_a_link_that_leads_nowhere_is_no_mark(tmp_path):
+    path = save(tmp_path / "x.hdf5", {"observations": np.zeros((5, 2))})
+    with h5py.File(path, "r+") as file:
+        file["dones"] = h5py.SoftLink("/nowhere")
+    with pytest.warns(UserWarning, match="read as 1 episode"):
+        assert len(ilfo.demos.open(path)) == 1
+
+
+@pytest.mark.parametrize("marks", [[0, 0, 0, 0, 1], [1, 0, 0, 0, 0], [0, 0, 0, 0, 0], [7, 7, 7, 7, 7], [5], 5])
 def test_marks_of_one_episode_hide_nothing(tmp_path, marks):
     path = save(tmp_path / "x.hdf5", {"observations": np.zeros((5, 2)), "episode_ends": np.array(marks)})
     with pytest.warns(UserWarning, match="read as 1 episode"):
