@@ -202,7 +202,9 @@ class _Player:
             return stamps - stamps[0]
         if not rate > 0:
             raise InputError(f"{self.path}: says nothing of its frames a second. Encode it again, at a constant rate.")
-        # Exact where stamps are rounded.
+        # What the file says is exact where stamps are rounded; of a .gif it is a guess.
+        if len(intervals) and (intervals > 0).all() and abs(intervals.mean() * rate - 1) > 0.02:
+            rate = 1 / float(intervals.mean())
         return np.arange(len(stamps)) / rate
 
     def _rewind(self) -> None:
