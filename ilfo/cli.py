@@ -64,10 +64,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     It is 1 if the output goes into a program that has ended, as in ``ilfo train --help | head``.
     """
     try:
-        try:
-            return _run(list(sys.argv[1:] if argv is None else argv))
-        finally:
+        status = _run(list(sys.argv[1:] if argv is None else argv))
+        if sys.stdout is not None:
             sys.stdout.flush()
+        return status
     except BrokenPipeError:
         if not _nobody_reads():
             raise
@@ -76,6 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _nobody_reads() -> bool:
     """Whether what the output goes into has ended; if so, what is left goes nowhere, without further errors."""
+    if sys.stdout is None:
+        return False
     try:
         print(flush=True)
     except BrokenPipeError:

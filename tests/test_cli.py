@@ -450,3 +450,13 @@ def test_another_broken_pipe_is_an_error(monkeypatch):
     monkeypatch.setattr("ilfo.train.main", broken)
     with pytest.raises(BrokenPipeError, match="a worker"):
         main(["train"])
+
+
+def test_output_may_be_closed():
+    ended = subprocess.run(
+        [sys.executable, "-m", "ilfo", "demos", "list"],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: os.close(1),
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")

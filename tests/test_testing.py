@@ -316,3 +316,7 @@ def test_a_reward_that_looks_past_its_features_is_remarked_upon():
     assert remark.startswith("fit never fits self.features: --reward-keys and the flags --features.*")
     assert check_reward(lambda *_: make_reward("nearest + broken_plugins:Sound")).remarks == ()
     assert check_reward(lambda *_: make_reward("nearest", scaling=ScalingOptions(method="expert-range"))).remarks == ()
+
+
+def test_where_nothing_counts_that_follows_terminations_need_not_be_heeded():
+    assert check_agent(TD3, TD3Options(discount=0.0, hidden_dim=16)) == ()

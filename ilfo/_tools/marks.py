@@ -89,7 +89,9 @@ def meant_mark(mark: str) -> str:
         >>> meant_mark("200-step")
         "; did you mean '200-steps'?"
     """
-    number = re.search(r"\d+", mark)
+    number = re.search(r"[1-9]\d*", mark)
+    if "step" in mark:
+        return f"; did you mean '{number[0] if number else 200}-steps'?"
     forms = [form.replace(r"(\d+)", number[0] if number else "3") for form in _MEANINGS.values()]
     meant = difflib.get_close_matches(mark, forms, n=1, cutoff=0.7)
     return f"; did you mean {meant[0]!r}?" if meant else ""

@@ -153,10 +153,10 @@ def _check_has(opened: Demonstrations, path: str, config: CloneConfig, frames: b
         from ilfo.experts import has_script
 
         own = "--policy MODULE:CALLABLE"
-        expert, other = ("--scripted", f", with {own} or --run in its place") if has_script(env) else (own, "")
+        expert, others = ("--scripted", f"{own} or --run") if has_script(env) else (own, "--run")
         raise InputError(
             f"{path}: there are no {', and no '.join(lacks)}. Record them: 'ilfo record --env {env} {expert}{flags} "
-            f"--episodes 10 FILE'{other} for an expert of your own"
+            f"--episodes 10 FILE', with {others} in its place for another expert"
         )
 
 

@@ -33,6 +33,10 @@ __all__ = [
 ]
 
 
+_CUT = "Cut the arrays to one length, or record the episode again."
+_TURN = "If 'observations' are (dimensions, steps), transpose them; else cut the arrays to one length."
+
+
 def numeric_dataset(group: Mapping[str, Any], name: str, where: str) -> h5py.Dataset | np.ndarray:
     """The dataset ``group[name]``, sure to hold numbers.
 
@@ -120,7 +124,7 @@ def checked(trajectory: Trajectory, where: str) -> Trajectory:
         actions = as_float32(actions, f"{where}, dataset 'actions'")
         actions = actions[:, None] if actions.ndim == 1 else actions
         turned = len(actions) in (observations.shape[1], observations.shape[1] - 1)
-        _check_shape(actions, 2, steps, f"{where}, dataset 'actions'", turned)
+        _check_shape(actions, 2, steps, f"{where}, dataset 'actions'", _TURN if turned else _CUT)
     if env_rewards is not None:
         env_rewards = as_float32(env_rewards, f"{where}, dataset 'rewards'")
         env_rewards = env_rewards[:, 0] if env_rewards.shape[1:] == (1,) else env_rewards
@@ -328,17 +332,15 @@ def _width(array: np.ndarray | None, kind: str) -> str | None:
     return str(array.shape[-1])
 
 
-def _check_shape(array: np.ndarray, rank: int, steps: int, where: str, turned: bool = False) -> None:
-    """Refuses an array of another rank or length; ``turned`` is whether the length would fit transposed states."""
+def _check_shape(array: np.ndarray, rank: int, steps: int, where: str, remedy: str = _CUT) -> None:
+    """Refuses an array of another rank or length; ``remedy`` is what to do about the length."""
     if array.ndim != rank:
         expected = "(steps, dimensions)" if rank == 2 else "(steps,)"
         raise InputError(f"{where}: has shape {array.shape}, expected {expected}. Reshape it.")
     if len(array) != steps:
         raise InputError(
             f"{where}: has {_count(len(array), 'row')}, expected {steps}: one a step, for "
-            f"{steps + 1} observations with the final one. "
-            + ("If 'observations' are (dimensions, steps), transpose them; else c" if turned else "C")
-            + "ut the arrays to one length, or record the episode again."
+            f"{steps + 1} observations with the final one. {remedy}"
         )
 
 

@@ -77,8 +77,9 @@ def _refuse_other_marks(observations: h5py.Dataset, path: str) -> None:
     if others:
         raise InputError(
             f"{path}: {', '.join(map(repr, others))} may say where episodes end, and nothing else does; expected flags "
-            "(rows,) called 'terminals' where the environment ended an episode, and 'timeouts' where a time limit did. "
-            "Rename or convert them, or save the episodes with ilfo.demos.write."
+            "(rows,) of last steps, called 'terminals' where the environment ended an episode, and 'timeouts' where a "
+            "time limit did. Flags of that kind need another name, all else converting; or save the episodes with "
+            "ilfo.demos.write; or, if each is as long, give their steps: ilfo demos convert --max-episode-steps."
         )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import h5py
+
+from ilfo.demos._provenance import parsed_json
 
 __all__ = ["ENV_LAST_REWARD", "ENV_REWARDS", "LABEL", "label_of", "rewards_name"]
 
@@ -25,8 +26,12 @@ def rewards_name(group: Mapping[str, Any]) -> str:
 
 
 def label_of(path: Path | None) -> dict[str, Any] | None:
-    """Where the rewards of a file came from, if ``ilfo label`` wrote them; a folder has none that it did."""
+    """Where the rewards of a file came from, if ``ilfo label`` wrote them; a folder has none that it did.
+
+    Raises:
+        InputError: The file says so in a damaged way.
+    """
     if path is None or not path.is_file():
         return None
     with h5py.File(path) as file:
-        return json.loads(file.attrs[LABEL]) if LABEL in file.attrs else None
+        return parsed_json(file.attrs[LABEL], f"{path}, attribute {LABEL!r}") if LABEL in file.attrs else None

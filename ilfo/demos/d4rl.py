@@ -167,7 +167,7 @@ def _check_columns(columns: dict[str, h5py.Dataset], path: str) -> None:
             width = "dimensions" if name == "observations" else observations.shape[-1]
             raise InputError(
                 f"{path}, dataset {name!r}: has shape {column.shape}, expected (rows, {width}). "
-                f"{way_to_vectors(column.shape)}"
+                + way_to_vectors(column.shape if name == "observations" else ())
             )
         if column.ndim == 0 or column.shape[0] != rows:
             turned = column.ndim > 0 and column.shape[0] == observations.shape[-1]

@@ -217,12 +217,14 @@ def _unknown_layout(file: h5py.File) -> str:
 
 def _way_from(file: h5py.File, keys: Sequence[str]) -> str:
     """What to do with a file of another layout, as its names suggest."""
-    groups = [key for key in keys if isinstance(file[key], h5py.Group) and re.search(r"\d", key)]
     states = [key for key in keys if key in _STATES]
-    if groups:
-        within = next((name for name in ("observations", *_STATES) if name in file[groups[0]]), None)
-        renamed = "" if within in (None, "observations") else f", and {within!r} in each of them 'observations'"
-        return f"If {groups[0]!r} is an episode, call such groups 'episode_0', 'episode_1' and so on{renamed}."
+    for key in keys:
+        group = file.get(key)
+        if not states and isinstance(group, h5py.Group) and re.search(r"\d", key):
+            within = next((name for name in ("observations", *_STATES) if name in group), None)
+            if within is not None:
+                renamed = "" if within == "observations" else f", and {within!r} in each of them 'observations'"
+                return f"If {key!r} is an episode, call such groups 'episode_0', 'episode_1' and so on{renamed}."
     if states:
         parts = "join 'qpos' and 'qvel' to" if {"qpos", "qvel"} <= {*states} else f"call {states[0]!r}"
         return f"If the states are there, {parts} 'observations', or save them with ilfo.demos.write."

@@ -131,8 +131,10 @@ class VideoFrames(LazyFrames):
 
 def _chosen(times: np.ndarray, time_step: float | None, path: str) -> tuple[float, np.ndarray]:
     """Seconds between the frames to take, and their numbers; ``times`` are those of all, in seconds."""
+    if len(times) < 2:
+        return time_step or 1.0, np.arange(len(times))
     intervals = np.diff(times)
-    usual = float(np.median(intervals)) if len(intervals) else 1.0
+    usual = float(np.median(intervals))
     if time_step is None:
         if (abs(intervals - usual) > UNEVEN * usual).any():
             usual = float(intervals.mean())
@@ -151,7 +153,7 @@ def _chosen(times: np.ndarray, time_step: float | None, path: str) -> tuple[floa
     wanted = np.arange(0, times[-1] + usual / 2, time_step)
     chosen = np.rint(np.interp(wanted, times, np.arange(len(times)))).astype(int)
     again = len(chosen) - len(np.unique(chosen))
-    if again:
+    if again and intervals.max() > (1 + UNEVEN) * usual:
         warnings.warn(
             f"{path}: {again} of {len(chosen)} frames are those before them again, because there is none for up "
             f"to {intervals.max():.3g} s.",

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ilfo._tools.errors import InputError
+from ilfo.cloning.configs import CloneConfig
 from ilfo.plugins import option_group
 from ilfo.rewards.registry import terms_of
 from ilfo.training.configs import TrainConfig
@@ -26,7 +27,7 @@ _DECIDED = {"env", "demo", "reward", "agent", "seed", "seeds", "steps", "out"}
 
 
 def read_table(
-    kind: type[_Options], argv: Sequence[str], prog: str, description: str, cells: type = TrainConfig
+    kind: type[_Options], argv: Sequence[str], prog: str, description: str, verb: str = "train"
 ) -> tuple[_Options, list[str]]:
     """Reads the command line of a table: its own options, and after ``--`` the flags for all of its cells.
 
@@ -35,7 +36,7 @@ def read_table(
         argv: The words.
         prog: What it is called, like ``"ilfo compare"``.
         description: For ``--help``.
-        cells: The class of a cell's options.
+        verb: Whose flags those of cells are, train or clone.
 
     Raises:
         InputError: A cell's flag stands before ``--``.
@@ -46,11 +47,13 @@ def read_table(
     words = list(argv)
     end = words.index("--") if "--" in words else len(words)
     own = {each.name for each in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    theirs = {each.name for each in dataclasses.fields(cells)} - own - _DECIDED | {"preset", "config"}
+    theirs = (
+        {each.name for each in dataclasses.fields(CloneConfig if verb == "clone" else TrainConfig)} - own - _DECIDED
+    )
+    theirs |= {"preset", "config"} if verb == "train" else set()
     for word in words[:end]:
         name = word.partition("=")[0].removeprefix("--").removeprefix("no-").replace("-", "_")
         if word.startswith("--") and (name in theirs or "." in name):
-            verb = "clone" if "clone" in cells.__name__.lower() else "train"
             raise InputError(
                 f"{word} is a flag of 'ilfo {verb}': those of cells come last, after '--': {prog} ... -- {word} ..."
             )

@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from ilfo._tools.errors import InputError
-from ilfo.cloning.configs import CloneConfig
 from ilfo.fleet import Failure, Job, RayFleet, failures_in_words, read_table, run_jobs, spare_cores
 from ilfo.suites.suite import Suite, Task, open_suite
-from ilfo.training.configs import TrainConfig
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -65,8 +63,7 @@ def suite_command(
     name, *given = argv
     suite = open_suite(name)
     description = f"{suite.title}.\n\n{about.format(tasks=', '.join(task.name for task in suite.tasks))}"
-    cells = CloneConfig if suite.verb == "clone" else TrainConfig
-    options, flags = read_table(kind, given, f"ilfo evaluate {name}", description, cells)
+    options, flags = read_table(kind, given, f"ilfo evaluate {name}", description, suite.verb)
     console = Console()
     try:
         failures = run(suite, options, flags, console)

@@ -162,23 +162,30 @@ def _heeds_all(trial: AgentTrial) -> Iterator[Breach]:
         "rewards": "learn from batch.rewards.",
         "terminated": "let nothing follow a termination: multiply what is expected after it by 1 - batch.terminated.",
     }
+    if trial.agent.discount == 0:
+        del remedies["terminated"]  # What follows is worth nothing anyway.
+    patience = max(LONG_PATIENCE, trial.agent.refresh_priorities_every + PATIENCE)
     for name, remedy in remedies.items():
-        if not _heeds(trial, name):
-            yield f"with other {name} it learns the same, for {LONG_PATIENCE} updates.", remedy
+        if not _heeds(trial, name, patience):
+            yield f"with other {name} it learns the same, for {patience} updates.", remedy
 
 
-def _heeds(trial: AgentTrial, name: str) -> bool:
+def _heeds(trial: AgentTrial, name: str, patience: int) -> bool:
     """Whether an agent comes to differ from another one whose batches have other ``rewards`` or ``terminated``."""
-    agent, other = trial.make(), trial.make()
-    for number in range(LONG_PATIENCE):
+    agents = trial.make(), trial.make()
+    for number in range(patience):
         batch = trial.batch(number)
-        agent.update(batch)
-        other.update(replace(batch, **{name: 1 - getattr(batch, name)}))
+        for agent, given in zip(agents, (batch, replace(batch, **{name: 1 - getattr(batch, name)})), strict=True):
+            trial.learn(agent, given, number)
         if number in (0, 9) or (number + 1) % PATIENCE == 0:
-            pairs = zip(_tensors(agent.state_dict()), _tensors(other.state_dict()), strict=False)
-            if not all(one.shape == two.shape and torch.equal(one, two) for one, two in pairs):
+            one, two = (list(_tensors(agent.state_dict())) for agent in agents)
+            if len(one) != len(two) or not all(map(_equal, one, two)):
                 return True
     return False
+
+
+def _equal(one: Tensor, two: Tensor) -> bool:
+    return one.shape == two.shape and torch.equal(one, two)
 
 
 def _tensors(state: Any) -> Iterator[Tensor]:

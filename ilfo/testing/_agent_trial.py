@@ -60,9 +60,11 @@ class AgentTrial:
 
     def practise(self, agent: Agent, updates: int, first: int = 0) -> list[dict[str, Tensor]]:
         """Updates and, if the agent trains between episodes, ends of episodes that get better each time."""
-        found = []
-        for number in range(first, first + updates):
-            found.append(agent.update(self.batch(number)))
-            if agent.trains_between_episodes:
-                agent.end_episode(float(number), 10)
+        return [self.learn(agent, self.batch(number), number) for number in range(first, first + updates)]
+
+    def learn(self, agent: Agent, batch: Batch, number: int) -> dict[str, Tensor]:
+        """The update of that number and, if the agent trains between episodes, the end of an episode."""
+        found = agent.update(batch)
+        if agent.trains_between_episodes:
+            agent.end_episode(float(number), 10)
         return found

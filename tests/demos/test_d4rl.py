@@ -412,7 +412,9 @@ def test_ends_under_another_name_are_not_passed_over(tmp_path, name):
     del columns["terminals"]
     marks = np.repeat([0, 1], len(columns["observations"]) // 2 + 1)[: len(columns["observations"])]
     path = save(tmp_path / "x.hdf5", columns | {name: marks})
-    with pytest.raises(InputError, match=f"'{name}' may say where episodes end, .*'terminals'.*'timeouts'.*Rename"):
+    with pytest.raises(
+        InputError, match=f"'{name}' may say where episodes end, .*'terminals'.*'timeouts'.*another name.*--max"
+    ):
         ilfo.demos.open(path)
     assert len(ilfo.demos.open(path, max_episode_steps=3)) == 3, "a limit that is given is believed"
 

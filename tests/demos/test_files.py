@@ -146,6 +146,8 @@ def test_a_time_limit_is_refused_where_nothing_needs_it(tmp_path, layout):
         (["traj_0/obs"], "such groups 'episode_0', .* and 'obs' in each of them 'observations'"),
         (["states", "time"], "If the states are there, call 'states' 'observations'"),
         (["qpos", "qvel"], "join 'qpos' and 'qvel' to 'observations'"),
+        (["camera_1/frames", "states"], "call 'states' 'observations'"),
+        (["camera_1/frames", "poses"], "Rename the states to 'observations'"),
         (["actions"], "actions alone do not say these"),
         (["poses"], "Rename the states to 'observations'"),
     ],

@@ -172,3 +172,18 @@ def test_uneven_frames_that_are_all_taken_are_told_of(uneven):
 def test_more_frames_a_second_than_an_uneven_video_has_are_refused(uneven):
     with pytest.raises(InputError, match=r"has a frame every 0\.1 s, expected one every 0\.05 s"):
         VideoFrames(uneven, time_step=0.05)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("rate", "step"), [(29.97, 0.0333), (60, 0.0166)])
+def test_a_step_that_is_rounded_is_the_films(tmp_path, rate, step):
+    film = write_video(tmp_path / "film.avi", [np.zeros((16, 16, 3), np.uint8)] * 300, rate)
+    assert len(VideoFrames(film, time_step=step)) >= 300
+
+
+@pytest.mark.filterwarnings("error")
+def test_hundredths_of_a_second_are_roundings(tmp_path):
+    first, *rest = [Image.fromarray(np.full((16, 16, 3), 10 * number, np.uint8)) for number in range(12)]
+    first.save(tmp_path / "film.gif", save_all=True, append_images=rest, duration=[60, 70, 70] * 4)
+    assert len(VideoFrames(tmp_path / "film.gif")) == 12
+    assert len(VideoFrames(tmp_path / "film.gif", time_step=1 / 15)) == 12

@@ -56,6 +56,21 @@ def test_columns_that_the_file_lacks_are_not_looked_at():
     assert remark_on_starts(Demonstrations((blank,)), HERE) is None
 
 
+def test_choices_and_signs_are_not_judged():
+    drawn = beginning([1.0, 0.0, 0.5], [1.0, 0.0, 0.6])
+    goals = [replace(one, observations=np.tile(one.observations[:1], (21, 1))) for one in drawn]
+    other = np.float32([[0, 1, -0.5]] * 21)
+    assert remark_on_starts(Demonstrations((Trajectory(other),)), goals) is None
+
+
+@pytest.mark.filterwarnings("error")
+def test_columns_that_are_nothing_but_zeros_disturb_nobody():
+    here = [Trajectory(np.float32([[value, 0, 0], [9, 0, 0]])) for value in (0.1, 0.2)]
+    assert "dimension 0 is 9" in remark_on_starts(
+        Demonstrations((Trajectory(np.float32([[9, 0, 0], [8, 0, 0]])),)), here
+    )
+
+
 def test_films_without_states_begin_nowhere():
     film = Trajectory(np.zeros((5, 0), np.float32), frames=np.zeros((5, 2, 2, 3), np.uint8))
     assert remark_on_starts(Demonstrations((film,)), HERE) is None

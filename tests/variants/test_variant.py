@@ -62,6 +62,8 @@ def test_ranges_and_options_are_those_of_the_split():
     ("name", "meant"),
     [
         ("200-step", "; did you mean '200-steps'?"),
+        ("steps-200", "; did you mean '200-steps'?"),
+        ("0-step", "; did you mean '200-steps'?"),
         ("repeat3", "; did you mean 'repeat-3'?"),
         ("seeds-7", "; did you mean 'seed-7'?"),
         ("no_shadows", "; did you mean 'no-shadows'?"),
