@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from ilfo._tools.errors import InputError
-from ilfo.envs import Policy, Protocol
+from ilfo.envs import Policy, Protocol, has_script
 from ilfo.plugins import find
 from ilfo.rewards.sight import View
 from ilfo.runs import read_summary
 from ilfo.training.imitation import load
 
-__all__ = ["Expert", "has_script", "own_policy", "scripted_policy", "trained_expert"]
+__all__ = ["Expert", "own_policy", "scripted_policy", "trained_expert"]
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,6 @@ def trained_expert(run: str, env_id: str | None, seed: int | None) -> Expert:
         view=imitation.view,
         threads=config.threads,
     )
-
-
-def has_script(env_id: str) -> bool:
-    """Whether an environment comes with a scripted expert; Meta-World's tasks do."""
-    return env_id.startswith("ilfo.metaworld:")
 
 
 def scripted_policy(env_id: str) -> Policy:

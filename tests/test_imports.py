@@ -36,7 +36,7 @@ STOREYS = (
 
 INSIDE = {
     "training": (
-        {"_trials", "priorities", "policy_inputs", "scorer"},
+        {"_trials", "priorities", "policy_inputs", "scorer", "start_check"},
         {"replay", "configs"},
         {"flags", "replay_writer", "parts", "run_group"},
         {"sources"},

@@ -43,7 +43,7 @@ def somewhere(tmp_path, monkeypatch) -> Path:
 
 
 def test_the_commands_of_the_readme_work_one_after_the_other(somewhere):
-    states = rollout(random_policy(6, 0), "HalfCheetah-v5", 1)[0].observations
+    states = rollout(random_policy(6, 0), "HalfCheetah-v5@50-steps", 1)[0].observations
     np.save("my_states.npy", states)
     write_pictures("film.mp4", (np.full((64, 64, 3), 5 * step, np.uint8) for step in range(20)), speed=20)
     of_runs = [block for block in blocks("python") if "runs/" in block]

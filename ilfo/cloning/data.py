@@ -20,7 +20,7 @@ from ilfo.demos import Demonstrations, Provenance, Trajectory
 from ilfo.demos.checks import differences
 from ilfo.demos.files import frames_unread, has_frames
 from ilfo.demos.trajectory import sha256_of
-from ilfo.envs import Description, describe
+from ilfo.envs import Description, describe, has_script
 from ilfo.variants import Variant, split_id
 
 __all__ = ["Samples", "held_out", "open_demonstrations"]
@@ -150,8 +150,6 @@ def _check_has(opened: Demonstrations, path: str, config: CloneConfig, frames: b
     if lacks:
         env = opened.provenance.env_id or config.env
         flags = " --actions --frames" if frames else " --actions"
-        from ilfo.experts import has_script
-
         own = "--policy MODULE:CALLABLE"
         expert, others = ("--scripted", f"{own} or --run") if has_script(env) else (own, "--run")
         raise InputError(

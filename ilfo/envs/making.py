@@ -29,6 +29,7 @@ __all__ = [
     "Protocol",
     "describe",
     "goal_of",
+    "has_script",
     "has_success",
     "make_env",
     "success_of",
@@ -281,6 +282,11 @@ class Description(NamedTuple):
     action_dim: int
     own_bounds: bool
     horizon: int
+
+
+def has_script(env_id: str) -> bool:
+    """Whether an environment comes with a scripted expert; Meta-World's tasks do."""
+    return env_id.startswith("ilfo.metaworld:")
 
 
 def describe(env_id: str) -> Description:
