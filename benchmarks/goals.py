@@ -13,7 +13,11 @@ to a random policy in the same ones.
 A second table has what is worth more, to do the task or to stop on the way: whole episodes, until the time limit, of
 the expert, of one who does as it does and then holds the hand where it is, of a random policy, and of nothing but the
 demonstration's first state; with the preset that imitates by default and with the suites', and with what flags of
-``ilfo train`` stand after ``--``. Needs the extra ``metaworld``.
+``ilfo train`` stand after ``--``.
+
+A third table says, with the suites' preset, how a reward grades whole episodes between a random policy, 0, and the
+expert, 1: of one who stops halfway, of the expert with noise on its actions, and of one whose hand never closes. An
+agent has to get through episodes like these before it is an expert. Needs the extra ``metaworld``.
 """
 
 from __future__ import annotations
@@ -81,6 +85,28 @@ def stopping(expert: Policy, steps: int) -> Policy:
     return act
 
 
+def noisy(expert: Policy, noise: float) -> Policy:
+    """The expert with normal noise on its actions."""
+    generator = np.random.default_rng(0)
+
+    def act(observations: np.ndarray, ages: np.ndarray) -> np.ndarray:
+        actions = expert(observations, ages)
+        return (actions + noise * generator.normal(size=actions.shape)).clip(-1, 1).astype(np.float32)
+
+    return act
+
+
+def open_handed(expert: Policy) -> Policy:
+    """The expert, but its hand never closes."""
+
+    def act(observations: np.ndarray, ages: np.ndarray) -> np.ndarray:
+        actions = expert(observations, ages)
+        actions[:, 3] = -1
+        return actions
+
+    return act
+
+
 def until(episodes: list[Trajectory], steps: int) -> list[Trajectory]:
     """Episodes that are cut off, states alone."""
     return [Trajectory(episode.observations[: steps + 1], truncated=True) for episode in episodes]
@@ -111,8 +137,31 @@ def print_loiterers(task: Task, suite_flags: tuple[str, ...], options: Options) 
             )
 
 
+def print_grades(task: Task, suite_flags: tuple[str, ...], options: Options) -> None:
+    """Prints how each reward grades whole episodes between a random policy and the expert."""
+    demonstration = demos.open(task.demo[0])
+    env_id, marks = split_marks(task.env)
+    limit = marks.steps
+    assert limit is not None
+
+    def expert() -> Policy:
+        return scripted_policy(env_id)
+
+    halfway = stopping(expert(), len(demonstration[0]) // 2)
+    policies = [random_policy(4, seed=1), expert(), halfway, noisy(expert(), 0.3), noisy(expert(), 1.0)]
+    policies.append(open_handed(expert()))
+    played = [until(rollout(policy, task.env, options.episodes, seed=100), limit) for policy in policies]
+    for reward in options.rewards:
+        flags = ["--reward", reward, *suite_flags, *task.flags, *options.flags]
+        config = parse_train(["--env", task.env, "--demo", task.demo[0], *flags])[0]
+        fitted = config_reward(config).fit(demos.held(demonstration, limit) if config.hold_end else demonstration)
+        low, high, *others = (worth(fitted, episodes) for episodes in played)
+        grades = " | ".join(f"{(each - low) / (high - low):.2f}" for each in others)
+        print(f"| {task.name} | `{reward}` | {low:.2f}, {high:.2f} | {grades} |")
+
+
 def main(options: Options) -> None:
-    """Prints two tables, with lines for each task and reward."""
+    """Prints three tables, with lines for each task and reward."""
     torch.set_num_threads(1)
     suites = [open_suite(name) for name in ("metaworld-easy", "metaworld-medium")]
     known = {task.name: (task, suite.flags) for suite in suites for task in suite.tasks}
@@ -141,6 +190,10 @@ def main(options: Options) -> None:
     print(f"\n| task | reward | preset | {' | '.join(kinds)} |\n|{' --- |' * (3 + len(kinds))}")
     for name in options.tasks:
         print_loiterers(*known[name], options)
+    kinds = ["random, expert, a step", "stops halfway", "noise of 0.3", "noise of 1", "never closes the hand"]
+    print(f"\n| task | reward | {' | '.join(kinds)} |\n|{' --- |' * (2 + len(kinds))}")
+    for name in options.tasks:
+        print_grades(*known[name], options)
 
 
 if __name__ == "__main__":
